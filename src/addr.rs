@@ -1,0 +1,68 @@
+//! Addresses by role, so that a client can never be handed where a backend is meant.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The address of a client. An IPv4 address that arrived mapped into IPv6 is IPv4 here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientAddr(SocketAddr);
+
+impl ClientAddr {
+    /// Takes what the kernel reported and undoes the IPv4-in-IPv6 mapping.
+    pub fn new(seen: SocketAddr) -> Self {
+        Self(SocketAddr::new(seen.ip().to_canonical(), seen.port()))
+    }
+
+    /// The IP address, never a mapped one.
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+
+    /// Address and port.
+    pub fn socket(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where a backend is, as the file says it: an address, or a name that is looked up at run time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BackendAddr {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A host name and a port, never 0.
+    Host(Arc<str>, u16),
+}
+
+impl BackendAddr {
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Ip(address) => address.port(),
+            Self::Host(_, port) => *port,
+        }
+    }
+
+    /// The host without the port: what a `Host` header or a server name would say.
+    pub fn host(&self) -> String {
+        match self {
+            Self::Ip(address) => address.ip().to_string(),
+            Self::Host(host, _) => host.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for BackendAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}

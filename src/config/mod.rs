@@ -1,0 +1,325 @@
+//! What the program believes: a [`Config`] in which every value is valid and every name resolved.
+//!
+//! The text of the file becomes a `Config` in one place (`load`), which is the only place that says
+//! no; after it, no constructor fails for a reason that the text could have told.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::BackendAddr;
+
+/// A checked file with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[process]`.
+    pub process: Process,
+    /// `[log]`.
+    pub log: Log,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[listener.NAME]`, in file order, at least one.
+    pub listeners: Vec<Listener>,
+    /// `[pool.NAME]`, in file order.
+    pub pools: Vec<Pool>,
+    /// Where this came from.
+    pub origin: Origin,
+}
+
+/// Where a configuration came from.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The main file as it was named; `None` for `evenkeel proxy` and `evenkeel demo`.
+    pub file: Option<PathBuf>,
+    /// Hash of the main file and all included ones, 16 hex digits.
+    pub hash: String,
+}
+
+/// `[process]`: what holds for the whole program.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Worker threads; 0 = one per core.
+    pub threads: usize,
+    /// How long sessions may go on after a graceful stop.
+    pub shutdown_timeout: Duration,
+    /// Written when ready.
+    pub pid_file: Option<PathBuf>,
+    /// Cap over all listeners; 0 = derived from the open-file limit.
+    pub max_sessions: u32,
+    /// Dropped to after binding: a name or a number.
+    pub user: Option<String>,
+    /// Dropped to after binding: a name or a number.
+    pub group: Option<String>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: Level,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// Where the access log goes.
+    pub access: Access,
+}
+
+/// How much the program log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Only what failed.
+    Error,
+    /// What an operator can act on.
+    Warn,
+    /// Changes of state.
+    Info,
+    /// One line a session.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to and reopened when told.
+    File(PathBuf),
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where the admin interface listens.
+    pub bind: AdminBind,
+    /// File whose first line is the bearer token for calls that change something.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where the admin interface listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminBind {
+    /// Nowhere.
+    Off,
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// `[listener.NAME]`: addresses that take TCP connections for a pool.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Unique among listeners.
+    pub name: Arc<str>,
+    /// At least one; port 0 picks a free one.
+    pub bind: Vec<SocketAddr>,
+    /// Index into [`Config::pools`].
+    pub pool: usize,
+    /// No byte either way for so long ends the session; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// A session ends after so long, give or take a tenth.
+    pub max_lifetime: Option<Duration>,
+    /// TCP keepalive idle time towards clients; `None` = off.
+    pub keepalive: Option<Duration>,
+    /// Cap for this listener; 0 = none.
+    pub max_sessions: u32,
+    /// Length of the listen queue.
+    pub backlog: u32,
+}
+
+/// `[pool.NAME]`: a set of backends and the rules for using them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Unique among pools.
+    pub name: Arc<str>,
+    /// In file order, at least one, names unique.
+    pub members: Vec<Member>,
+    /// How a backend is picked.
+    pub policy: Policy,
+    /// Bound of one connection attempt.
+    pub connect_timeout: Duration,
+    /// TCP keepalive idle time towards backends; `None` = off.
+    pub keepalive: Option<Duration>,
+    /// Index into [`Config::pools`] of the pool used while this one has no backend up. No cycles.
+    pub fallback: Option<usize>,
+    /// With no backend up and no fallback: try them all.
+    pub fail_open: bool,
+    /// `max_sessions` for backends that say none; 0 = none. Already applied to `members`.
+    pub max_sessions: u32,
+    /// Local addresses to connect from, used in turn; empty = the kernel's choice.
+    pub source: Vec<IpAddr>,
+    /// Further attempts after a failed connect.
+    pub retry: Retry,
+    /// How backends are checked.
+    pub health: Health,
+}
+
+/// One entry of `backends`.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Unique within the pool; the address as written unless named.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub address: BackendAddr,
+    /// 0 to 256; 0 takes nothing new but is still checked.
+    pub weight: u16,
+    /// Cap on sessions, the pool's where the backend says none; 0 = none.
+    pub max_sessions: u32,
+    /// Used only while no ordinary backend is up.
+    pub backup: bool,
+    /// What the operator wants of it.
+    pub state: AdminState,
+}
+
+/// What an operator wants of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AdminState {
+    /// In rotation.
+    #[default]
+    Ready,
+    /// Takes nothing new, keeps what it has, is still probed.
+    Drain,
+    /// Takes nothing new and is not probed.
+    Maintenance,
+}
+
+/// `balance`: how a pool picks a backend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Policy {
+    /// Smooth weighted round robin, one sequence for all workers.
+    RoundRobin,
+    /// The smallest (sessions + 1) / weight, ties in turn.
+    LeastConnections,
+    /// Maglev over the key.
+    ConsistentHash {
+        /// What is hashed.
+        key: HashKey,
+        /// No backend takes more than this times the mean; at least 1.0; `None` = off.
+        bounded_load: Option<f64>,
+    },
+    /// Weighted chance.
+    Random,
+    /// Two at random, the one with fewer sessions for its weight.
+    PowerOfTwo,
+    /// Two at random, the one with the lower peak-EWMA connect time.
+    LeastLatency,
+    /// The first in file order that is below its cap.
+    First,
+}
+
+/// What `consistent-hash` hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's IP address.
+    ClientIp,
+    /// The client's IP address and port.
+    ClientIpPort,
+}
+
+/// `[pool.NAME.retry]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Connects in all, at least 1.
+    pub attempts: u32,
+    /// Bounds all attempts together, from the start of the first.
+    pub window: Duration,
+    /// Pause between attempts.
+    pub backoff: Duration,
+}
+
+/// `[pool.NAME.health]`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// What is asked.
+    pub probe: Probe,
+    /// From start to start.
+    pub interval: Duration,
+    /// Bound of one probe.
+    pub timeout: Duration,
+    /// Consecutive good results that bring a backend up, at least 1.
+    pub rise: u32,
+    /// Consecutive bad results that take it down, at least 1.
+    pub fall: u32,
+    /// Host or address probed instead of the backend's.
+    pub address: Option<String>,
+    /// Port probed instead of the backend's.
+    pub port: Option<u16>,
+}
+
+/// What a probe asks of a backend.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// Nothing: every backend counts as up.
+    None,
+    /// A TCP connect.
+    Tcp,
+    /// An HTTP request, over TLS if `tls` is there.
+    Http(Box<HttpProbe>),
+    /// Bytes sent, bytes awaited.
+    SendExpect {
+        /// Sent after the connect; may be empty.
+        send: Vec<u8>,
+        /// Must turn up in the first 64 KiB of the answer; may be empty.
+        expect: Vec<u8>,
+    },
+    /// A command that exits with 0; at least one word.
+    Exec(Vec<String>),
+}
+
+/// `probe = "http"` or `"https"`.
+#[derive(Debug, Clone)]
+pub struct HttpProbe {
+    /// Path and query, starting with `/`.
+    pub path: String,
+    /// `Host` header; `None` = the backend's own.
+    pub host: Option<String>,
+    /// Request method.
+    pub method: String,
+    /// Further request headers.
+    pub headers: Vec<(String, String)>,
+    /// Inclusive ranges of status codes that count as good, at least one.
+    pub expect_status: Vec<(u16, u16)>,
+    /// Must match in the first 64 KiB of the body.
+    pub expect_body: Option<regex::bytes::Regex>,
+    /// With a role, an unexpected status means `standby` and only silence is a failure.
+    pub role: Option<Role>,
+    /// For `https`.
+    pub tls: Option<ProbeTls>,
+}
+
+/// The role a pool wants of its backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes writes.
+    Primary,
+    /// Follows a primary.
+    Replica,
+}
+
+/// `[pool.NAME.health.tls]`: paths are absolute or relative to the working directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeTls {
+    /// Name asked for and verified; `None` = the backend's host.
+    pub server_name: Option<String>,
+    /// PEM bundle of trusted authorities; `None` = the system's.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// False takes any certificate.
+    pub verify: bool,
+}

@@ -1,0 +1,2 @@
+//! The integration tests: the real binary, seen from outside.
+fn main() {}
