@@ -1,6 +1,21 @@
 //! Evenkeel: a load balancer for TCP that says how it fails before it does.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
 
 pub mod addr;
 pub mod config;
+pub mod listener;
+pub mod metric;
+pub mod outcome;
+pub mod pool;
+pub mod record;
+pub mod server;
+pub mod session;

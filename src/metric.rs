@@ -1,0 +1,146 @@
+//! Counters that the data path may touch: atomics and nothing else.
+//!
+//! Names, labels and exposition live in `admin::metrics`; this module never formats anything.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A count that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A count that rises and falls; every rise has its fall, so it never goes below zero.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one away.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds one unless the value has reached `cap`; 0 = no cap. True if it was added.
+    ///
+    /// Exact over all threads: the value never exceeds `cap`.
+    pub fn increment_below(&self, cap: u64) -> bool {
+        if cap == 0 {
+            self.increment();
+            return true;
+        }
+        let below = |now| (now < cap).then_some(now + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
+    }
+}
+
+/// Upper bounds in microseconds, for what takes a network round trip or two.
+pub const LATENCY: &[u64] = &[
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// Upper bounds in microseconds, for sessions that may last from a millisecond to a day.
+pub const LIFETIME: &[u64] = &[
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    60_000_000,
+    600_000_000,
+    3_600_000_000,
+    21_600_000_000,
+    86_400_000_000,
+];
+
+/// Durations sorted into fixed buckets.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [u64],
+    /// One more than `bounds`: the last takes what exceeds them all.
+    buckets: Box<[Counter]>,
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// An empty histogram; `bounds` are rising microseconds.
+    pub fn new(bounds: &'static [u64]) -> Self {
+        let buckets = (0..=bounds.len()).map(|_| Counter::default()).collect();
+        Self { bounds, buckets, sum_us: Counter::default() }
+    }
+
+    /// Counts one duration.
+    pub fn record(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let slot = self.bounds.iter().position(|bound| us <= *bound).unwrap_or(self.bounds.len());
+        if let Some(bucket) = self.buckets.get(slot) {
+            bucket.increment();
+        }
+        self.sum_us.add(us);
+    }
+
+    /// Pairs of upper bound in seconds and the count at or below it; the last bound is infinite.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let bounds = self.bounds.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        bounds.zip(&self.buckets).scan(0, |total, (bound, bucket)| {
+            *total += bucket.get();
+            Some((bound, *total))
+        })
+    }
+
+    /// The sum of all durations, in seconds.
+    pub fn sum(&self) -> f64 {
+        self.sum_us.get() as f64 / 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_is_at_or_below_each_bound() {
+        let histogram = Histogram::new(&[1_000, 10_000]);
+        for us in [500, 1_000, 1_001, 20_000] {
+            histogram.record(Duration::from_micros(us));
+        }
+        let counts: Vec<_> = histogram.cumulative().map(|(_, count)| count).collect();
+        assert_eq!(counts, [2, 3, 4]);
+        assert!((histogram.sum() - 0.022_501).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_capped_gauge_stops_at_its_cap() {
+        let gauge = Gauge::default();
+        assert!((0..3).all(|_| gauge.increment_below(3)));
+        assert!(!gauge.increment_below(3));
+        gauge.decrement();
+        assert!(gauge.increment_below(3));
+    }
+}

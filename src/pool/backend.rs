@@ -1,0 +1,266 @@
+//! One upstream address with its live counters. It survives reloads; weights and caps do not.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use crossbeam_utils::CachePadded;
+
+use crate::addr::BackendAddr;
+use crate::metric::{Counter, Histogram, LATENCY};
+use crate::outcome::ConnectFailure;
+use crate::pool::latency::PeakEwma;
+use crate::pool::standing::Standing;
+use crate::session::Tally;
+
+/// One upstream address. Identity is pool, name and address.
+#[derive(Debug)]
+pub struct Backend {
+    name: Arc<str>,
+    address: BackendAddr,
+    load: CachePadded<Load>,
+    latency: PeakEwma,
+    standing: AtomicU8,
+    tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
+    /// Figures for reports.
+    pub stats: Stats,
+}
+
+/// What is counted about a backend, whoever sent the session.
+#[derive(Debug)]
+pub struct Stats {
+    /// How long successful connects took.
+    pub connect_duration: Histogram,
+    /// Probes that succeeded.
+    pub probes_ok: Counter,
+    /// Probes that failed.
+    pub probes_failed: Counter,
+    /// How long probes took.
+    pub probe_duration: Histogram,
+    /// The latest probe.
+    pub last_probe: ArcSwapOption<LastProbe>,
+    connect_failures: [Counter; ConnectFailure::ALL.len()],
+}
+
+/// What the latest probe said.
+#[derive(Debug, Clone)]
+pub struct LastProbe {
+    /// Whether the backend answered as it should.
+    pub ok: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// How long it took.
+    pub took: Duration,
+    /// When it ended.
+    pub at: Instant,
+}
+
+impl Stats {
+    fn new() -> Self {
+        Self {
+            connect_duration: Histogram::new(LATENCY),
+            probes_ok: Counter::default(),
+            probes_failed: Counter::default(),
+            probe_duration: Histogram::new(LATENCY),
+            last_probe: ArcSwapOption::empty(),
+            connect_failures: Default::default(),
+        }
+    }
+
+    /// Failed connects so far, by reason.
+    pub fn connect_failures(&self) -> impl Iterator<Item = (ConnectFailure, u64)> + '_ {
+        ConnectFailure::ALL.into_iter().zip(self.connect_failures.iter().map(Counter::get))
+    }
+}
+
+impl Backend {
+    /// A backend that nobody has probed or used yet.
+    pub fn new(name: Arc<str>, address: BackendAddr) -> Self {
+        Self {
+            name,
+            address,
+            load: CachePadded::new(Load::default()),
+            latency: PeakEwma::default(),
+            standing: AtomicU8::new(Standing::default().to_bits()),
+            tallies: Mutex::default(),
+            stats: Stats::new(),
+        }
+    }
+
+    /// Its name, unique in its pool.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its address as the file says it.
+    pub fn address(&self) -> &BackendAddr {
+        &self.address
+    }
+
+    /// Sessions that have picked it and not ended.
+    pub fn sessions(&self) -> u32 {
+        self.load.seen().sessions()
+    }
+
+    /// What its pool's monitor last judged.
+    pub fn standing(&self) -> Standing {
+        Standing::from_bits(self.standing.load(Ordering::Relaxed))
+    }
+
+    /// Written by the pool's monitor alone.
+    pub fn judge(&self, standing: Standing) {
+        self.standing.store(standing.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The counters of one listener's sessions with this backend, made at the first call.
+    pub fn tally(&self, listener: &Arc<str>) -> Arc<Tally> {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tally)) = tallies.iter().find(|(name, _)| name == listener) {
+            return Arc::clone(tally);
+        }
+        let tally = Arc::new(Tally::default());
+        tallies.push((Arc::clone(listener), Arc::clone(&tally)));
+        tally
+    }
+
+    /// The counters of all listeners, with their names.
+    pub fn tallies(&self) -> Vec<(Arc<str>, Arc<Tally>)> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a connect that took `took`; `now` is milliseconds on any steady clock.
+    pub fn connected(&self, took: Duration, now: u64) {
+        self.stats.connect_duration.record(took);
+        self.latency.observe(took, now);
+    }
+
+    /// Counts a failed connect that took `took`.
+    pub fn connect_failed(&self, why: ConnectFailure, took: Duration, now: u64) {
+        if let Some(counter) = self.stats.connect_failures.get(why as usize) {
+            counter.increment();
+        }
+        self.latency.observe(took, now);
+    }
+
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    pub(super) fn latency(&self, now: u64) -> f32 {
+        self.latency.at(now)
+    }
+}
+
+/// Sessions on a backend and, in the upper half of the same word, how many have ever left it.
+///
+/// The upper half lets a picker see that somebody left between two looks, even if somebody else
+/// came in the meantime: least-connections needs that to be exact.
+#[derive(Debug, Default)]
+pub(super) struct Load(AtomicU64);
+
+/// One reading of a [`Load`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen(u64);
+
+impl Seen {
+    pub(super) fn sessions(self) -> u32 {
+        (self.0 & u64::from(u32::MAX)) as u32
+    }
+
+    /// The fewest sessions there can have been between this reading and the later one.
+    pub(super) fn fewest_until(self, later: Self) -> u32 {
+        let left = ((later.0 >> 32) as u32).wrapping_sub((self.0 >> 32) as u32);
+        self.sessions().saturating_sub(left)
+    }
+}
+
+impl Load {
+    // All orderings are sequential: a picker's claim that nobody had fewer sessions rests on one
+    // order of all readings and changes over all backends of the pool.
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Takes a place if the load is still what was seen.
+    pub(super) fn take_if(&self, seen: Seen) -> bool {
+        let next = seen.0 + 1;
+        self.0.compare_exchange(seen.0, next, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Takes a place unless `cap` sessions are there; 0 = no cap.
+    pub(super) fn take_below(&self, cap: u32) -> bool {
+        loop {
+            let seen = self.seen();
+            if cap != 0 && seen.sessions() >= cap {
+                return false;
+            }
+            if self.take_if(seen) {
+                return true;
+            }
+        }
+    }
+
+    pub(super) fn give_back(&self) {
+        // One less below, one more above, in one step.
+        self.0.fetch_add((1 << 32) - 1, Ordering::SeqCst);
+    }
+}
+
+/// A session counted on a backend; given back on drop.
+#[derive(Debug)]
+pub struct Lease {
+    backend: Arc<Backend>,
+    tally: Arc<Tally>,
+    address: SocketAddr,
+}
+
+impl Lease {
+    /// Wraps a place that was already taken on the backend's load.
+    pub(super) fn of_taken(backend: Arc<Backend>, tally: Arc<Tally>, address: SocketAddr) -> Self {
+        tally.active.increment();
+        Self { backend, tally, address }
+    }
+
+    /// Whom it counts on.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// The counters of this listener with this backend.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Where to connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.tally.active.decrement();
+        self.backend.load.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_tells_how_few_there_can_have_been_between_two_looks() {
+        let load = Load::default();
+        assert!(load.take_below(0) && load.take_below(0));
+        let before = load.seen();
+        load.give_back();
+        assert!(load.take_below(2) && !load.take_below(2));
+        let after = load.seen();
+        assert_eq!((before.sessions(), after.sessions()), (2, 2));
+        assert_eq!(before.fewest_until(after), 1);
+        assert!(!load.take_if(before));
+    }
+}

@@ -1,0 +1,80 @@
+//! The policies at work. Each takes a place on one of the candidates or says that all are full.
+
+mod chance;
+mod least_connections;
+mod maglev;
+mod round_robin;
+
+use crate::config::Policy;
+use crate::pool::ready::{Candidates, Share};
+use crate::pool::{Ask, Member};
+
+pub(super) use round_robin::interleave;
+
+/// A policy with the state that outlives each list.
+#[derive(Debug)]
+pub(in crate::pool) enum Balancer {
+    RoundRobin(round_robin::Turn),
+    LeastConnections(round_robin::Turn),
+    ConsistentHash(Box<maglev::Maglev>),
+    Random,
+    PowerOfTwo,
+    LeastLatency,
+    First,
+}
+
+impl Balancer {
+    pub(in crate::pool) fn new(policy: Policy, members: &[Member]) -> Self {
+        match policy {
+            Policy::RoundRobin => Self::RoundRobin(round_robin::Turn::default()),
+            Policy::LeastConnections => Self::LeastConnections(round_robin::Turn::default()),
+            Policy::ConsistentHash { key, bounded_load } => {
+                Self::ConsistentHash(Box::new(maglev::Maglev::new(members, key, bounded_load)))
+            }
+            Policy::Random => Self::Random,
+            Policy::PowerOfTwo => Self::PowerOfTwo,
+            Policy::LeastLatency => Self::LeastLatency,
+            Policy::First => Self::First,
+        }
+    }
+
+    /// The share on which a place was taken: one that `may` be picked and is below its cap.
+    pub(in crate::pool) fn take<'a>(
+        &self,
+        candidates: &'a Candidates,
+        ask: &Ask<'_>,
+        may: impl Fn(&Share) -> bool,
+    ) -> Option<&'a Share> {
+        if let Self::LeastConnections(turn) = self {
+            return least_connections::take(candidates, turn, may);
+        }
+        let may = |share: &Share| may(share) && share.has_room();
+        // Choosing and taking are two steps; another worker may fill the last place in between.
+        loop {
+            let share = self.choose(candidates, ask, &may)?;
+            if share.backend.load().take_below(share.cap) {
+                return Some(share);
+            }
+        }
+    }
+
+    fn choose<'a>(
+        &self,
+        candidates: &'a Candidates,
+        ask: &Ask<'_>,
+        may: &impl Fn(&Share) -> bool,
+    ) -> Option<&'a Share> {
+        match self {
+            Self::RoundRobin(turn) => turn.choose(candidates, may),
+            Self::ConsistentHash(maglev) => maglev.choose(candidates, ask, may),
+            Self::Random => chance::draw(candidates, ask.chance, may),
+            Self::PowerOfTwo => chance::better_of_two(candidates, ask.chance, may, |share| {
+                least_connections::pressure(share.backend.sessions(), share.weight)
+            }),
+            Self::LeastLatency => chance::better_of_two(candidates, ask.chance, may, |share| {
+                f64::from(share.backend.latency(ask.now))
+            }),
+            Self::First | Self::LeastConnections(_) => candidates.shares.iter().find(|s| may(s)),
+        }
+    }
+}

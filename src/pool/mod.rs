@@ -1,0 +1,230 @@
+//! A pool in memory: its backends, the list of those that may be picked, and the picking.
+//!
+//! No socket, no clock, no chance of its own: time and random bits come with each [`Ask`].
+
+mod backend;
+mod balance;
+mod judge;
+mod latency;
+mod ready;
+mod standing;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
+
+use crate::addr::ClientAddr;
+use crate::config::{self, AdminState};
+use crate::metric::Counter;
+use crate::session::Tally;
+pub use backend::{Backend, LastProbe, Lease, Stats};
+use balance::Balancer;
+pub use judge::{Judge, Verdict};
+use ready::Candidates;
+pub use ready::{Judged, ReadySet};
+pub use standing::{Health, STATES, Standing};
+
+/// Ordinary backends come first; backups only while no ordinary one is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Used as long as one of them is up.
+    Ordinary,
+    /// Used while no ordinary one is up.
+    Backup,
+}
+
+/// A backend in a pool: what the file says about it. Dies on reload, unlike its [`Backend`].
+#[derive(Debug)]
+pub struct Member {
+    /// The backend with its live counters.
+    pub backend: Arc<Backend>,
+    /// 0 to 256; 0 takes nothing new.
+    pub weight: u16,
+    /// Cap on its sessions; 0 = none.
+    pub max_sessions: u32,
+    /// When it is used.
+    pub tier: Tier,
+    /// What the file wants of it.
+    pub state: AdminState,
+}
+
+/// What a picker knows about the session it picks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// The client.
+    pub client: ClientAddr,
+    /// Random bits, fresh for each attempt.
+    pub chance: u64,
+    /// Milliseconds on a steady clock.
+    pub now: u64,
+    /// Backends that have failed this session already: others are preferred.
+    pub tried: &'a [Arc<Backend>],
+}
+
+impl Ask<'_> {
+    fn has_tried(&self, backend: &Arc<Backend>) -> bool {
+        self.tried.iter().any(|tried| Arc::ptr_eq(tried, backend))
+    }
+}
+
+/// Why nobody was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpicked {
+    /// No backend may take a session.
+    NoBackend,
+    /// Every backend that might is at its cap.
+    Full,
+}
+
+/// A named set of backends with one policy.
+#[derive(Debug)]
+pub struct Pool {
+    name: Arc<str>,
+    members: Box<[Member]>,
+    fail_open: bool,
+    balancer: Balancer,
+    ready: ArcSwap<ReadySet>,
+    /// Of the last list whose publication is complete; written by the monitor alone.
+    generation: CachePadded<AtomicU64>,
+    /// Attempts beyond the first.
+    pub retries: Counter,
+}
+
+impl Pool {
+    /// A pool in which nobody may be picked until the first list is published.
+    ///
+    /// `carried` gives the backend that an earlier pool had under the same name and address.
+    pub fn new(
+        spec: &config::Pool,
+        carried: impl Fn(&config::Member) -> Option<Arc<Backend>>,
+    ) -> Self {
+        let members: Box<[Member]> = spec
+            .members
+            .iter()
+            .map(|member| {
+                let fresh = || Backend::new(Arc::clone(&member.name), member.address.clone());
+                Member {
+                    backend: carried(member).unwrap_or_else(|| Arc::new(fresh())),
+                    weight: member.weight,
+                    max_sessions: member.max_sessions,
+                    tier: if member.backup { Tier::Backup } else { Tier::Ordinary },
+                    state: member.state,
+                }
+            })
+            .collect();
+        Self {
+            name: Arc::clone(&spec.name),
+            fail_open: spec.fail_open,
+            balancer: Balancer::new(spec.policy, &members),
+            ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false)),
+            generation: CachePadded::new(AtomicU64::new(0)),
+            retries: Counter::default(),
+            members,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its members in file order.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The list that is in force.
+    pub fn ready(&self) -> Arc<ReadySet> {
+        self.ready.load_full()
+    }
+
+    /// Judges all members at once; `judged` stands in their order.
+    ///
+    /// Called by the pool's monitor alone. Once it returns, no picker hands out a backend that the
+    /// new list does not hold.
+    pub fn publish(&self, judged: &[Judged]) {
+        for (member, judged) in self.members.iter().zip(judged) {
+            member.backend.judge(judged.standing);
+        }
+        let generation = self.generation.load(Ordering::Relaxed) + 1;
+        let set = ReadySet { generation, ..ReadySet::of(&self.members, judged, self.fail_open) };
+        self.ready.store(Arc::new(set));
+        self.generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// True if a newer list than `set` has been published whole.
+    fn has_outdated(&self, set: &ReadySet) -> bool {
+        self.generation.load(Ordering::SeqCst) > set.generation
+    }
+}
+
+/// A pool as one listener sees it: with that listener's counters, and the pool to fall back on.
+#[derive(Debug)]
+pub struct Entrance {
+    pool: Arc<Pool>,
+    tallies: Box<[Arc<Tally>]>,
+    fallback: Option<Box<Self>>,
+}
+
+impl Entrance {
+    /// The entrance of `listener` to `pool`.
+    pub fn new(listener: &Arc<str>, pool: Arc<Pool>, fallback: Option<Self>) -> Self {
+        let tallies = pool.members.iter().map(|member| member.backend.tally(listener)).collect();
+        Self { pool, tallies, fallback: fallback.map(Box::new) }
+    }
+
+    /// The pool itself, not its fallback.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Picks a backend and counts the session on it.
+    ///
+    /// First whoever is up, by the pool's policy; else the fallback pool by its own rules; else, if
+    /// the pool fails open, those that are down. A cap is not a failure: while somebody is up but
+    /// full, nobody else is asked.
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+        loop {
+            let set = self.pool.ready.load();
+            let picked = self.pick_from(&set, ask);
+            // A place taken by an outdated list is given back: that list no longer decides.
+            if !self.pool.has_outdated(&set) {
+                return picked;
+            }
+        }
+    }
+
+    fn pick_from(&self, set: &ReadySet, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+        if !set.usable.is_empty() {
+            return self.take(&set.usable, ask);
+        }
+        if let Some(fallback) = &self.fallback {
+            match fallback.pick(ask) {
+                Err(Unpicked::NoBackend) => {}
+                picked => return picked,
+            }
+        }
+        if set.last_resort.is_empty() {
+            return Err(Unpicked::NoBackend);
+        }
+        self.take(&set.last_resort, ask)
+    }
+
+    fn take(&self, candidates: &Candidates, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+        let balancer = &self.pool.balancer;
+        let taken = balancer.take(candidates, ask, |share| !ask.has_tried(&share.backend));
+        // Everybody who has room was tried already: once more is better than not at all.
+        let taken = match taken {
+            None if !ask.tried.is_empty() => balancer.take(candidates, ask, |_| true),
+            taken => taken,
+        };
+        let share = taken.ok_or(Unpicked::Full)?;
+        let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
+        Ok(Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address))
+    }
+}
+
+#[cfg(test)]
+mod tests;

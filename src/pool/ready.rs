@@ -1,0 +1,137 @@
+//! The finished list a picker reads: who may take a session now, with everything worked out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::pool::backend::Backend;
+use crate::pool::balance::interleave;
+use crate::pool::standing::Standing;
+use crate::pool::{Member, Tier};
+
+/// What the monitor knows of one member when it makes the list.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    /// Health and the operator's wish.
+    pub standing: Standing,
+    /// Where to connect to; `None` while its name has no address.
+    pub address: Option<SocketAddr>,
+}
+
+/// One backend that may be picked.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// Its place among the pool's members.
+    pub(super) member: usize,
+    pub(super) backend: Arc<Backend>,
+    pub(super) address: SocketAddr,
+    /// Above 0.
+    pub(super) weight: u32,
+    /// Cap on its sessions; 0 = none.
+    pub(super) cap: u32,
+}
+
+impl Share {
+    /// Below its cap.
+    pub(super) fn has_room(&self) -> bool {
+        self.cap == 0 || self.backend.sessions() < self.cap
+    }
+}
+
+/// The backends of one tier that may be picked, with what the policies need worked out.
+#[derive(Debug)]
+pub(super) struct Candidates {
+    pub(super) tier: Tier,
+    pub(super) shares: Box<[Share]>,
+    /// Positions in `shares`, each as often as its weight says, spread evenly.
+    pub(super) sequence: Box<[u16]>,
+    pub(super) total_weight: u64,
+    /// Position in `shares` by member.
+    by_member: Box<[Option<u16>]>,
+}
+
+impl Candidates {
+    fn of(members: &[Member], judged: &[Judged], tier: Tier, may: fn(Standing) -> bool) -> Self {
+        let shares: Box<[Share]> = members
+            .iter()
+            .zip(judged)
+            .enumerate()
+            .filter(|(_, (member, _))| member.tier == tier && member.weight > 0)
+            .filter(|(_, (_, judged))| may(judged.standing))
+            .filter_map(|(place, (member, judged))| Share::of(place, member, judged.address?))
+            .collect();
+        let weights: Vec<u32> = shares.iter().map(|share| share.weight).collect();
+        let mut by_member = vec![None; members.len()];
+        for (position, share) in shares.iter().enumerate() {
+            if let Some(slot) = by_member.get_mut(share.member) {
+                *slot = u16::try_from(position).ok();
+            }
+        }
+        Self {
+            tier,
+            sequence: interleave(&weights),
+            total_weight: weights.iter().map(|weight| u64::from(*weight)).sum(),
+            by_member: by_member.into(),
+            shares,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.shares.is_empty()
+    }
+
+    /// The share of a member, if it is among the candidates.
+    pub(super) fn of_member(&self, member: usize) -> Option<&Share> {
+        self.shares.get(usize::from((*self.by_member.get(member)?)?))
+    }
+}
+
+impl Share {
+    fn of(place: usize, member: &Member, address: SocketAddr) -> Option<Self> {
+        Some(Self {
+            member: place,
+            backend: Arc::clone(&member.backend),
+            address,
+            weight: u32::from(member.weight),
+            cap: member.max_sessions,
+        })
+    }
+}
+
+/// The finished list of a pool; immutable, published whole.
+#[derive(Debug)]
+pub struct ReadySet {
+    /// Rises with each published list.
+    pub(super) generation: u64,
+    /// The ordinary backends that are usable or, if there is none, the backups.
+    pub(super) usable: Candidates,
+    /// Whom to try when nobody is usable; empty unless the pool fails open.
+    pub(super) last_resort: Candidates,
+}
+
+impl ReadySet {
+    /// Makes the list; `judged` stands in the order of `members`.
+    pub(super) fn of(members: &[Member], judged: &[Judged], fail_open: bool) -> Self {
+        let usable = |tier| Candidates::of(members, judged, tier, Standing::is_usable);
+        let ordinary = usable(Tier::Ordinary);
+        let usable = if ordinary.is_empty() { usable(Tier::Backup) } else { ordinary };
+        let may = if fail_open && usable.is_empty() { Standing::is_last_resort } else { |_| false };
+        let first = Candidates::of(members, judged, Tier::Ordinary, may);
+        let last_resort = if first.is_empty() {
+            Candidates::of(members, judged, Tier::Backup, may)
+        } else {
+            first
+        };
+        Self { generation: 0, usable, last_resort }
+    }
+
+    /// True if some backend is up and may be used.
+    pub fn is_usable(&self) -> bool {
+        !self.usable.is_empty()
+    }
+
+    /// The weight a member has in this list; 0 if it is not in it.
+    pub fn effective_weight(&self, member: usize) -> u32 {
+        let share = self.usable.of_member(member).or_else(|| self.last_resort.of_member(member));
+        share.map_or(0, |share| share.weight)
+    }
+}

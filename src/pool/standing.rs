@@ -1,0 +1,117 @@
+//! Where a backend stands: what probes say of it and what the operator wants of it, on two axes.
+
+use crate::config::AdminState;
+
+/// What probes say of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// Not probed yet; takes nothing.
+    #[default]
+    Unknown,
+    /// Answers as it should.
+    Up,
+    /// Failed `fall` probes in a row.
+    Down,
+    /// Healthy, in the other role.
+    Standby,
+    /// Healthy, too far behind its primary.
+    Lagging,
+    /// Its host name has no address yet.
+    Unresolved,
+}
+
+impl Health {
+    /// The word in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Standby => "standby",
+            Self::Lagging => "lagging",
+            Self::Unresolved => "unresolved",
+        }
+    }
+
+    /// True if the server works, whether or not it may be used.
+    pub fn is_healthy(self) -> bool {
+        matches!(self, Self::Up | Self::Standby | Self::Lagging)
+    }
+}
+
+/// Every word that `backend_state` has a series for.
+pub const STATES: [&str; 9] = [
+    "up",
+    "down",
+    "unknown",
+    "standby",
+    "lagging",
+    "unresolved",
+    "ejected",
+    "drain",
+    "maintenance",
+];
+
+/// Health and the operator's wish together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// What probes say.
+    pub health: Health,
+    /// What the operator wants.
+    pub admin: AdminState,
+}
+
+impl Standing {
+    /// The one word of [`STATES`] that holds: the operator's before the probes'.
+    pub fn state(self) -> &'static str {
+        match self.admin {
+            AdminState::Maintenance => "maintenance",
+            AdminState::Drain => "drain",
+            AdminState::Ready => self.health.as_str(),
+        }
+    }
+
+    /// May take new sessions.
+    pub fn is_usable(self) -> bool {
+        self.admin == AdminState::Ready && self.health == Health::Up
+    }
+
+    /// May be tried when nothing is usable and the pool fails open.
+    pub fn is_last_resort(self) -> bool {
+        self.admin == AdminState::Ready && matches!(self.health, Health::Down | Health::Unknown)
+    }
+
+    pub(super) fn to_bits(self) -> u8 {
+        let health = match self.health {
+            Health::Unknown => 0,
+            Health::Up => 1,
+            Health::Down => 2,
+            Health::Standby => 3,
+            Health::Lagging => 4,
+            Health::Unresolved => 5,
+        };
+        let admin = match self.admin {
+            AdminState::Ready => 0,
+            AdminState::Drain => 1,
+            AdminState::Maintenance => 2,
+        };
+        health | admin << 4
+    }
+
+    pub(super) fn from_bits(bits: u8) -> Self {
+        let health = match bits & 0xf {
+            1 => Health::Up,
+            2 => Health::Down,
+            3 => Health::Standby,
+            4 => Health::Lagging,
+            5 => Health::Unresolved,
+            _ => Health::Unknown,
+        };
+        let admin = match bits >> 4 {
+            1 => AdminState::Drain,
+            2 => AdminState::Maintenance,
+            _ => AdminState::Ready,
+        };
+        Self { health, admin }
+    }
+}

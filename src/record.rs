@@ -1,0 +1,40 @@
+//! The one line that a session leaves in the access log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::addr::ClientAddr;
+
+/// A finished session, or a client that was turned away after admission.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When it ended.
+    pub time: SystemTime,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// `"tcp"` for now.
+    pub protocol: &'static str,
+    /// The client.
+    pub client: ClientAddr,
+    /// The address the client connected to.
+    pub local: SocketAddr,
+    /// The pool's name; that of the fallback pool if its backend was picked.
+    pub pool: Arc<str>,
+    /// The backend's name; `None` if none was reached.
+    pub backend: Option<Arc<str>>,
+    /// Connects that were tried.
+    pub attempts: u32,
+    /// From accept to end.
+    pub duration: Duration,
+    /// From accept to the backend's answer to the connect.
+    pub connect: Option<Duration>,
+    /// From accept to the backend's first byte, as exact as the relay's clock.
+    pub first_byte: Option<Duration>,
+    /// Payload from the client.
+    pub bytes_in: u64,
+    /// Payload from the backend.
+    pub bytes_out: u64,
+    /// A word of the closed lists in [`crate::outcome`], or `client-gone`.
+    pub outcome: &'static str,
+}

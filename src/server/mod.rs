@@ -1,0 +1,5 @@
+//! Ownership of everything that lives.
+
+mod snapshot;
+
+pub use snapshot::{Handle, ListenerView, Snapshot};

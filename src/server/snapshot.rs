@@ -1,0 +1,86 @@
+//! The complete world as it stands: what reports read and a reload replaces whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
+
+use crate::config::Config;
+use crate::listener::Figures;
+use crate::metric::Gauge;
+use crate::pool::Pool;
+
+/// The world that the supervisor last published.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What the file says.
+    pub config: Arc<Config>,
+    /// In file order.
+    pub listeners: Vec<ListenerView>,
+    /// In the order of [`Config::pools`].
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// A listener as reports see it.
+#[derive(Debug)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As bound: port 0 has become the real one.
+    pub addresses: Vec<SocketAddr>,
+    /// Its counters.
+    pub figures: Arc<Figures>,
+}
+
+/// What outside parties hold of a running server.
+#[derive(Debug)]
+pub struct Handle {
+    /// When the process began to serve.
+    pub started: Instant,
+    /// Live sessions of each worker.
+    pub workers: Box<[CachePadded<Gauge>]>,
+    snapshot: ArcSwap<Snapshot>,
+    listening: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Handle {
+    /// A server that is not listening yet, with `workers` workers.
+    pub fn new(snapshot: Snapshot, workers: usize) -> Self {
+        Self {
+            started: Instant::now(),
+            workers: (0..workers).map(|_| CachePadded::default()).collect(),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            listening: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The world in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// True once all listeners accept.
+    pub fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
+    /// True once a graceful stop has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// All listeners accept from now on.
+    pub fn set_listening(&self) {
+        self.listening.store(true, Ordering::Relaxed);
+    }
+
+    /// A graceful stop has begun.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,239 @@
+//! The live sessions of one worker: who they belong to, when they last moved, what ends them.
+//!
+//! The table is touched by its own worker alone, so its cells need no lock. One sweep a tick does
+//! idle limits, lifetimes and byte counts for all sessions; no session keeps a timer of its own.
+
+mod tally;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::outcome::Outcome;
+pub use tally::Tally;
+
+/// Milliseconds since the worker started, as coarse as the sweep.
+type Tick = u64;
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the backend.
+    In,
+    /// From the backend to the client.
+    Out,
+}
+
+/// The limits a session began with; a reload does not change them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// No byte either way for so long ends the session; `None` = never.
+    pub idle: Option<Duration>,
+    /// The session ends after so long; `None` = never.
+    pub lifetime: Option<Duration>,
+}
+
+/// One live session, shared between its task and the table.
+#[derive(Debug)]
+pub struct Live {
+    tally: Arc<Tally>,
+    clock: Rc<Cell<Tick>>,
+    last: Cell<Tick>,
+    idle: Option<Tick>,
+    deadline: Option<Tick>,
+    bytes: [Cell<u64>; 2],
+    folded: [Cell<u64>; 2],
+    end: Cell<Option<Outcome>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Live {
+    /// Counts payload handed on and marks the session as active.
+    pub fn moved(&self, direction: Direction, n: u64) {
+        let bytes = &self.bytes[direction as usize];
+        bytes.set(bytes.get() + n);
+        self.last.set(self.clock.get());
+    }
+
+    /// Payload handed on so far.
+    pub fn bytes(&self, direction: Direction) -> u64 {
+        self.bytes[direction as usize].get()
+    }
+
+    /// Ready once somebody has decided that this session ends, with the cause.
+    ///
+    /// The waker of the first call is kept: all calls must come from the session's own task.
+    pub fn poll_end(&self, cx: &Context<'_>) -> Poll<Outcome> {
+        if let Some(cause) = self.end.get() {
+            return Poll::Ready(cause);
+        }
+        self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ends the session for `cause`, unless it is ending already.
+    fn end(&self, cause: Outcome) {
+        if self.end.get().is_none() {
+            self.end.set(Some(cause));
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Adds what has moved since the last time to the counters others read.
+    fn fold(&self) {
+        let totals = [&self.tally.bytes_in, &self.tally.bytes_out];
+        for ((bytes, folded), total) in self.bytes.iter().zip(&self.folded).zip(totals) {
+            let fresh = bytes.get() - folded.replace(bytes.get());
+            if fresh > 0 {
+                total.add(fresh);
+            }
+        }
+    }
+
+    fn overdue(&self, now: Tick) -> Option<Outcome> {
+        if self.idle.is_some_and(|idle| now >= self.last.get() + idle) {
+            return Some(Outcome::Idle);
+        }
+        self.deadline.is_some_and(|deadline| now >= deadline).then_some(Outcome::Lifetime)
+    }
+}
+
+/// A session's place in the table, given back on drop.
+#[derive(Debug)]
+pub struct Entry {
+    live: Rc<Live>,
+    slot: usize,
+    table: Rc<Table>,
+}
+
+impl std::ops::Deref for Entry {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.live.fold();
+        self.table.slots.borrow_mut().remove(self.slot);
+    }
+}
+
+/// All live sessions of one worker.
+#[derive(Debug, Default)]
+pub struct Table {
+    slots: RefCell<Slab<Rc<Live>>>,
+    clock: Rc<Cell<Tick>>,
+}
+
+impl Table {
+    /// Enters a session that is about to relay; it leaves when the entry is dropped.
+    pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, limits: Limits) -> Entry {
+        let now = self.clock.get();
+        let live = Rc::new(Live {
+            tally,
+            clock: Rc::clone(&self.clock),
+            last: Cell::new(now),
+            idle: limits.idle.map(ticks),
+            deadline: limits.lifetime.map(|lifetime| now + ticks(lifetime)),
+            bytes: Default::default(),
+            folded: Default::default(),
+            end: Cell::new(None),
+            waker: RefCell::new(None),
+        });
+        let slot = self.slots.borrow_mut().insert(Rc::clone(&live));
+        Entry { live, slot, table: Rc::clone(self) }
+    }
+
+    /// Sessions in the table.
+    pub fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// True if no session is in the table.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves the clock to `now` since the worker's start, folds byte counts and ends what is due.
+    pub fn sweep(&self, now: Duration) {
+        let now = ticks(now);
+        self.clock.set(now);
+        for (_, live) in self.slots.borrow().iter() {
+            live.fold();
+            if let Some(cause) = live.overdue(now) {
+                live.end(cause);
+            }
+        }
+    }
+
+    /// Ends every session for `cause`.
+    pub fn end_all(&self, cause: Outcome) {
+        for (_, live) in self.slots.borrow().iter() {
+            live.end(cause);
+        }
+    }
+}
+
+fn ticks(time: Duration) -> Tick {
+    Tick::try_from(time.as_millis()).unwrap_or(Tick::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(table: &Rc<Table>, limits: Limits) -> (Entry, Arc<Tally>) {
+        let tally = Arc::new(Tally::default());
+        (table.enter(Arc::clone(&tally), limits), tally)
+    }
+
+    fn end_of(entry: &Entry) -> Poll<Outcome> {
+        entry.poll_end(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn bytes_reach_the_tally_while_the_session_runs_and_once_only() {
+        let table = Rc::new(Table::default());
+        let (entry, tally) = enter(&table, Limits::default());
+        entry.moved(Direction::In, 5);
+        table.sweep(Duration::from_secs(1));
+        assert_eq!(tally.bytes_in.get(), 5);
+        entry.moved(Direction::In, 2);
+        entry.moved(Direction::Out, 9);
+        drop(entry);
+        assert_eq!((tally.bytes_in.get(), tally.bytes_out.get()), (7, 9));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn an_idle_session_ends_and_an_active_one_does_not() {
+        let table = Rc::new(Table::default());
+        let limits = Limits { idle: Some(Duration::from_secs(2)), lifetime: None };
+        let (quiet, _quiet) = enter(&table, limits);
+        let (busy, _busy) = enter(&table, limits);
+        table.sweep(Duration::from_secs(1));
+        busy.moved(Direction::Out, 1);
+        table.sweep(Duration::from_secs(2));
+        assert_eq!(end_of(&quiet), Poll::Ready(Outcome::Idle));
+        assert_eq!(end_of(&busy), Poll::Pending);
+    }
+
+    #[test]
+    fn the_first_cause_of_an_end_stays() {
+        let table = Rc::new(Table::default());
+        let limits = Limits { idle: None, lifetime: Some(Duration::from_secs(1)) };
+        let (entry, _tally) = enter(&table, limits);
+        table.sweep(Duration::from_secs(1));
+        table.end_all(Outcome::Shutdown);
+        assert_eq!(end_of(&entry), Poll::Ready(Outcome::Lifetime));
+    }
+}

@@ -1,0 +1,52 @@
+//! What one listener has done with one backend, in figures that outlive every session.
+
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::metric::{Counter, Gauge, Histogram, LIFETIME};
+use crate::outcome::Outcome;
+
+/// The counters of one (listener, pool, backend).
+#[derive(Debug)]
+pub struct Tally {
+    /// Sessions picked and not yet ended; on its own cache line since every session writes it.
+    pub active: CachePadded<Gauge>,
+    /// Payload from clients to the backend, up to a second behind for running sessions.
+    pub bytes_in: Counter,
+    /// Payload from the backend to clients, up to a second behind for running sessions.
+    pub bytes_out: Counter,
+    /// Sessions that were connected.
+    pub connected: Counter,
+    /// How long sessions lasted.
+    pub duration: Histogram,
+    ended: [Counter; Outcome::ALL.len()],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            active: CachePadded::new(Gauge::default()),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            connected: Counter::default(),
+            duration: Histogram::new(LIFETIME),
+            ended: Default::default(),
+        }
+    }
+}
+
+impl Tally {
+    /// Counts the end of a session that lasted `took`.
+    pub fn end(&self, outcome: Outcome, took: Duration) {
+        if let Some(counter) = self.ended.get(outcome as usize) {
+            counter.increment();
+        }
+        self.duration.record(took);
+    }
+
+    /// Sessions ended, by outcome.
+    pub fn ended(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
+        Outcome::ALL.into_iter().zip(self.ended.iter().map(Counter::get))
+    }
+}
