@@ -11,8 +11,12 @@
 )]
 
 pub mod addr;
+pub mod admin;
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod listener;
+pub mod log;
 pub mod metric;
 pub mod outcome;
 pub mod pool;
