@@ -11,4 +11,5 @@
 )]
 
 pub mod addr;
+pub mod cli;
 pub mod config;

@@ -6,7 +6,8 @@ use regex::bytes::Regex;
 
 use super::later::Later;
 use super::problem::quoted;
-use super::read::{Section, Value};
+use super::read::Section;
+use super::value::Value;
 use super::{HttpProbe, ProbeTls, Role};
 
 pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "verify"];

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::problem::{Disk, Place, Problem, Report, Source, quoted};
-use super::read::{Section, Value};
+use super::read::Section;
 use super::tree::{self, Entry, Kind, Table};
+use super::value::Value;
 
 /// More files than this is a pattern gone wrong.
 const MOST_FILES: usize = 1000;

@@ -7,7 +7,8 @@ use super::address;
 use super::defaults;
 use super::later;
 use super::problem::{Place, did_you_mean, quoted};
-use super::read::{Section, Value};
+use super::read::Section;
+use super::value::Value;
 use super::{Listener, Pool};
 
 pub(super) const KEYS: &[&str] = &[

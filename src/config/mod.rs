@@ -31,6 +31,7 @@ mod render;
 mod tests;
 mod tree;
 pub mod units;
+mod value;
 
 pub use effective::{effective, schema};
 pub use load::{Loaded, load, parse};

@@ -12,7 +12,8 @@ use super::health;
 use super::later;
 use super::listener::pool_index;
 use super::problem::quoted;
-use super::read::{Section, Value, is_name};
+use super::read::{Section, is_name};
+use super::value::Value;
 use super::{AdminState, Member, Pool, Retry};
 
 pub(super) const KEYS: &[&str] = &[

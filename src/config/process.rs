@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::address;
 use super::later;
-use super::read::{Section, Value};
+use super::read::Section;
+use super::value::Value;
 use super::{Access, Admin, AdminBind, Level, Log, LogFormat, Process};
 
 pub(super) const PROCESS_KEYS: &[&str] =
