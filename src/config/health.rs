@@ -1,10 +1,13 @@
 //! Reads `[pool.NAME.health]`: which probe, how often, and that no key is given to the wrong probe.
 
+use std::time::Duration;
+
 use super::address;
 use super::http_probe;
 use super::later;
 use super::problem::{did_you_mean, quoted};
 use super::read::Section;
+use super::units::write_duration;
 use super::{Health, Probe};
 
 pub(super) const KEYS: &[&str] = &[
@@ -82,14 +85,22 @@ pub(super) fn read(section: Section<'_>) -> Health {
         address: address(&section),
         port: port(&section),
     };
-    if interval < timeout
-        && let Some(value) = section.value("interval").or_else(|| section.value("timeout"))
-        && !matches!(health.probe, Probe::None)
-    {
-        let message = "makes the interval between probes shorter than their timeout";
-        value.warn(message, "set timeout to at most the interval, as a slow probe delays the next");
+    if !matches!(health.probe, Probe::None) {
+        check_pace(&section, interval, timeout);
     }
     health
+}
+
+/// A probe never overlaps its predecessor, so a slow one delays the next.
+fn check_pace(section: &Section<'_>, interval: Duration, timeout: Duration) {
+    let written = section.value("interval").or_else(|| section.value("timeout"));
+    if let Some(value) = written.filter(|_| interval < timeout) {
+        let (interval, timeout) = (write_duration(interval), write_duration(timeout));
+        let message =
+            format!("{}: interval {interval} is shorter than timeout {timeout}", section.title);
+        let way_out = format!("set timeout to at most \"{interval}\", or a longer interval");
+        section.report.warn(value.node.place, message, way_out);
+    }
 }
 
 fn probe(section: &Section<'_>) -> Option<Probe> {

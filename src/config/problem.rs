@@ -305,6 +305,10 @@ impl<'a> Lines<'a> {
 
 /// The part of a line around byte `at`, and where in it the `length` bytes from there now are.
 fn excerpt(line: &str, at: usize, length: usize) -> (String, Range<usize>) {
+    let end = line.floor_char_boundary(at.saturating_add(length).min(line.len())).max(at);
+    if line.chars().nth(EXCERPT).is_none() {
+        return (line.to_owned(), at..end);
+    }
     let (before, after) = line.split_at(at);
     let lead = before.char_indices().rev().nth(EXCERPT / 3).map_or(0, |(index, _)| index);
     let tail =
@@ -315,7 +319,7 @@ fn excerpt(line: &str, at: usize, length: usize) -> (String, Range<usize>) {
     }
     let mark = cut.len() + at - lead;
     cut.push_str(line.get(lead..tail).unwrap_or_default());
-    let end = cut.floor_char_boundary(mark.saturating_add(length)).clamp(mark, cut.len());
+    let end = (mark + end - at).min(cut.len());
     if tail < line.len() {
         cut.push('…');
     }

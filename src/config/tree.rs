@@ -80,6 +80,15 @@ fn reworded(message: &str, found: &str) -> (String, Option<String>) {
             Some(way_out.to_owned()),
         );
     }
+    if message.starts_with("string values must be quoted") {
+        return match found.trim() {
+            "" => ("the value is missing".to_owned(), Some("write it behind the =".to_owned())),
+            value => {
+                let way_out = "put a string in double quotes; numbers and true or false go without";
+                (format!("{} is not a value", quoted(value)), Some(way_out.to_owned()))
+            }
+        };
+    }
     (message.to_owned(), None)
 }
 

@@ -68,13 +68,17 @@ pub fn duration(text: &str) -> Result<Duration, BadUnit> {
 pub fn write_duration(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let mut out = String::new();
+    // People say 60s and 90s, and 5m rather than 300s.
+    if left < 120_000_000 && left.is_multiple_of(1_000_000) {
+        return format!("{}s", left / 1_000_000);
+    }
     for (unit, factor) in TIMES {
         if left >= factor {
             out.push_str(&format!("{}{unit}", left / factor));
             left %= factor;
         }
     }
-    if out.is_empty() { "0s".to_owned() } else { out }
+    out
 }
 
 /// Reads `"64KiB"`.
