@@ -2,6 +2,8 @@
 //!
 //! 0 is done, 1 is failed while running, 2 is bad usage or an invalid file.
 
+mod admin_address;
+mod ask;
 mod check;
 mod completions;
 mod demo;
@@ -12,6 +14,7 @@ mod resolve;
 mod run;
 mod schema;
 mod status;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,8 +1,12 @@
 //! `evenkeel proxy`: the balancer without a file.
+//!
+//! The arguments become the file that somebody would have written for them, which is then read as
+//! any other: one place knows the defaults and says no.
 
 use std::process::ExitCode;
 
-use super::{FAILED, complain};
+use super::{FAILED, INVALID, admin_address, complain};
+use crate::config::{self, Config, Problem};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,9 +33,137 @@ pub(crate) struct Args {
     pub(crate) admin: Option<String>,
 }
 
-/// STUB.
 pub(crate) fn execute(args: Args) -> ExitCode {
-    let Args { listen, to, balance, admin } = args;
-    complain(&format!("`proxy` is not built yet: {listen} {to:?} {balance:?} {admin:?}"));
-    ExitCode::from(FAILED)
+    match configuration(&args) {
+        Ok(_) => {
+            complain("`proxy` is not built yet");
+            ExitCode::from(FAILED)
+        }
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(INVALID)
+        }
+    }
+}
+
+/// What the arguments mean. The error says what is wrong with which of them, a line each.
+pub(crate) fn configuration(args: &Args) -> Result<Config, String> {
+    let file = File::of(args)?;
+    let loaded = config::parse("command line", &file.text(), &|_| None)
+        .map_err(|refused| file.complaints(&refused.problems))?;
+    Ok(loaded.config)
+}
+
+/// The file that says what the arguments say: each line, and the argument it stands for.
+struct File(Vec<(&'static str, String)>);
+
+impl File {
+    fn of(args: &Args) -> Result<Self, String> {
+        let bind = strip_scheme("--listen", &args.listen)?;
+        let admin = match &args.admin {
+            Some(text) => admin_address::written(&admin_address::parse(text)?),
+            None => "off".to_owned(),
+        };
+        let mut lines = vec![
+            ("--admin", "[admin]".to_owned()),
+            ("--admin", format!("bind = {}", quoted(&admin))),
+            ("--listen", "[listener.proxy]".to_owned()),
+            ("--listen", format!("bind = {}", quoted(bind))),
+            ("--listen", "pool = \"proxy\"".to_owned()),
+            ("--to", "[pool.proxy]".to_owned()),
+        ];
+        if let Some(balance) = &args.balance {
+            lines.push(("--balance", format!("balance = {}", quoted(balance))));
+        }
+        lines.push(("--to", "backends = [".to_owned()));
+        for to in &args.to {
+            lines.push(("--to", format!("{},", quoted(strip_scheme("--to", to)?))));
+        }
+        lines.push(("--to", "]".to_owned()));
+        Ok(Self(lines))
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    fn complaints(&self, problems: &[Problem]) -> String {
+        let complaint = |problem: &Problem| {
+            let line = problem.line.checked_sub(1).and_then(|line| self.0.get(line));
+            let argument = line.map_or("command line", |(argument, _)| argument);
+            match &problem.suggestion {
+                Some(way_out) => format!("{argument}: {}; {way_out}", problem.message),
+                None => format!("{argument}: {}", problem.message),
+            }
+        };
+        problems.iter().map(complaint).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn strip_scheme<'a>(argument: &str, text: &'a str) -> Result<&'a str, String> {
+    match text.split_once("://") {
+        None => Ok(text),
+        Some(("tcp", address)) => Ok(address.strip_suffix('/').unwrap_or(address)),
+        Some((scheme @ ("udp" | "http"), address)) => Err(format!(
+            "{argument}: {scheme} is not in this version; write \"tcp://{address}\" for plain TCP"
+        )),
+        Some((scheme, address)) => {
+            Err(format!("{argument}: {scheme:?} is no protocol; write \"tcp://{address}\""))
+        }
+    }
+}
+
+/// As a string of the file, in which `${` would read the environment.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.replace("${", "$${")).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AdminBind, Policy};
+
+    fn args(listen: &str, to: &[&str]) -> Args {
+        let to = to.iter().map(|to| (*to).to_owned()).collect();
+        Args { listen: listen.to_owned(), to, balance: None, admin: None }
+    }
+
+    #[test]
+    fn arguments_become_a_listener_and_a_pool() {
+        let config = configuration(&args("tcp://127.0.0.1:0", &["10.0.0.1:1", "db:2"])).unwrap();
+        assert_eq!(config.listeners[0].bind, ["127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(config.pools[0].policy, Policy::LeastConnections);
+        assert_eq!(config.admin.bind, AdminBind::Off);
+        assert_eq!((config.origin.file, config.origin.hash.len()), (None, 16));
+        let names: Vec<_> = config.pools[0].members.iter().map(|member| &*member.name).collect();
+        assert_eq!(names, ["10.0.0.1:1", "db:2"]);
+
+        let mut more = args("127.0.0.1:1", &["tcp://[::1]:1"]);
+        more.balance = Some("first".to_owned());
+        more.admin = Some("127.0.0.1:9900".to_owned());
+        let config = configuration(&more).unwrap();
+        assert_eq!(config.pools[0].policy, Policy::First);
+        assert_eq!(config.admin.bind, AdminBind::Tcp("127.0.0.1:9900".parse().unwrap()));
+        more.admin = Some("unix:/tmp/a b.sock".to_owned());
+        let config = configuration(&more).unwrap();
+        assert_eq!(config.admin.bind, AdminBind::Unix("/tmp/a b.sock".into()));
+    }
+
+    #[test]
+    fn a_complaint_names_the_argument_and_the_way_out() {
+        let said = |args: &Args| configuration(args).unwrap_err();
+        let both = said(&args("tcp://127.0.0.1", &["10.0.0.1:1", "10.0.0.2"]));
+        let lines: Vec<_> = both.lines().collect();
+        assert_eq!(lines.len(), 2, "{both}");
+        assert!(lines[0].starts_with("--listen: ") && lines[0].contains("127.0.0.1"), "{both}");
+        assert!(lines[1].starts_with("--to: ") && lines[1].contains("10.0.0.2:8080"), "{both}");
+        assert!(said(&args("udp://127.0.0.1:53", &["a:1"])).contains("not in this version"));
+        assert!(said(&args("tcpp://127.0.0.1:53", &["a:1"])).contains("tcp://127.0.0.1:53"));
+        assert!(said(&args("127.0.0.1:1", &["a:1", "a:1"])).starts_with("--to: "));
+        let mut odd = args("127.0.0.1:1", &["a:1\"]\n[x]"]);
+        assert!(said(&odd).starts_with("--to: "));
+        odd = args("127.0.0.1:1", &["a:1"]);
+        odd.balance = Some("frist".to_owned());
+        assert!(said(&odd).starts_with("--balance: ") && said(&odd).contains("first"));
+    }
 }

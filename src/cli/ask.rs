@@ -1,0 +1,126 @@
+//! One question to a running balancer over its admin interface, and the answer.
+//!
+//! A command asks once and ends, so plain blocking sockets with time limits do.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::admin_address::{reachable, shown};
+use crate::config::AdminBind;
+
+/// For the connect.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// For the whole answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A status of many thousand backends has room in this.
+const LARGEST: usize = 64 << 20;
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Asks with `GET path`. The error names the address and the way out.
+pub(crate) fn get(admin: &AdminBind, path: &str) -> Result<Answer, String> {
+    let silent = |error: io::Error| {
+        format!(
+            "nothing answers at {}: {error}; is evenkeel running? name its admin address with \
+             --admin ADDR, or its file with -c FILE",
+            shown(admin)
+        )
+    };
+    let raw = match admin {
+        AdminBind::Off => {
+            return Err("the admin interface is off: there is nothing to ask; \
+                        give [admin] a `bind` and restart evenkeel"
+                .to_owned());
+        }
+        AdminBind::Tcp(bound) => {
+            let address = reachable(*bound);
+            let stream = TcpStream::connect_timeout(&address, CONNECT).map_err(silent)?;
+            limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
+                .and_then(|()| exchange(stream, path, &address.to_string()))
+        }
+        AdminBind::Unix(file) => {
+            let stream = UnixStream::connect(file).map_err(silent)?;
+            limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
+                .and_then(|()| exchange(stream, path, "localhost"))
+        }
+    };
+    let raw = raw.map_err(silent)?;
+    parse(&raw).ok_or_else(|| stranger(admin))
+}
+
+/// What to say when the answer is none of ours.
+pub(crate) fn stranger(admin: &AdminBind) -> String {
+    format!("what answers at {} is not evenkeel; name its admin address with --admin", shown(admin))
+}
+
+fn limit(read: io::Result<()>, write: io::Result<()>) -> io::Result<()> {
+    read.and(write)
+}
+
+fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result<Vec<u8>> {
+    let fields = "Accept: application/json\r\nConnection: close";
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n\r\n")?;
+    let until = Instant::now() + PATIENCE;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(n) => answer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) => return Err(error),
+        }
+        if Instant::now() > until || answer.len() > LARGEST {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+/// Takes the answer apart; `None` if it is not one of ours, which always say their length.
+fn parse(raw: &[u8]) -> Option<Answer> {
+    let end = raw.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(raw.get(..end)?).ok()?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let lengths = lines.filter_map(|line| line.split_once(':'));
+    let length = lengths
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .find_map(|(_, value)| value.trim().parse::<usize>().ok())?;
+    let body = raw.get(end + 4..)?;
+    (body.len() == length).then(|| Answer { status, body: body.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let raw = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(parse(raw), Some(Answer { status: 503, body: b"{}".to_vec() }));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}"), None);
+        assert_eq!(parse(b"220 mail.example ESMTP\r\n"), None);
+    }
+
+    #[test]
+    fn silence_is_said_with_the_address() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        drop(taken);
+        let error = get(&AdminBind::Tcp(address), "/healthz").unwrap_err();
+        assert!(error.contains(&address.to_string()) && error.contains("--admin"), "{error}");
+        assert!(get(&AdminBind::Off, "/healthz").unwrap_err().contains("off"));
+    }
+}
