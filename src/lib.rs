@@ -13,9 +13,14 @@
 pub mod addr;
 pub mod config;
 pub mod listener;
+pub mod log;
 pub mod metric;
+pub mod net;
 pub mod outcome;
 pub mod pool;
 pub mod record;
+pub mod relay;
 pub mod server;
 pub mod session;
+pub mod tcp;
+pub mod upstream;
