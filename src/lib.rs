@@ -12,6 +12,7 @@
 
 pub mod addr;
 pub mod config;
+pub mod health;
 pub mod listener;
 pub mod log;
 pub mod metric;

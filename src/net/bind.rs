@@ -42,7 +42,8 @@ impl BindError {
     }
 }
 
-/// Binds `count` sockets to one address without listening yet; port 0 becomes one free port.
+/// Binds `count` sockets to one address without listening yet; gives the address as bound, in
+/// which port 0 has become a free one.
 ///
 /// Accepted connections inherit `TCP_NODELAY` and the keepalive idle time.
 ///
@@ -53,7 +54,7 @@ pub fn bind_listener(
     address: SocketAddr,
     count: usize,
     keepalive: Option<Duration>,
-) -> Result<Vec<OwnedFd>, BindError> {
+) -> Result<(SocketAddr, Vec<OwnedFd>), BindError> {
     let refused = |source| BindError { address, source };
     if address.port() != 0 && is_taken(address).map_err(refused)? {
         return Err(refused(io::ErrorKind::AddrInUse.into()));
@@ -67,7 +68,7 @@ pub fn bind_listener(
         }
         sockets.push(socket.into());
     }
-    Ok(sockets)
+    Ok((actual, sockets))
 }
 
 /// True if somebody listens on the address: found out by binding without sharing.
