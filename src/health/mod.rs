@@ -1,6 +1,6 @@
 //! Stand-in.
+use crate::pool::{Health, Judged, Pool, Standing};
 use std::sync::Arc;
-use crate::pool::{Pool, Judged, Standing, Health};
 /// x
 #[derive(Debug, thiserror::Error)]
 #[error("x")]
@@ -10,8 +10,22 @@ pub struct StartError;
 pub struct Monitor;
 impl Monitor {
     /// x
-    pub fn start(pool: Arc<Pool>, spec: &crate::config::Pool, _o: usize) -> Result<Self, StartError> {
-        let judged: Vec<_> = spec.members.iter().map(|m| Judged { standing: Standing{health: Health::Up, admin: m.state}, address: match m.address { crate::addr::BackendAddr::Ip(a) => Some(a), _ => None}}).collect();
+    pub fn start(
+        pool: Arc<Pool>,
+        spec: &crate::config::Pool,
+        _o: usize,
+    ) -> Result<Self, StartError> {
+        let judged: Vec<_> = spec
+            .members
+            .iter()
+            .map(|m| Judged {
+                standing: Standing { health: Health::Up, admin: m.state },
+                address: match m.address {
+                    crate::addr::BackendAddr::Ip(a) => Some(a),
+                    _ => None,
+                },
+            })
+            .collect();
         pool.publish(&judged);
         Ok(Self)
     }

@@ -147,7 +147,10 @@ impl Reactor {
     /// # Errors
     /// The runtime cannot watch the set, or the kernel refuses to wait on it.
     pub async fn run(&self) -> io::Result<()> {
-        #[expect(deprecated, reason = "its successor is unsafe; the borrow keeps the set open here")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; the borrow keeps the set open here"
+        )]
         let set = AsyncFd::with_interest(self.epoll.as_fd(), Interest::READABLE)?;
         let mut events = Vec::with_capacity(BATCH);
         loop {

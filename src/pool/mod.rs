@@ -271,8 +271,7 @@ impl Entrance {
         };
         let share = taken.ok_or(Unpicked::Full)?;
         let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
-        let lease =
-            Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address);
+        let lease = Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address);
         Ok(Picked { lease, pool: &self.pool })
     }
 }

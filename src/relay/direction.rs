@@ -52,7 +52,15 @@ struct Stash {
 
 impl Half {
     pub(super) fn new(direction: Direction) -> Self {
-        Self { direction, stash: None, pipe: None, splicing: false, streak: 0, ended: false, yielded: false }
+        Self {
+            direction,
+            stash: None,
+            pipe: None,
+            splicing: false,
+            streak: 0,
+            ended: false,
+            yielded: false,
+        }
     }
 
     /// True once everything up to the source's end has been written.

@@ -206,8 +206,7 @@ impl Thread {
             end.send(()).ok();
         };
         let spawned = thread::Builder::new().name(format!("worker-{index}")).spawn(body);
-        let refused =
-            |source| StartError::Kernel { what: format!("start worker {index}"), source };
+        let refused = |source| StartError::Kernel { what: format!("start worker {index}"), source };
         spawned.map_err(refused)?;
         Ok(Self { orders, ended: Some(ended) })
     }
@@ -274,8 +273,7 @@ async fn open(
     else {
         return Ok(());
     };
-    let refused =
-        |source| StartError::Kernel { what: format!("listen on {address}"), source };
+    let refused = |source| StartError::Kernel { what: format!("listen on {address}"), source };
     let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
     for fd in &fds {
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
@@ -289,7 +287,8 @@ async fn open(
 
 /// How often workers look around: often enough for the shortest limits of the configuration.
 fn pace(config: &Config) -> Pace {
-    let shortest = |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
+    let shortest =
+        |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
     let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
     let connects = config.pools.iter().map(|pool| pool.connect_timeout);

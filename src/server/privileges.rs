@@ -6,7 +6,9 @@ use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// No such user or group.
-    #[error("process.{key} = \"{name}\": there is no such {key} on this host; create it or name another")]
+    #[error(
+        "process.{key} = \"{name}\": there is no such {key} on this host; create it or name another"
+    )]
     Unknown {
         /// `user` or `group`.
         key: &'static str,
@@ -36,8 +38,7 @@ pub fn drop_to(user: Option<&str>, group: Option<&str>) -> Result<(), PrivilegeE
         None => user.zip(account).map(|(name, (_, gid))| (name, "user", gid)),
     };
     if let Some((name, key, gid)) = gid {
-        let refused =
-            |source| PrivilegeError::Refused { key, name: name.to_owned(), source };
+        let refused = |source| PrivilegeError::Refused { key, name: name.to_owned(), source };
         setgroups(&[gid]).map_err(refused)?;
         setgid(gid).map_err(refused)?;
     }

@@ -28,8 +28,7 @@ impl World {
                 max_lifetime: spec.max_lifetime,
                 access: access.cloned(),
             };
-            let frontend =
-                Frontend { proxy: Arc::new(proxy), max_sessions: spec.max_sessions };
+            let frontend = Frontend { proxy: Arc::new(proxy), max_sessions: spec.max_sessions };
             Some(Arc::new(Listener::new(name, frontend, Arc::clone(gate))))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();

@@ -39,8 +39,9 @@ pub(super) async fn dial(
 ) -> Result<Socket, DialError> {
     let connect = Socket::connect(&dialer.reactor, to, source, keepalive);
     match dialer.clock.limit(limit, connect).await {
-        Ok(connected) => connected
-            .map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) }),
+        Ok(connected) => {
+            connected.map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) })
+        }
         Err(Overdue) => Err(DialError { reason: ConnectFailure::Timeout, errno: None }),
     }
 }

@@ -63,11 +63,13 @@ pub async fn connect(
     for attempts in 0.. {
         let chance = fastrand::u64(..);
         let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
-        let Picked { lease, pool } = entrance.pick(&ask).map_err(|none| unpicked(none, attempts))?;
+        let Picked { lease, pool } =
+            entrance.pick(&ask).map_err(|none| unpicked(none, attempts))?;
         if attempts > 0 {
             pool.retries.increment();
         }
-        let left = began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
+        let left =
+            began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
         match attempt(dialer, pool, &lease, left).await {
             Ok(socket) => {
                 let pool = Arc::clone(pool.name());
