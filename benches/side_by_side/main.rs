@@ -120,7 +120,7 @@ fn rounds(
         for &scenario in scenarios {
             for turn in 0..peers.len() {
                 let peer = &peers[(round + turn) % peers.len()];
-                if results.is_hopeless(scenario, peer.peer) {
+                if !peer.peer.takes(scenario) || results.is_hopeless(scenario, peer.peer) {
                     continue;
                 }
                 let outcome = bench.measure(scenario, peer);

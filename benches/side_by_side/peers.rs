@@ -9,7 +9,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
-use crate::scenario::Scale;
+use crate::scenario::{Scale, Scenario};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
@@ -54,6 +54,11 @@ impl Peer {
     /// Processes it has when it is ready: nginx's workers come after its port.
     pub(crate) fn processes(self) -> usize {
         if self == Self::Nginx { 3 } else { 1 }
+    }
+
+    /// The memory of no proxy is not worth a run.
+    pub(crate) fn takes(self, scenario: Scenario) -> bool {
+        self != Self::None || scenario != Scenario::Idle
     }
 
     fn program(self) -> Result<PathBuf, String> {
@@ -161,9 +166,9 @@ impl Installed {
             .map(|(number, address)| self.server(number, address))
             .collect();
         let between = if self.peer == Peer::Evenkeel { ", " } else { "\n" };
-        let module = if Path::new(NGINX_STREAM).exists() { NGINX_STREAM } else { "" };
+        let module = Path::new(NGINX_STREAM).exists();
         let load_module =
-            if module.is_empty() { String::new() } else { format!("load_module {module};") };
+            if module { format!("load_module {NGINX_STREAM};") } else { String::new() };
         let text = template
             .replace("@SERVERS@", &servers.join(between))
             .replace("@LISTEN@", &listen.to_string())
@@ -172,7 +177,7 @@ impl Installed {
             .replace("@DIR@", &dir.display().to_string())
             .replace("@LOAD_MODULE@", &load_module)
             .replace("@FILES@", &scale.files.to_string())
-            .replace("@SESSIONS@", &scale.sessions().min(9_500).to_string())
+            .replace("@SESSIONS@", &scale.sessions().to_string())
             // HAProxy counts pipes into its descriptors, and would refuse so many sessions otherwise.
             .replace("@GLOBAL@", if splice { "maxpipes 64" } else { "" })
             .replace("@DEFAULTS@", if splice { "option splice-auto" } else { "" });
@@ -194,18 +199,21 @@ impl Installed {
     }
 }
 
-/// The first line of what it says of itself.
+/// What it says of its version; nothing for one that is another's second row.
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::None => return String::new(),
-        Peer::Haproxy | Peer::HaproxySplice | Peer::Nginx => "-v",
+        Peer::None | Peer::HaproxySplice => return String::new(),
+        Peer::Haproxy | Peer::Nginx => "-v",
         Peer::Evenkeel | Peer::Envoy => "--version",
     };
     let Ok(output) = Command::new(program).arg(flag).output() else {
-        return "version unknown".to_owned();
+        return "unknown".to_owned();
     };
     let said = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&said);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    line.unwrap_or("version unknown").to_owned()
+    let line = line.unwrap_or("unknown");
+    // Most put their name, and one its path, before the word.
+    let number = line.split_once("version").map_or(line, |(_, number)| number);
+    number.trim_start_matches([':', ' ']).to_owned()
 }

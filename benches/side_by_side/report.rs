@@ -1,7 +1,5 @@
 //! The text of the report: how it was measured, the machine, a table per scenario, the goals.
 
-use std::fmt::Write as _;
-
 use crate::peers::{Missing, Peer};
 use crate::run::Sample;
 use crate::scenario::{Scenario, Work};
@@ -43,10 +41,10 @@ impl Report {
         let mut out = METHOD.to_owned();
         out.push_str("\n## The machine\n\n");
         for (name, value) in &self.facts {
-            let _ = writeln!(out, "- {name}: {value}");
+            out.push_str(&format!("- {name}: {value}\n"));
         }
         for (peer, reason) in &self.missing {
-            let _ = writeln!(out, "\n{} was left out: {reason}.", peer.name());
+            out.push_str(&format!("\n{} was left out: {reason}.\n", peer.name()));
         }
         for &scenario in &self.scenarios {
             self.scenario(&mut out, scenario);
@@ -59,7 +57,7 @@ impl Report {
         let best = self.results.best(scenario);
         let measure = self.results.measure(scenario);
         let rivals: Vec<_> = best.iter().map(|entry| entry.peer).filter(|p| p.is_rival()).collect();
-        let _ = writeln!(out, "\n## {}\n\nRatios of {}.\n", scenario.title(), measure.name());
+        out.push_str(&format!("\n## {}\n\nRatios of {}.\n\n", scenario.title(), measure.name()));
 
         let (mut titles, figures) = columns(scenario);
         let against: Vec<_> = rivals.iter().map(|rival| format!("to {}", rival.name())).collect();
@@ -75,7 +73,7 @@ impl Report {
         });
         table(out, &titles, rows.collect());
         for remark in self.results.remarks(scenario) {
-            let _ = writeln!(out, "\n- {remark}");
+            out.push_str(&format!("\n- {remark}\n"));
         }
     }
 

@@ -40,9 +40,14 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Sessions a proxy has descriptors for: two each, and some kept back.
+    /// Idle sessions: 10,000, or what the descriptors of a proxy allow at two each, some kept back.
+    fn idle(self) -> u64 {
+        (self.files.saturating_sub(1_200) / 2).clamp(100, 10_000)
+    }
+
+    /// Sessions a proxy has to admit.
     pub(crate) fn sessions(self) -> u64 {
-        self.files.saturating_sub(200) / 2
+        self.idle() + 100
     }
 
     fn share(self, whole: u64) -> u64 {
@@ -79,7 +84,7 @@ impl Scenario {
             Self::Conn | Self::Rtt => 64,
             Self::Bulk1 | Self::Upload1 => 1,
             Self::Bulk8 | Self::Upload8 => 8,
-            Self::Idle => scale.share(9_000).min(scale.sessions()),
+            Self::Idle => scale.share(scale.idle()),
         }
     }
 
