@@ -34,6 +34,10 @@ where there are no hardware counters; its figures are the row. Ratios are of tha
 is cheaper. Rounds of short connections with more than 1.25 times the kernel
 instructions of the proxy's leanest round are dropped: there the kernel searched for ports.
 The configurations are in `benches/side_by_side/peers/`.
+
+HAProxy with and without splice-auto does the same work in short connections and round trips: what
+their rows differ by there is the noise of this run. By CPU time that can be half of a figure on a
+busy machine, so a goal judged by it only seems reached or missed.
 ";
 
 impl Report {
