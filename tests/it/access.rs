@@ -95,7 +95,7 @@ fn without_being_asked_for_there_is_no_access_log() {
 #[test]
 fn a_session_without_a_byte_from_the_backend_has_no_first_byte_time() {
     let server = Server::silent("s");
-    let proxy = Evenkeel::start(&unprobed(&entries(&[server]), "", ""));
+    let proxy = Evenkeel::start(&unprobed(&entries(std::slice::from_ref(&server)), "", ""));
     let stream = connect(proxy.at());
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((&stream).read(&mut [0; 1]).unwrap(), 0);

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::harness::client::{End, close, end_of, hold, is_reset, try_connect, try_hold};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::{file, unprobed};
@@ -117,7 +115,7 @@ fn sessions_in_the_accept_queue_of_a_killed_backend_are_reset_and_counted() {
     let proxy = Evenkeel::start(&unprobed(&format!("[{}]", victim.entry("")), "", ""));
     let mut held = hold(proxy.at());
     // Frozen, it takes no connection, but its kernel does: that is what an accept queue hides.
-    victim.signal(Signal::STOP);
+    victim.freeze();
     let mut queued: Vec<_> = (0..20).map(|_| try_connect(proxy.at()).unwrap()).collect();
     eventually("all are connected", PATIENCE, || proxy.backend("victim")["sessions_total"] == 21);
     victim.kill();
@@ -126,6 +124,7 @@ fn sessions_in_the_accept_queue_of_a_killed_backend_are_reset_and_counted() {
     }
     let first = end_of(&mut held.stream);
     assert_ne!(first, End::Open);
+    drop(held);
     proxy.wait_idle();
     let metrics = proxy.metrics();
     let of = |outcome| metrics.count("sessions_total", &[("outcome", outcome)]);

@@ -152,6 +152,26 @@ fn an_exec_probe_goes_by_the_exit_code() {
 }
 
 #[test]
+fn a_backend_in_the_other_role_is_standby_takes_nothing_and_is_not_down() {
+    let ((leader, leads), (other, follows)) = (switched("leader"), switched("other"));
+    follows.store(503, Ordering::SeqCst);
+    let list = format!("{}, {}", leader.entry(""), other.entry(""));
+    let proxy = Evenkeel::start(&probing_at(&list, "probe = \"http\"\nrole = \"primary\""));
+    assert_eq!(proxy.backend("leader")["health"], "up");
+    assert_eq!(proxy.backend("other")["health"], "standby");
+    let labels = [("backend", "other"), ("state", "standby")];
+    assert_eq!(proxy.metrics().count("backend_state", &labels), 1);
+    // The role follows each single result, unlike up and down.
+    leads.store(503, Ordering::SeqCst);
+    proxy.wait_health("leader", "standby");
+    assert!(try_hold(proxy.at()).is_err());
+    follows.store(200, Ordering::SeqCst);
+    proxy.wait_health("other", "up");
+    other.stop();
+    proxy.wait_health("other", "down");
+}
+
+#[test]
 fn without_a_probe_every_backend_counts_as_up() {
     let seat = Seat::take();
     let proxy = Evenkeel::start(&unprobed(&format!("[\"{}\"]", seat.address()), "", ""));

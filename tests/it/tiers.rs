@@ -64,7 +64,8 @@ fn the_fallback_pool_is_used_while_a_pool_has_no_backend_up() {
 fn a_cap_is_not_a_failure_and_leads_to_no_backup_and_no_fallback() {
     let [a, spare, other] = ["a", "spare", "other"].map(Server::greet);
     let list = format!("[{}, {}]", a.entry("max_sessions = 1"), spare.entry("backup = true"));
-    let toml = file(&list, "", "fallback = \"q\"") + &pool("q", &entries(&[other]), "");
+    let toml = file(&list, "", "fallback = \"q\"")
+        + &pool("q", &entries(std::slice::from_ref(&other)), "");
     let proxy = Evenkeel::start(&toml);
     let held = hold(proxy.at());
     assert_eq!(held.backend, "a");

@@ -46,7 +46,8 @@ fn pool_of(servers: &[Redis]) -> Evenkeel {
 fn redis_benchmark_runs_through_without_an_error() {
     let Some(benchmark) = installed("redis-benchmark", &[]) else { return };
     let (Some(one), Some(two)) = (start(), start()) else { return };
-    let proxy = pool_of(&[one, two]);
+    let servers = [one, two];
+    let proxy = pool_of(&servers);
     let mut command = Command::new(benchmark);
     command.args(["-p", &proxy.at().port().to_string(), "-n", "30000", "-c", "40"]);
     command.args(["-t", "ping,set,get,lrange_100", "-P", "4", "-q"]);
@@ -64,7 +65,7 @@ fn redis_benchmark_runs_through_without_an_error() {
 fn large_values_come_back_as_they_went() {
     use std::io::{Read, Write};
     let Some(server) = start() else { return };
-    let proxy = pool_of(&[server]);
+    let proxy = pool_of(std::slice::from_ref(&server));
     let value: Vec<u8> = (0..5_000_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0])
         .collect();
