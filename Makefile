@@ -11,9 +11,9 @@ test: ## all tests, against real servers from apt where there are any
 lint: ## formatting, clippy and the documentation, warnings denied
 	cargo fmt --check && cargo clippy --all-targets -- -D warnings && RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps
 
+# `cargo bench` builds the balancer too, as a release with line tables.
 bench: ## beside HAProxy, nginx and Envoy, into docs/benchmarks.md; ARGS="--quick --only evenkeel,nginx" for less
 	sh benches/install-peers.sh
-	cargo build --release
 	PATH="$$PATH:$(CURDIR)/target/peers/envoy/bin" cargo bench --bench side_by_side -- $(ARGS)
 
 demo: ## the balancer with three small backends on loopback

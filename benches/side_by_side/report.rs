@@ -34,6 +34,10 @@ where there are no hardware counters; its figures are the row. Ratios are of tha
 is cheaper. Rounds of short connections with more than 1.25 times the kernel
 instructions of the proxy's leanest round are dropped: there the kernel searched for ports.
 The configurations are in `benches/side_by_side/peers/`.
+
+HAProxy with and without splice-auto does the same work in short connections and round trips: what
+their rows differ by there is the noise of this run. By CPU time that can be half of a figure on a
+busy machine, so a goal judged by it only seems reached or missed.
 ";
 
 impl Report {
@@ -84,10 +88,12 @@ impl Report {
                 let measure = self.results.measure(goal.scenario);
                 let best = self.results.best(goal.scenario);
                 let reached = ratio(&best, measure, Peer::Evenkeel, goal.rival);
-                let verdict = match reached {
-                    Some(ratio) if ratio <= goal.at_most => "reached",
-                    Some(_) => "missed",
-                    None => "not measured",
+                let verdict = match (reached, measure) {
+                    (None, _) => "not measured",
+                    (Some(ratio), Measure::CpuTime) if ratio <= goal.at_most => "seems reached",
+                    (Some(_), Measure::CpuTime) => "seems missed",
+                    (Some(ratio), _) if ratio <= goal.at_most => "reached",
+                    (Some(_), _) => "missed",
                 };
                 vec![
                     goal.scenario.title().to_owned(),

@@ -34,7 +34,7 @@ pub(crate) struct Sample {
     pub(crate) took: Duration,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) counts: Option<Counts>,
-    /// Resident bytes before and after.
+    /// Resident bytes before and after, where sessions were held.
     pub(crate) resident: Option<(u64, u64)>,
 }
 
@@ -82,13 +82,13 @@ impl Bench {
         let counts = counting.map(Counting::finish).transpose()?;
 
         let nanoseconds = done.strip_prefix("done ").and_then(|text| text.parse().ok());
-        let proxied = !family.is_empty();
+        let (proxied, holds) = (!family.is_empty(), scenario.work() == Work::Hold);
         Ok(Sample {
             units: scenario.units(self.scale),
             took: Duration::from_nanos(nanoseconds.context("the load did not say how long")?),
             cpu_seconds: cpu_after.zip(cpu_before).map(|(a, b)| a - b).filter(|_| proxied),
             counts,
-            resident: memory_before.zip(memory_after).filter(|_| proxied),
+            resident: memory_before.zip(memory_after).filter(|_| holds && proxied),
         })
     }
 
