@@ -48,7 +48,7 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Soc
             }
         };
         if pause {
-            rest(&listener, &mut complained).await;
+            rest(&worker, &listener, &mut complained).await;
         } else {
             tokio::task::yield_now().await;
         }
@@ -80,7 +80,7 @@ fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: Socke
 }
 
 /// Clients wait in the listen queue meanwhile; nothing is lost.
-async fn rest(listener: &Listener, complained: &mut Option<Instant>) {
+async fn rest(worker: &Worker, listener: &Listener, complained: &mut Option<Instant>) {
     listener.figures.accept_paused.increment();
     if complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
         *complained = Some(Instant::now());
@@ -90,5 +90,5 @@ async fn rest(listener: &Listener, complained: &mut Option<Instant>) {
              (`ulimit -n`, LimitNOFILE=) or lower process.max_sessions"
         );
     }
-    tokio::time::sleep(PAUSE).await;
+    worker.clock().sleep(PAUSE).await;
 }

@@ -10,17 +10,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
-use tokio::time::MissedTickBehavior;
 
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::Permit;
 use crate::listener::{Listener, accept};
 use crate::metric::Gauge;
-use crate::net::Reactor;
+use crate::net::{Reactor, Ticker};
 use crate::outcome::Outcome;
 use crate::relay::Lent;
-use crate::session::Table;
+use crate::session::{Clock, Table};
 use crate::tcp::{self, Client, Tools};
 use crate::upstream::Dialer;
 
@@ -78,7 +77,7 @@ pub(super) struct Worker {
 /// The runtime or the epoll set cannot be made.
 pub fn run(plan: Plan) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_io()
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let reactor = Reactor::new()?;
@@ -88,7 +87,8 @@ pub fn run(plan: Plan) -> io::Result<()> {
                 tracing::error!(%error, "a worker can no longer wait for its sockets");
             }
         });
-        spawn_local(look_around(Rc::clone(&worker), plan.pace));
+        let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
+        spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace.sweep));
         spawn_local(take_handed(Rc::clone(&worker), plan.door));
         worker.obey(plan.orders).await;
         Ok(())
@@ -102,16 +102,14 @@ async fn take_handed(worker: Rc<Worker>, mut door: Door) {
 }
 
 /// Moves the clock and sweeps the sessions for as long as the worker lives.
-async fn look_around(worker: Rc<Worker>, pace: Pace) {
+async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
     let began = Instant::now();
     let mut swept = began;
-    let mut ticks = tokio::time::interval(pace.tick);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        ticker.tick().await;
         let sessions = &worker.tools.sessions;
         sessions.clock().advance(began.elapsed());
-        if swept.elapsed() >= pace.sweep {
+        if swept.elapsed() >= sweep {
             swept = Instant::now();
             sessions.sweep();
         }
@@ -215,6 +213,10 @@ impl Worker {
                 running.permit.listener().figures.reject(why);
             }
         });
+    }
+
+    pub(super) fn clock(&self) -> &Rc<Clock> {
+        self.tools.sessions.clock()
     }
 
     fn load(&self) -> Option<&Gauge> {

@@ -6,6 +6,7 @@
 //! descriptor, so sessions stay ordinary tasks.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use slab::Slab;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready as Readiness};
+use tokio::io::Interest;
 
 use crate::net::Socket;
 
@@ -154,12 +155,12 @@ impl Reactor {
         let set = AsyncFd::with_interest(self.epoll.as_fd(), Interest::READABLE)?;
         let mut events = Vec::with_capacity(BATCH);
         loop {
-            let mut ready = set.readable().await?;
+            let mut ready = poll_fn(|cx| set.poll_read_ready(cx)).await?;
             while self.dispatch(&mut events)? == BATCH {
                 tokio::task::yield_now().await;
             }
             // Edge-triggered here too: what comes after the last wait makes a new edge.
-            ready.clear_ready_matching(Readiness::READABLE);
+            ready.clear_ready();
         }
     }
 

@@ -99,6 +99,11 @@ impl Socket {
         Ok((fd, from.ok_or(Errno::CONNABORTED)?))
     }
 
+    /// A call found nothing to read.
+    pub(super) fn clear_readable(&self) {
+        self.state.clear_readable();
+    }
+
     /// Waits until there may be something to read, or to accept.
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
         self.state.poll_readable(cx)

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Gate, Order, Pace, Plan};
 use crate::log::AccessLog;
@@ -291,7 +291,8 @@ fn pace(config: &Config) -> Pace {
         |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
     let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
-    let connects = config.pools.iter().map(|pool| pool.connect_timeout);
+    let waits = |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff];
+    let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
     let tick = shortest(&mut limits.clone().chain(connects), second) / 10;
     let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));
     let sweep = shortest(&mut limits.clone(), second * 4) / 4;

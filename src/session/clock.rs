@@ -1,7 +1,7 @@
 //! The coarse clock of one worker, and time limits that hang on it instead of on timers.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -63,6 +63,12 @@ impl Clock {
         self.over.get() || self.now.get() >= limit
     }
 
+    /// Waits for `pause`, and up to two steps of the clock longer.
+    pub async fn sleep(self: &Rc<Self>, pause: Duration) {
+        // Nothing else can come out of work that never ends.
+        self.limit(pause, pending::<()>()).await.ok();
+    }
+
     /// Runs `work` for at most `limit`, and up to two steps of the clock longer.
     ///
     /// # Errors
@@ -120,7 +126,6 @@ pub(super) fn ticks(time: Duration) -> Tick {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::pending;
     use std::task::Context;
 
     fn poll<F: Future>(work: std::pin::Pin<&mut F>) -> Poll<F::Output> {

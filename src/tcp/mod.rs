@@ -55,7 +55,9 @@ pub struct Client {
 /// Serves one connection to its end. Gives the reason if it never reached a backend.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Rejection> {
     let mut line = Line::begin(&client, &proxy);
-    let connected = upstream::connect(&proxy.entrance, client.address, &tools.dialer).await;
+    // Boxed, since it is twice as large as all that an established session needs.
+    let connect = Box::pin(upstream::connect(&proxy.entrance, client.address, &tools.dialer));
+    let connected = connect.await;
     let server = match connected {
         Ok(server) => server,
         Err(unreached) => {

@@ -84,7 +84,9 @@ pub async fn connect(
             }
         }
         drop(lease);
-        pause(retry.backoff).await;
+        if !retry.backoff.is_zero() {
+            dialer.clock.sleep(retry.backoff).await;
+        }
     }
     Err(Unreached { why: Rejection::Refused, attempts: retry.attempts })
 }
@@ -114,12 +116,6 @@ async fn attempt(
                 %error, "connect failed");
             Err(began)
         }
-    }
-}
-
-async fn pause(backoff: Duration) {
-    if !backoff.is_zero() {
-        tokio::time::sleep(backoff).await;
     }
 }
 
