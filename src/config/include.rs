@@ -57,11 +57,13 @@ fn named(item: &Value<'_>, disk: &dyn Disk) -> Vec<(PathBuf, String)> {
                     "add one, or remove the entry",
                 );
             }
+            // A pattern may well match the file that it stands in.
+            let main = item.report.source(0).map(|main| main.path()).unwrap_or_default();
             let name = |path: PathBuf| {
                 let short = path.strip_prefix(&base).unwrap_or(&path).display().to_string();
                 (path, short)
             };
-            found.into_iter().map(name).collect()
+            found.into_iter().filter(|path| *path != main).map(name).collect()
         }
     }
 }

@@ -30,6 +30,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod twice;
 pub mod units;
 mod value;
 

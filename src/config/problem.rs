@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::twice;
+
 /// No file needs more lines of complaint than this; it also bounds the work for a hostile one.
 const MOST_NOTES: usize = 500;
 
@@ -104,6 +106,13 @@ pub(super) struct Source {
     pub(super) text: Arc<str>,
 }
 
+impl Source {
+    /// Where it is, if it is a file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.base.join(Path::new(&self.name).file_name().unwrap_or_default())
+    }
+}
+
 /// The file system as far as a configuration needs it.
 pub(super) trait Disk {
     /// The bytes of a file of reasonable size.
@@ -184,6 +193,22 @@ impl Report {
 
     pub(super) fn syntax(&self, place: Place, message: String, suggestion: Option<String>) {
         self.note(Note { place, weight: Weight::Syntax, message, suggestion });
+    }
+
+    /// The key at `place` of a text stands there for the second time.
+    pub(super) fn twice(&self, place: Place, text: &str) {
+        let way_out = Some("keep one of them; a table or key is written once".to_owned());
+        let message = match twice::first(text, place.start) {
+            Some((name, at)) => {
+                let there = self.name_of(Place { start: at, ..place });
+                format!("{} is here for the second time, after {there}", quoted(&name))
+            }
+            None => {
+                let key = text.get(place.start..place.end).unwrap_or_default();
+                format!("{} is here for the second time", quoted(key))
+            }
+        };
+        self.syntax(place, message, way_out);
     }
 
     pub(super) fn error(&self, place: Place, message: String, suggestion: impl Into<String>) {
