@@ -11,6 +11,7 @@
 )]
 
 pub mod addr;
+pub mod cli;
 pub mod config;
 pub mod health;
 pub mod listener;

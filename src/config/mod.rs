@@ -10,6 +10,35 @@ use std::time::Duration;
 
 use crate::addr::BackendAddr;
 
+mod address;
+mod balance;
+mod defaults;
+mod effective;
+mod env;
+mod file;
+mod health;
+mod http_probe;
+mod include;
+mod later;
+mod listener;
+mod load;
+mod pool;
+mod problem;
+mod process;
+mod read;
+mod render;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod twice;
+pub mod units;
+mod value;
+
+pub use effective::{effective, schema};
+pub use load::{Loaded, load, parse};
+pub use problem::{Lookup, Problem, Refused};
+pub use render::{json, text};
+
 /// A checked file with every default filled in.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -1,0 +1,111 @@
+//! `evenkeel check`: everything that can be said about a file without binding anything.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::file::{FileArg, read, show};
+use super::{FAILED, INVALID, complain, print, resolve};
+use crate::config::{self, Config, Loaded, Problem};
+
+const EXAMPLES: &str = "\
+Examples:
+  evenkeel check -c evenkeel.toml
+  evenkeel check --deny-warnings                  exit 2 on a warning, for CI
+  evenkeel check --effective > full.toml          the file with every default filled in
+  evenkeel check --json                           {ok, errors: […], warnings: […]}";
+
+/// Validate a file without binding anything
+///
+/// Prints every error and every warning, each with file, line, column and the line itself. Reads
+/// included files and certificates, and looks up the host names (5 s at most).
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    file: FileArg,
+    /// Print the whole file with every default filled in
+    #[arg(long, conflicts_with = "json")]
+    effective: bool,
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Exit 2 if there is a warning
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+pub(crate) fn execute(args: Args) -> ExitCode {
+    let file = match args.file.find() {
+        Ok(file) => file,
+        Err(reason) => {
+            complain(&reason);
+            return ExitCode::from(INVALID);
+        }
+    };
+    match read(&file) {
+        Ok(mut loaded) => {
+            let lookups = std::mem::take(&mut loaded.lookups);
+            loaded.warnings.extend(resolve::unresolved(lookups));
+            accepted(&args, &file, &loaded)
+        }
+        Err(refused) => {
+            if args.json {
+                return outcome(false, &refused.problems, &refused.warnings, INVALID);
+            }
+            show(&refused.problems, &refused.warnings);
+            ExitCode::from(INVALID)
+        }
+    }
+}
+
+fn accepted(args: &Args, file: &Path, loaded: &Loaded) -> ExitCode {
+    let warnings = &loaded.warnings;
+    let ok = warnings.is_empty() || !args.deny_warnings;
+    let code = if ok { 0 } else { INVALID };
+    if args.json {
+        return outcome(ok, &[], warnings, code);
+    }
+    show(&[], warnings);
+    if args.effective {
+        return effective(&loaded.config, code);
+    }
+    if !ok {
+        complain(&format!("{}: {}, denied", file.display(), count(warnings.len(), "warning")));
+        return ExitCode::from(code);
+    }
+    print(format!("{}\n", summary(file, loaded)).as_bytes(), code)
+}
+
+fn outcome(ok: bool, errors: &[Problem], warnings: &[Problem], code: u8) -> ExitCode {
+    print(format!("{}\n", config::json(ok, errors, warnings)).as_bytes(), code)
+}
+
+fn effective(config: &Config, code: u8) -> ExitCode {
+    match config::effective(config) {
+        Ok(text) => print(text.as_bytes(), code),
+        Err(error) => {
+            complain(&format!("cannot write the effective file: {error}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn summary(file: &Path, loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
+    let mut line = format!(
+        "{}: ok, {}, {}, {}",
+        file.display(),
+        count(config.listeners.len(), "listener"),
+        count(config.pools.len(), "pool"),
+        count(backends, "backend"),
+    );
+    if !loaded.warnings.is_empty() {
+        line.push_str(&format!(", {}", count(loaded.warnings.len(), "warning")));
+    }
+    line
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}

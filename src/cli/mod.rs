@@ -1,0 +1,135 @@
+//! The command line: what each command takes, and which exit code says what.
+//!
+//! 0 is done, 1 is failed while running, 2 is bad usage or an invalid file.
+
+mod check;
+mod completions;
+mod demo;
+mod file;
+mod man;
+mod proxy;
+mod resolve;
+mod run;
+mod schema;
+mod status;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Bad usage, or a file that cannot be used.
+pub(crate) const INVALID: u8 = 2;
+/// Failed while running.
+pub(crate) const FAILED: u8 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  evenkeel demo                                   see it work, without a file
+  evenkeel proxy --listen tcp://127.0.0.1:5432 --to 10.0.0.11:5432 --to 10.0.0.12:5432
+  evenkeel check -c evenkeel.toml                 every error and warning of a file
+  evenkeel run -c evenkeel.toml                   run it
+  evenkeel status                                 what a running balancer sees
+
+Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
+
+/// A TCP load balancer that says how it fails before it does
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Proxy(proxy::Args),
+    Demo(demo::Args),
+    Status(status::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Takes the arguments of this process, does what they say, and returns how it went.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.command.execute(),
+        Err(error) => {
+            let code = if error.use_stderr() { INVALID } else { 0 };
+            match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::from(FAILED),
+            }
+        }
+    }
+}
+
+impl Command {
+    fn execute(self) -> ExitCode {
+        match self {
+            Self::Run(args) => run::execute(args),
+            Self::Check(args) => check::execute(args),
+            Self::Proxy(args) => proxy::execute(args),
+            Self::Demo(args) => demo::execute(args),
+            Self::Status(args) => status::execute(args),
+            Self::Schema(args) => schema::execute(args),
+            Self::Completions(args) => completions::execute(args),
+            Self::Man(args) => man::execute(args),
+        }
+    }
+}
+
+/// The whole command line, for completions and the manual page.
+fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// Writes to standard output. A reader that went away is a failure, not a panic.
+pub(crate) fn print(text: &[u8], code: u8) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::from(code),
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+/// Writes a line to standard error, on which nobody may be listening.
+pub(crate) fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    // There is no better place to say that saying it failed.
+    out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_this_version_is_there() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parsed("evenkeel run"));
+        assert!(parsed("evenkeel run -c x.toml"));
+        assert!(parsed("evenkeel check -c x.toml --json --deny-warnings"));
+        assert!(parsed("evenkeel check --effective"));
+        assert!(!parsed("evenkeel check --effective --json"));
+        assert!(parsed(
+            "evenkeel proxy --listen tcp://127.0.0.1:1 --to a:1 --to b:1 --balance first"
+        ));
+        assert!(!parsed("evenkeel proxy --to a:1"));
+        assert!(!parsed("evenkeel proxy --listen tcp://127.0.0.1:1"));
+        assert!(parsed("evenkeel demo --seconds 5"));
+        assert!(parsed("evenkeel status --json --admin 127.0.0.1:9900"));
+        assert!(parsed("evenkeel completions bash"));
+        assert!(!parsed("evenkeel completions tcsh"));
+        assert!(!parsed("evenkeel completions"));
+    }
+}

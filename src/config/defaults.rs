@@ -1,0 +1,89 @@
+//! What holds where the file says nothing: one place for reader, schema and effective file.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{
+    Access, Admin, AdminBind, Health, HttpProbe, Level, Log, LogFormat, Policy, Probe, ProbeTls,
+    Process, Retry,
+};
+
+/// TCP keepalive idle time, on both sides.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// `listener.idle_timeout` for tcp.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// `listener.backlog`.
+pub(super) const BACKLOG: u32 = 4096;
+/// `pool.connect_timeout`.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// `pool.balance`.
+pub(super) const POLICY: Policy = Policy::LeastConnections;
+/// `backends[].weight`.
+pub(super) const WEIGHT: u16 = 1;
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            shutdown_timeout: Duration::from_secs(30),
+            pid_file: None,
+            max_sessions: 0,
+            user: None,
+            group: None,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, format: LogFormat::Text, access: Access::Off }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
+        Self { bind: AdminBind::Tcp(address), token_file: None }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, window: Duration::from_secs(5), backoff: Duration::ZERO }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            probe: Probe::Tcp,
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+            address: None,
+            port: None,
+        }
+    }
+}
+
+impl Default for HttpProbe {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            host: None,
+            method: "GET".to_owned(),
+            headers: Vec::new(),
+            expect_status: vec![(200, 299)],
+            expect_body: None,
+            role: None,
+            tls: None,
+        }
+    }
+}
+
+impl Default for ProbeTls {
+    fn default() -> Self {
+        Self { server_name: None, ca: None, identity: None, verify: true }
+    }
+}

@@ -1,0 +1,215 @@
+//! A checked configuration, written back as the file that would say it in full.
+
+use std::path::Path;
+
+use super::schema::{Named, OneOrMore, Time};
+use super::{
+    Admin, Backend, Balance, BalanceTable, File, Health, Listener, Log, Pool, ProbeTls, Process,
+    Retry,
+};
+use crate::config::{self, Access, AdminBind, Config, HttpProbe, Policy, Probe};
+use crate::config::{balance, http_probe, pool, process};
+
+pub(super) fn file(config: &Config) -> File {
+    let pool_name = |index: usize| {
+        config.pools.get(index).map(|pool| pool.name.to_string()).unwrap_or_default()
+    };
+    let listener = |listener: &config::Listener| {
+        (listener.name.to_string(), self::listener(listener, pool_name(listener.pool)))
+    };
+    let pool = |pool: &config::Pool| {
+        (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name)))
+    };
+    File {
+        include: None,
+        process: Process::of(&config.process),
+        log: Log::of(&config.log),
+        admin: Admin::of(&config.admin),
+        listener: Named(config.listeners.iter().map(listener).collect()),
+        pool: Named(config.pools.iter().map(pool).collect()),
+    }
+}
+
+/// The word that stands for a value in a table of words.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word)
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl Process {
+    fn of(process: &config::Process) -> Self {
+        Self {
+            threads: u32::try_from(process.threads).unwrap_or(u32::MAX),
+            shutdown_timeout: Time(process.shutdown_timeout),
+            pid_file: process.pid_file.as_deref().map(shown),
+            max_sessions: process.max_sessions,
+            user: process.user.clone(),
+            group: process.group.clone(),
+        }
+    }
+}
+
+impl Log {
+    fn of(log: &config::Log) -> Self {
+        Self {
+            level: word(process::LEVELS, &log.level),
+            format: word(process::FORMATS, &log.format),
+            access: match &log.access {
+                Access::Off => "off".to_owned(),
+                Access::Stdout => "stdout".to_owned(),
+                Access::Stderr => "stderr".to_owned(),
+                Access::File(path) => shown(path),
+            },
+        }
+    }
+}
+
+impl Admin {
+    fn of(admin: &config::Admin) -> Self {
+        Self {
+            bind: match &admin.bind {
+                AdminBind::Off => "off".to_owned(),
+                AdminBind::Tcp(address) => address.to_string(),
+                AdminBind::Unix(path) => format!("unix:{}", path.display()),
+            },
+            token_file: admin.token_file.as_deref().map(shown),
+        }
+    }
+}
+
+fn listener(listener: &config::Listener, pool: String) -> Listener {
+    Listener {
+        bind: OneOrMore(listener.bind.iter().map(ToString::to_string).collect()),
+        protocol: "tcp",
+        pool,
+        idle_timeout: Time(listener.idle_timeout.unwrap_or_default()),
+        max_lifetime: listener.max_lifetime.map(Time),
+        keepalive: Time(listener.keepalive.unwrap_or_default()),
+        max_sessions: listener.max_sessions,
+        backlog: listener.backlog,
+    }
+}
+
+fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
+    let source: Vec<String> = pool.source.iter().map(ToString::to_string).collect();
+    Pool {
+        connect_timeout: Time(pool.connect_timeout),
+        keepalive: Time(pool.keepalive.unwrap_or_default()),
+        fallback,
+        fail_open: pool.fail_open,
+        max_sessions: pool.max_sessions,
+        source: (!source.is_empty()).then_some(OneOrMore(source)),
+        balance: balance(pool.policy),
+        backends: pool.members.iter().map(backend).collect(),
+        retry: Retry::of(&pool.retry),
+        health: Health::of(&pool.health),
+    }
+}
+
+fn backend(member: &config::Member) -> Backend {
+    Backend {
+        address: member.address.to_string(),
+        name: member.name.to_string(),
+        weight: member.weight,
+        max_sessions: Some(member.max_sessions),
+        backup: member.backup,
+        state: word(pool::STATES, &member.state),
+    }
+}
+
+pub(super) fn balance(policy: Policy) -> Balance {
+    if let Policy::ConsistentHash { key, bounded_load } = policy {
+        return Balance::Table(BalanceTable {
+            policy: "consistent-hash",
+            key: Some(word(balance::HASH_KEYS, &key)),
+            bounded_load,
+        });
+    }
+    Balance::Word(word(balance::POLICIES, &policy))
+}
+
+impl Retry {
+    fn of(retry: &config::Retry) -> Self {
+        Self { attempts: retry.attempts, window: Time(retry.window), backoff: Time(retry.backoff) }
+    }
+}
+
+impl Health {
+    fn of(health: &config::Health) -> Self {
+        let plain = Self {
+            probe: "tcp",
+            interval: Time(health.interval),
+            timeout: Time(health.timeout),
+            rise: health.rise,
+            fall: health.fall,
+            port: health.port,
+            address: health.address.clone(),
+            path: None,
+            host: None,
+            method: None,
+            expect_status: None,
+            expect_body: None,
+            role: None,
+            send: None,
+            expect: None,
+            command: None,
+            headers: None,
+            tls: None,
+        };
+        match &health.probe {
+            Probe::Tcp => plain,
+            Probe::None => Self { probe: "none", ..plain },
+            Probe::Http(probe) => http(probe, plain),
+            Probe::SendExpect { send, expect } => Self {
+                probe: "send-expect",
+                send: Some(String::from_utf8_lossy(send).into_owned()),
+                expect: Some(String::from_utf8_lossy(expect).into_owned()),
+                ..plain
+            },
+            Probe::Exec(command) => Self { probe: "exec", command: Some(command.clone()), ..plain },
+        }
+    }
+}
+
+fn http(probe: &HttpProbe, plain: Health) -> Health {
+    let statuses = probe.expect_status.iter().copied().map(http_probe::write_status).collect();
+    Health {
+        probe: if probe.tls.is_some() { "https" } else { "http" },
+        path: Some(probe.path.clone()),
+        host: probe.host.clone(),
+        method: Some(probe.method.clone()),
+        expect_status: Some(statuses),
+        expect_body: probe.expect_body.as_ref().map(|regex| regex.as_str().to_owned()),
+        role: probe.role.map(|role| word(http_probe::ROLES, &role)),
+        headers: (!probe.headers.is_empty()).then(|| Named(probe.headers.clone())),
+        tls: probe.tls.as_ref().map(ProbeTls::of),
+        ..plain
+    }
+}
+
+impl ProbeTls {
+    fn of(tls: &config::ProbeTls) -> Self {
+        Self {
+            server_name: tls.server_name.clone(),
+            ca: tls.ca.as_deref().map(shown),
+            cert: tls.identity.as_ref().map(|(cert, _)| shown(cert)),
+            key: tls.identity.as_ref().map(|(_, key)| shown(key)),
+            verify: tls.verify,
+        }
+    }
+}
+
+macro_rules! default_as_read {
+    ($($name:ident),*) => {$(
+        impl Default for $name {
+            fn default() -> Self {
+                Self::of(&config::$name::default())
+            }
+        }
+    )*};
+}
+
+default_as_read!(Process, Log, Admin, Retry, Health, ProbeTls);

@@ -1,0 +1,307 @@
+//! The file with every default filled in, and the JSON Schema of it: one set of structs for both,
+//! so that what is written and what editors accept cannot differ.
+//!
+//! The doc comments here are the descriptions that editors show.
+
+mod fill;
+mod schema;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Config, defaults, env};
+use schema::{Named, OneOrMore, Time};
+
+/// The file that says all that `config` says, as TOML. Checking it gives the same values.
+pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
+    // Outside of strings no "${" can stand: names and keys have no such letters.
+    Ok(env::escape(&toml::to_string(&fill::file(config))?))
+}
+
+/// The JSON Schema (2020-12) of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::of_file()
+}
+
+/// The configuration of Evenkeel.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// More files, relative to this one; patterns such as "conf.d/*.toml" are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include: Option<OneOrMore>,
+    /// What holds for the whole program.
+    #[schemars(default)]
+    process: Process,
+    /// The program log and the access log.
+    #[schemars(default)]
+    log: Log,
+    /// The admin interface.
+    #[schemars(default)]
+    admin: Admin,
+    /// Addresses that take connections, by name.
+    #[schemars(default)]
+    listener: Named<Listener>,
+    /// Sets of backends, by name.
+    #[schemars(default)]
+    pool: Named<Pool>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct Process {
+    /// Worker threads; 0 = one per core.
+    #[schemars(range(max = 1024))]
+    threads: u32,
+    /// How long sessions may go on after a graceful stop.
+    shutdown_timeout: Time,
+    /// Written when ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid_file: Option<String>,
+    /// Cap over all listeners; 0 = derived from the open-file limit.
+    max_sessions: u32,
+    /// User to drop to after binding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// Group to drop to after binding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct Log {
+    /// The least severe level that is written; EVENKEEL_LOG overrides it.
+    #[schemars(schema_with = "schema::levels")]
+    level: &'static str,
+    /// Lines for people (text) or for machines (json).
+    #[schemars(schema_with = "schema::formats")]
+    format: &'static str,
+    /// Access log: "off", "stdout", "stderr" or a file path.
+    access: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct Admin {
+    /// An address, "unix:/path/to/socket" or "off".
+    bind: String,
+    /// Bearer token for calls that change something; required when bind is reachable from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<String>,
+}
+
+/// Addresses that take TCP connections for a pool.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Listener {
+    /// An address with port, or a list; port 0 picks a free one.
+    bind: OneOrMore,
+    /// What is spoken.
+    #[schemars(default = "schema::tcp", schema_with = "schema::protocols")]
+    protocol: &'static str,
+    /// The pool that takes the sessions.
+    pool: String,
+    /// No byte either way for so long ends the session; "0s" = never.
+    #[schemars(default = "schema::idle_timeout")]
+    idle_timeout: Time,
+    /// A session ends after so long (give or take a tenth), so that clients spread again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_lifetime: Option<Time>,
+    /// TCP keepalive idle time towards clients; "0s" = off.
+    #[schemars(default = "schema::keepalive")]
+    keepalive: Time,
+    /// Cap on sessions of this listener; 0 = none.
+    #[schemars(default)]
+    max_sessions: u32,
+    /// Length of the listen queue.
+    #[schemars(default = "schema::backlog", range(min = 1, max = 2147483647))]
+    backlog: u32,
+}
+
+/// A set of backends with one policy, one health check and one retry rule.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Pool {
+    /// Bound of one connection attempt.
+    #[schemars(default = "schema::connect_timeout")]
+    connect_timeout: Time,
+    /// TCP keepalive idle time towards backends; "0s" = off.
+    #[schemars(default = "schema::keepalive")]
+    keepalive: Time,
+    /// Another pool, used while this one has no backend up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
+    /// With no backend up and no fallback: try them all instead of refusing.
+    #[schemars(default)]
+    fail_open: bool,
+    /// Cap on sessions per backend, where the backend says none; 0 = none.
+    #[schemars(default)]
+    max_sessions: u32,
+    /// Local address, or a list used in turn, to connect from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<OneOrMore>,
+    /// How a backend is picked.
+    #[schemars(default = "schema::balance_default", schema_with = "schema::balance")]
+    balance: Balance,
+    /// "host:port", or tables with weight, caps and the like.
+    #[schemars(schema_with = "schema::backends")]
+    backends: Vec<Backend>,
+    /// Further attempts after a failed connect.
+    #[schemars(default)]
+    retry: Retry,
+    /// How backends are checked.
+    #[schemars(default)]
+    health: Health,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Balance {
+    Word(&'static str),
+    Table(BalanceTable),
+}
+
+/// A policy with its settings.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Balance")]
+struct BalanceTable {
+    /// How a backend is picked.
+    #[schemars(schema_with = "schema::policies")]
+    policy: &'static str,
+    /// consistent-hash: what is hashed, by default "client-ip".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::hash_keys")]
+    key: Option<&'static str>,
+    /// consistent-hash: no backend takes more than this times the mean; off unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1.0))]
+    bounded_load: Option<f64>,
+}
+
+/// One server of a pool.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Backend {
+    /// "host:port".
+    address: String,
+    /// Unique within the pool; by default the address.
+    #[schemars(default = "schema::no_name")]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    /// Share of the sessions; 0 takes nothing new but is still checked.
+    #[schemars(default = "schema::weight", range(max = 256))]
+    weight: u16,
+    /// Cap on sessions, by default the pool's; 0 = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_sessions: Option<u32>,
+    /// Used only while no ordinary backend is up.
+    #[schemars(default)]
+    backup: bool,
+    /// What the operator wants of it.
+    #[schemars(default = "schema::ready", schema_with = "schema::states")]
+    state: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct Retry {
+    /// Connects in all, each on another backend while there is one.
+    #[schemars(range(min = 1, max = 1000))]
+    attempts: u32,
+    /// Bounds all attempts together.
+    window: Time,
+    /// Pause between attempts; "0s" = none.
+    backoff: Time,
+}
+
+/// The active check of a pool's backends.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct Health {
+    /// What is asked.
+    #[schemars(schema_with = "schema::probes")]
+    probe: &'static str,
+    /// From start to start.
+    interval: Time,
+    /// Bound of one probe.
+    timeout: Time,
+    /// Consecutive good results that bring a backend up.
+    #[schemars(range(min = 1, max = 1000))]
+    rise: u32,
+    /// Consecutive bad results that take it down.
+    #[schemars(range(min = 1, max = 1000))]
+    fall: u32,
+    /// Port to probe instead of the backend's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    port: Option<u16>,
+    /// Host or address to probe instead of the backend's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    /// http, https: path and query, by default "/".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// http, https: the Host header, by default the backend's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    /// http, https: request method, by default "GET".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    /// http, https: "200", "2xx", "200-399" or a list of these, by default "2xx".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::statuses")]
+    expect_status: Option<Vec<String>>,
+    /// http, https: regular expression that must match in the first 64 KiB of the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect_body: Option<String>,
+    /// http, https: the expected status holds this role, any other answer means standby.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::roles")]
+    role: Option<&'static str>,
+    /// send-expect: sent after the connect, by default nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send: Option<String>,
+    /// send-expect: must turn up in the first 64 KiB of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<String>,
+    /// exec: program and arguments; exit status 0 = up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    /// http, https: further request headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    headers: Option<Named<String>>,
+    /// https: how the probe speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<ProbeTls>,
+}
+
+/// TLS of the https probe.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(default)]
+struct ProbeTls {
+    /// Name asked for and verified, by default the backend's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<String>,
+    /// PEM bundle of trusted authorities, by default the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<String>,
+    /// Client certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<String>,
+    /// Key of the client certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// False takes any certificate.
+    verify: bool,
+}

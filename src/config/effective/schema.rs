@@ -1,0 +1,212 @@
+//! The pieces of the schema that the structs do not say by themselves: words, units, names, and
+//! values that may be written in two ways.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use super::{Backend, Balance, BalanceTable, File, defaults, fill};
+use crate::config::{balance, health, http_probe, pool, process, units};
+
+pub(super) fn of_file() -> Value {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>();
+    WithoutNull.transform(&mut schema);
+    schema.insert("title".to_owned(), Value::from("evenkeel.toml"));
+    schema.into()
+}
+
+/// TOML has no null: what is optional is left out.
+struct WithoutNull;
+
+impl Transform for WithoutNull {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::Array(types)) = schema.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                schema.insert("type".to_owned(), only);
+            }
+        }
+        if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+            choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+/// A duration as the file writes it.
+pub(super) struct Time(pub(super) Duration);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::write_duration(self.0))
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Whole numbers with units us, ms, s, m, h, d, as in \"1m30s\".",
+            "pattern": r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?([0-9]+us)?$|\$\{",
+            "minLength": 2,
+        })
+    }
+}
+
+/// A text or a list of them; written as a list.
+#[derive(serde::Serialize)]
+pub(super) struct OneOrMore(pub(super) Vec<String>);
+
+impl JsonSchema for OneOrMore {
+    fn schema_name() -> Cow<'static, str> {
+        "OneOrMore".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+        })
+    }
+}
+
+/// Tables by name, in file order.
+pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Named<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("Named{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9._-]+$" },
+            "additionalProperties": generator.subschema_for::<T>(),
+        })
+    }
+}
+
+fn words<T>(words: &[(&'static str, T)]) -> Schema {
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    json_schema!({ "type": "string", "enum": words })
+}
+
+pub(super) fn levels(_: &mut SchemaGenerator) -> Schema {
+    words(process::LEVELS)
+}
+
+pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {
+    words(process::FORMATS)
+}
+
+pub(super) fn protocols(_: &mut SchemaGenerator) -> Schema {
+    words(&[("tcp", ())])
+}
+
+pub(super) fn policies(_: &mut SchemaGenerator) -> Schema {
+    words(balance::POLICIES)
+}
+
+pub(super) fn hash_keys(_: &mut SchemaGenerator) -> Schema {
+    words(balance::HASH_KEYS)
+}
+
+pub(super) fn states(_: &mut SchemaGenerator) -> Schema {
+    words(pool::STATES)
+}
+
+pub(super) fn probes(_: &mut SchemaGenerator) -> Schema {
+    words(health::KINDS)
+}
+
+pub(super) fn roles(_: &mut SchemaGenerator) -> Schema {
+    words(http_probe::ROLES)
+}
+
+pub(super) fn balance(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [policies(generator), generator.subschema_for::<BalanceTable>()] })
+}
+
+pub(super) fn backends(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "items": { "anyOf": [{ "type": "string" }, generator.subschema_for::<Backend>()] },
+    })
+}
+
+pub(super) fn statuses(_: &mut SchemaGenerator) -> Schema {
+    let status = json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": r"^([1-5]xx|[1-5][0-9]{2}(-[1-5][0-9]{2})?)$|\$\{" },
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+        ],
+    });
+    json_schema!({ "anyOf": [status, { "type": "array", "items": status, "minItems": 1 }] })
+}
+
+pub(super) fn balance_default() -> Balance {
+    fill::balance(defaults::POLICY)
+}
+
+pub(super) fn tcp() -> &'static str {
+    "tcp"
+}
+
+pub(super) fn ready() -> &'static str {
+    "ready"
+}
+
+pub(super) fn no_name() -> String {
+    String::new()
+}
+
+pub(super) fn weight() -> u16 {
+    defaults::WEIGHT
+}
+
+pub(super) fn backlog() -> u32 {
+    defaults::BACKLOG
+}
+
+pub(super) fn idle_timeout() -> Time {
+    Time(defaults::IDLE_TIMEOUT)
+}
+
+pub(super) fn keepalive() -> Time {
+    Time(defaults::KEEPALIVE)
+}
+
+pub(super) fn connect_timeout() -> Time {
+    Time(defaults::CONNECT_TIMEOUT)
+}

@@ -1,0 +1,195 @@
+//! Reads what the http and https probes ask and expect.
+
+use std::path::{Path, PathBuf};
+
+use regex::bytes::Regex;
+
+use super::later::Later;
+use super::problem::quoted;
+use super::read::Section;
+use super::value::Value;
+use super::{HttpProbe, ProbeTls, Role};
+
+pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "verify"];
+const NO_LATER: &[Later] = &[];
+
+pub(super) const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
+
+pub(super) fn read(section: &Section<'_>, over_tls: bool) -> HttpProbe {
+    let default = HttpProbe::default();
+    HttpProbe {
+        path: section.value("path").and_then(|value| path(&value)).unwrap_or(default.path),
+        host: section.value("host").and_then(|value| host(&value)),
+        method: section.value("method").and_then(|value| method(&value)).unwrap_or(default.method),
+        headers: headers(&section.section("headers")),
+        expect_status: section
+            .value("expect_status")
+            .map(|value| statuses(&value))
+            .unwrap_or(default.expect_status),
+        expect_body: section.value("expect_body").and_then(|value| body(&value)),
+        role: section.value("role").and_then(|value| value.choice(ROLES)),
+        tls: over_tls.then(|| tls(&section.section("tls"))),
+    }
+}
+
+fn path(value: &Value<'_>) -> Option<String> {
+    let text = value.filled()?;
+    if !text.starts_with('/') {
+        let way_out = format!("write {}", quoted(&format!("/{text}")));
+        value.refuse(&format!("{} does not start with a slash", quoted(text)), &way_out);
+        return None;
+    }
+    if !text.chars().all(|c| c.is_ascii_graphic()) || text.contains('#') {
+        let message = format!("{} holds what a URL may not", quoted(text));
+        value.refuse(&message, "percent-encode it: a space is %20");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn host(value: &Value<'_>) -> Option<String> {
+    let text = value.filled()?;
+    if !text.chars().all(|c| c.is_ascii_graphic() && c != '/') {
+        let message = format!("{} is not a host name", quoted(text));
+        value.refuse(&message, "write a name, as in \"db.internal\"");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn method(value: &Value<'_>) -> Option<String> {
+    let text = value.filled()?;
+    if !is_token(text) {
+        value.refuse(&format!("{} is not a method", quoted(text)), "write \"GET\" or \"HEAD\"");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn headers(section: &Section<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for entry in section.keys() {
+        let Some(value) = section.value(&entry.key) else { continue };
+        if !is_token(&entry.key) {
+            let message = format!("{} is not the name of a header", quoted(&entry.key));
+            section.report.error(entry.place, message, "use letters, digits and -");
+        } else if entry.key.eq_ignore_ascii_case("host") {
+            value.refuse("has a key of its own", "write it as `host` of the health table");
+        } else if let Some(text) = value.text() {
+            if text.chars().any(char::is_control) {
+                value.refuse("holds a control character", "write the value without it");
+            }
+            headers.push((entry.key.clone(), text.to_owned()));
+        }
+    }
+    headers
+}
+
+fn is_token(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.chars().all(valid)
+}
+
+fn statuses(value: &Value<'_>) -> Vec<(u16, u16)> {
+    let items = value.one_or_more();
+    if items.is_empty() {
+        value.refuse("is an empty list", "write \"2xx\" to take any success");
+    }
+    items.iter().filter_map(status).collect()
+}
+
+fn status(value: &Value<'_>) -> Option<(u16, u16)> {
+    // A bare 200 says as much as "200".
+    let text = match value.node.kind {
+        super::tree::Kind::Integer(number) => number.to_string(),
+        _ => value.text()?.to_owned(),
+    };
+    let range = status_range(&text);
+    if range.is_none() {
+        let message = format!("{} is not a status", quoted(&text));
+        value.refuse(&message, "write \"200\", \"2xx\", \"200-399\" or a list of these");
+    }
+    range
+}
+
+pub(super) fn status_range(text: &str) -> Option<(u16, u16)> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let hundred = class.parse::<u16>().ok().filter(|class| (1..=5).contains(class))? * 100;
+        return Some((hundred, hundred + 99));
+    }
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let code = |text: &str| {
+        let digits = text.len() == 3 && text.chars().all(|c| c.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|code| digits && (100..=599).contains(code))
+    };
+    let (low, high) = (code(low.trim())?, code(high.trim())?);
+    (low <= high).then_some((low, high))
+}
+
+/// Writes a range so that [`status_range`] gives it back.
+pub(super) fn write_status((low, high): (u16, u16)) -> String {
+    if low == high {
+        low.to_string()
+    } else if low % 100 == 0 && high == low + 99 {
+        format!("{}xx", low / 100)
+    } else {
+        format!("{low}-{high}")
+    }
+}
+
+fn body(value: &Value<'_>) -> Option<Regex> {
+    let text = value.filled()?;
+    match Regex::new(text) {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            // The crate draws the pattern over several lines; its last one says what is wrong.
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let message = format!("{} is not a regular expression: {reason}", quoted(text));
+            value.refuse(&message, "write \\\\ before a character that is meant literally");
+            None
+        }
+    }
+}
+
+fn tls(section: &Section<'_>) -> ProbeTls {
+    let section = section.clone().only(TLS_KEYS, NO_LATER);
+    let certificate = "-----BEGIN CERTIFICATE-----";
+    let cert = section.value("cert").and_then(|value| pem(&value, &[certificate]));
+    let key = section.value("key").and_then(|value| pem(&value, &["PRIVATE KEY-----"]));
+    for (one, other) in [("cert", "key"), ("key", "cert")] {
+        if let (Some(value), None) = (section.value(one), section.value(other)) {
+            value.refuse(&format!("is there without {other}"), "name both, or neither");
+        }
+    }
+    ProbeTls {
+        server_name: section.value("server_name").and_then(|value| host(&value)),
+        ca: section.value("ca").and_then(|value| pem(&value, &[certificate])),
+        identity: cert.zip(key),
+        verify: section.flag("verify", true),
+    }
+}
+
+/// A readable file that holds PEM of the kind wanted.
+fn pem(value: &Value<'_>, markers: &[&str]) -> Option<PathBuf> {
+    let path = value.path()?;
+    if let Some(disk) = value.report.disk {
+        match disk.read(&path) {
+            Err(error) => {
+                let message = format!("{} cannot be read: {error}", path.display());
+                value.refuse(&message, "check the path, and that the user may read it");
+            }
+            Ok(bytes) => check_pem(value, &path, &bytes, markers),
+        }
+    }
+    Some(path)
+}
+
+fn check_pem(value: &Value<'_>, path: &Path, bytes: &[u8], markers: &[&str]) {
+    let text = String::from_utf8_lossy(bytes);
+    if !markers.iter().any(|marker| text.contains(marker)) {
+        let what = if text.trim().is_empty() { "is empty" } else { "holds no PEM of this kind" };
+        let message = format!("{} {what}", path.display());
+        value.refuse(&message, "name a PEM file: it has a line starting with -----BEGIN");
+    }
+}

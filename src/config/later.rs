@@ -1,0 +1,188 @@
+//! Keys that the file will have and this version does not act on.
+//!
+//! A key that is taken and ignored is worse than one that is refused: somebody would believe in TLS
+//! that is not there. A value that switches the feature off asks for nothing and is taken.
+
+use super::problem::Report;
+use super::tree::{Entry, Kind, Node};
+
+/// One such key.
+pub(super) struct Later {
+    pub(super) key: &'static str,
+    /// What it needs: "… is not built yet".
+    what: &'static str,
+    pub(super) off: Off,
+    /// What would happen without it, or what to do instead.
+    instead: &'static str,
+}
+
+/// Which value asks for nothing.
+#[derive(Clone, Copy)]
+pub(super) enum Off {
+    Never,
+    False,
+    Zero,
+    ZeroTime,
+    EmptyList,
+    /// A table in which this key is 0 or false.
+    Switch(&'static str),
+}
+
+impl Off {
+    pub(super) fn holds(self, value: &Node) -> bool {
+        match (self, &value.kind) {
+            (Self::False, Kind::Flag(flag)) => !flag,
+            (Self::Zero, Kind::Integer(number)) => *number == 0,
+            (Self::ZeroTime, Kind::Text(text)) => {
+                super::units::duration(text).is_ok_and(|duration| duration.is_zero())
+            }
+            (Self::EmptyList, Kind::List(items)) => items.is_empty(),
+            (Self::EmptyList, Kind::Flag(flag)) => !flag,
+            (Self::Switch(key), Kind::Table(table)) => {
+                table.get(key).is_some_and(|entry| match entry.value.kind {
+                    Kind::Integer(number) => number == 0,
+                    Kind::Flag(flag) => !flag,
+                    _ => false,
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Later {
+    pub(super) fn refuse(&self, report: &Report, path: &str, entry: &Entry) {
+        let what = self.what;
+        let message = format!("`{path}` is not available in this version: {what} not built yet");
+        report.error(entry.place, message, self.instead);
+    }
+}
+
+const fn later(key: &'static str, what: &'static str, off: Off, instead: &'static str) -> Later {
+    Later { key, what, off, instead }
+}
+
+const REMOVE: &str = "remove the key";
+const CLEAR: &str = "remove the table; traffic would otherwise go in cleartext";
+
+pub(super) const PROCESS: &[Later] =
+    &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
+
+pub(super) const LISTENER: &[Later] = &[
+    later("responses", "udp listeners are", Off::Zero, REMOVE),
+    later("handshake_timeout", "reading from a client before it is routed is", Off::Never, REMOVE),
+    later("header_timeout", "http listeners are", Off::Never, REMOVE),
+    later("tunnel_timeout", "http listeners are", Off::Never, REMOVE),
+    later("trusted_proxies", "http listeners are", Off::EmptyList, REMOVE),
+    later("plain_pool", "TLS on listeners is", Off::Never, REMOVE),
+    later(
+        "accept_proxy_protocol",
+        "reading PROXY headers is",
+        Off::EmptyList,
+        "remove the key, and have whoever connects send no PROXY header",
+    ),
+    later(
+        "allow",
+        "admission by client network is",
+        Off::EmptyList,
+        "remove the key, and restrict clients in the firewall; everybody would otherwise be let in",
+    ),
+    later(
+        "deny",
+        "admission by client network is",
+        Off::EmptyList,
+        "remove the key, and restrict clients in the firewall; everybody would otherwise be let in",
+    ),
+    later("connection_rate", "limiting the rate of new sessions is", Off::Never, REMOVE),
+    later("tls", "TLS on listeners is", Off::Never, CLEAR),
+    later("route", "routes are", Off::EmptyList, "give the listener one pool with `pool`"),
+];
+
+pub(super) const POOL: &[Later] = &[
+    later("response_timeout", "http listeners are", Off::Never, REMOVE),
+    later(
+        "send_proxy_protocol",
+        "sending PROXY headers is",
+        Off::Never,
+        "remove the key, and have the backends expect no PROXY header",
+    ),
+    later("slow_start", "slow start is", Off::ZeroTime, REMOVE),
+    later("max_failover", "the arithmetic of failover times is", Off::Never, REMOVE),
+    later(
+        "single_writer",
+        "holding back sessions while two backends claim a role is",
+        Off::False,
+        "remove the key; sessions would otherwise go to either of two primaries",
+    ),
+    later(
+        "discover",
+        "looking up the backends of a pool is",
+        Off::Never,
+        "list them in `backends`; a host name there follows its DNS record",
+    ),
+    later("close", "closing the sessions a backend already has is", Off::Never, "remove the table"),
+    later(
+        "passive",
+        "ejecting backends by watching traffic is",
+        Off::Switch("failures"),
+        "remove the table; failed connects are retried on other backends",
+    ),
+    later(
+        "queue",
+        "the queue for waiting sessions is",
+        Off::Switch("size"),
+        "remove the table; sessions beyond the caps are refused",
+    ),
+    later(
+        "sticky",
+        "sticky sessions are",
+        Off::Switch("client_ip"),
+        "remove the table; balance = \"consistent-hash\" keeps a client address on one backend",
+    ),
+    later("tls", "TLS to backends is", Off::Never, CLEAR),
+    later("http", "http listeners are", Off::Never, "remove the table"),
+];
+
+pub(super) const RETRY: &[Later] = &[
+    later("on", "http listeners are", Off::Never, REMOVE),
+    later("non_idempotent", "http listeners are", Off::False, REMOVE),
+    later("body", "http listeners are", Off::Never, REMOVE),
+    later("budget", "http listeners are", Off::Never, REMOVE),
+];
+
+const TCP_OR_EXEC: &str = "use probe = \"tcp\", \"send-expect\" or \"exec\"";
+
+pub(super) const HEALTH: &[Later] = &[
+    later("query", "the dns probe is", Off::Never, TCP_OR_EXEC),
+    later("query_type", "the dns probe is", Off::Never, TCP_OR_EXEC),
+    later("expect_rcode", "the dns probe is", Off::Never, TCP_OR_EXEC),
+    later("service", "the grpc probe is", Off::Never, TCP_OR_EXEC),
+    later(
+        "max_lag",
+        "measuring how far a replica lags is",
+        Off::Never,
+        "remove the key, and let an http check judge the lag",
+    ),
+    later("user", "logging in for a probe is", Off::Never, TCP_OR_EXEC),
+    later("database", "logging in for a probe is", Off::Never, TCP_OR_EXEC),
+    later("password_file", "logging in for a probe is", Off::Never, TCP_OR_EXEC),
+];
+
+/// Probes that a later version has.
+pub(super) const PROBES: &[&str] = &["tls", "postgres", "mysql", "redis", "dns", "grpc"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_list_names_a_key_twice() {
+        for list in [PROCESS, LISTENER, POOL, RETRY, HEALTH] {
+            let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
+            keys.sort_unstable();
+            let all = keys.len();
+            keys.dedup();
+            assert_eq!(keys.len(), all);
+        }
+    }
+}

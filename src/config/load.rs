@@ -1,0 +1,101 @@
+//! The way from a file to a [`Config`]: the only code here that touches the file system.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use super::file;
+use super::include;
+use super::problem::{Closed, Disk, Lookup, Problem, Refused, Report, Source};
+use super::tree::{self, Table};
+use super::{Config, Origin};
+
+/// Larger files are no configuration; without a limit `-c /dev/zero` would eat the memory.
+const LARGEST: u64 = 8 << 20;
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The checked file.
+    pub config: Config,
+    /// What is questionable about it, in file order.
+    pub warnings: Vec<Problem>,
+    /// The host names in it.
+    pub lookups: Vec<Lookup>,
+}
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads and checks a file and all that it includes. `env` answers for environment variables.
+pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Refused> {
+    let name = path.display().to_string();
+    let read = std::path::absolute(path).and_then(|full| Ok((OnDisk.read(&full)?, full)));
+    let (bytes, full) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            let problems = vec![include::unreadable(&name, &error)];
+            return Err(Refused { problems, warnings: Vec::new() });
+        }
+    };
+    let report = Report::new(Some(&OnDisk));
+    let base = full.parent().map(Path::to_path_buf).unwrap_or_default();
+    let root = include::parse_bytes(&report, name, base, bytes, env).map(|(_, mut root)| {
+        include::merge(&report, &mut root, env);
+        root
+    });
+    let origin = Origin { file: Some(path.to_path_buf()), hash: hash(&report) };
+    finish(report, root.as_ref(), origin)
+}
+
+/// Checks a text that is no file. Nothing is read: `include` is refused, and files that the text
+/// names are taken on trust. Relative paths are taken from `/`.
+pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Refused> {
+    let report = Report::new(None);
+    let source = Source { name: name.to_owned(), base: PathBuf::from("/"), text: Arc::from(text) };
+    let (_, mut root) = tree::parse(source, &report, env);
+    include::merge(&report, &mut root, env);
+    let origin = Origin { file: None, hash: hash(&report) };
+    finish(report, Some(&root), origin)
+}
+
+fn finish(report: Report, root: Option<&Table>, origin: Origin) -> Result<Loaded, Refused> {
+    let config = root.map(|root| file::read(&report, root, origin));
+    let Closed { problems, warnings, lookups } = report.close();
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings, lookups }),
+        _ => Err(Refused { problems, warnings }),
+    }
+}
+
+/// Tells one configuration from another; not meant to withstand anybody.
+fn hash(report: &Report) -> String {
+    let mut hasher = SipHasher13::new();
+    for text in report.texts() {
+        hasher.write_usize(text.len());
+        hasher.write(text.as_bytes());
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+struct OnDisk;
+
+impl Disk for OnDisk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST {
+            return Err(io::Error::other("it is larger than 8 MiB"));
+        }
+        Ok(bytes)
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        // The crate returns them in alphabetical order; what cannot be listed is reported on reading.
+        let paths = glob::glob(pattern).map_err(|error| error.msg.to_owned())?;
+        Ok(paths.map(|path| path.unwrap_or_else(|error| error.path().to_path_buf())).collect())
+    }
+}

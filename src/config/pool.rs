@@ -1,0 +1,162 @@
+//! Reads `[pool.NAME]` with its backends, its policy and its retry rule.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::addr::BackendAddr;
+
+use super::address;
+use super::balance;
+use super::defaults;
+use super::health;
+use super::later;
+use super::listener::pool_index;
+use super::problem::quoted;
+use super::read::{Section, is_name};
+use super::value::Value;
+use super::{AdminState, Member, Pool, Retry};
+
+pub(super) const KEYS: &[&str] = &[
+    "backends",
+    "balance",
+    "connect_timeout",
+    "keepalive",
+    "fallback",
+    "fail_open",
+    "max_sessions",
+    "source",
+    "retry",
+    "health",
+];
+pub(super) const BACKEND_KEYS: &[&str] =
+    &["address", "name", "weight", "max_sessions", "backup", "state"];
+pub(super) const RETRY_KEYS: &[&str] = &["attempts", "window", "backoff"];
+
+pub(super) const STATES: &[(&str, AdminState)] = &[
+    ("ready", AdminState::Ready),
+    ("drain", AdminState::Drain),
+    ("maintenance", AdminState::Maintenance),
+];
+
+pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Pool {
+    let section = section.only(KEYS, later::POOL);
+    let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
+    Pool {
+        name: Arc::from(name),
+        members: members(&section, max_sessions),
+        policy: section
+            .value("balance")
+            .and_then(|value| balance::read(&value))
+            .unwrap_or(defaults::POLICY),
+        connect_timeout: section.duration("connect_timeout", defaults::CONNECT_TIMEOUT),
+        keepalive: section.switchable("keepalive", Some(defaults::KEEPALIVE)),
+        fallback: section.value("fallback").and_then(|value| pool_index(&value, pools)),
+        fail_open: section.flag("fail_open", false),
+        max_sessions,
+        source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
+        retry: retry(&section.section("retry")),
+        health: health::read(section.section("health")),
+    }
+}
+
+fn members(section: &Section<'_>, max_sessions: u32) -> Vec<Member> {
+    // What `discover` would have brought is not missing: the key itself is refused.
+    if section.value("discover").is_some() && section.value("backends").is_none() {
+        return Vec::new();
+    }
+    let example = "[\"10.0.0.11:5432\", \"10.0.0.12:5432\"]";
+    let Some(value) = section.required("backends", example) else { return Vec::new() };
+    let items = value.list("backend");
+    if value.is_list() && items.is_empty() {
+        value.refuse("is an empty list", &format!("name at least one, as in {example}"));
+    }
+    let mut members: Vec<Member> = Vec::new();
+    for item in items {
+        let Some(member) = member(&item, max_sessions) else { continue };
+        if let BackendAddr::Host(host, _) = &member.address {
+            let what = format!("{}, backend {}", section.title, quoted(&member.name));
+            section.report.host(item.node.place, &what, host);
+        }
+        if members.iter().any(|other| other.name == member.name) {
+            let message = format!("the name {} is taken by another backend", quoted(&member.name));
+            item.refuse(&message, "give each its own name: { address = \"…\", name = \"…\" }");
+        }
+        members.push(member);
+    }
+    members
+}
+
+fn member(item: &Value<'_>, max_sessions: u32) -> Option<Member> {
+    if !item.is_table() {
+        let text = item.text()?;
+        return match address::backend(text) {
+            Ok(address) => Some(Member {
+                name: Arc::from(text),
+                address,
+                weight: defaults::WEIGHT,
+                max_sessions,
+                backup: false,
+                state: AdminState::default(),
+            }),
+            Err(bad) => {
+                item.refuse(&format!("address {}", bad.message), &bad.suggestion);
+                None
+            }
+        };
+    }
+    let section = item.as_section("").only(BACKEND_KEYS, &[]);
+    let weight = section.integer("weight", 0..=256, u32::from(defaults::WEIGHT));
+    let name = section.value("name").and_then(|value| member_name(&value));
+    let max_sessions = section.integer("max_sessions", 0..=u32::MAX, max_sessions);
+    let backup = section.flag("backup", false);
+    let state = section.choice("state", STATES, AdminState::default());
+    let value = section.required("address", "\"10.0.0.7:8080\"")?;
+    let text = value.text()?;
+    match address::backend(text) {
+        Ok(address) => Some(Member {
+            name: Arc::from(name.unwrap_or(text)),
+            address,
+            weight: u16::try_from(weight).unwrap_or_default(),
+            max_sessions,
+            backup,
+            state,
+        }),
+        Err(bad) => {
+            value.refuse(&bad.message, &bad.suggestion);
+            None
+        }
+    }
+}
+
+/// A name by the rules, or the address that a backend without a name is called by.
+fn member_name<'a>(value: &Value<'a>) -> Option<&'a str> {
+    let name = value.filled()?;
+    if is_name(name) || address::backend(name).is_ok() {
+        return Some(name);
+    }
+    value.refuse(&format!("{} is not valid", quoted(name)), "use letters, digits, -, _ and .");
+    None
+}
+
+fn sources(value: &Value<'_>) -> Vec<IpAddr> {
+    let address = |item: &Value<'_>| {
+        let text = item.text()?;
+        let parsed = text.parse::<IpAddr>().map(|address| address.to_canonical());
+        if parsed.is_err() {
+            let message = format!("{} is not an IP address", quoted(text));
+            item.refuse(&message, "write a local address without a port, as in \"10.0.0.1\"");
+        }
+        parsed.ok()
+    };
+    value.one_or_more().iter().filter_map(address).collect()
+}
+
+fn retry(section: &Section<'_>) -> Retry {
+    let section = section.clone().only(RETRY_KEYS, later::RETRY);
+    let default = Retry::default();
+    Retry {
+        attempts: section.integer("attempts", 1..=1000, default.attempts),
+        window: section.duration("window", default.window),
+        backoff: section.switchable("backoff", None).unwrap_or_default(),
+    }
+}

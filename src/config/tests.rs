@@ -1,0 +1,616 @@
+//! The loader as a whole: what people write, and what they are told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SMALLEST: &str = r#"
+[listener.postgres]
+bind = "0.0.0.0:5432"
+pool = "postgres"
+
+[pool.postgres]
+backends = ["10.0.0.11:5432", "10.0.0.12:5432"]
+"#;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "PORT" => Some("7000".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Loaded, Refused> {
+    parse("test.toml", text, &env)
+}
+
+fn good(text: &str) -> Loaded {
+    read(text).unwrap_or_else(|refused| panic!("{:#?}", refused.problems))
+}
+
+fn refused(text: &str) -> Vec<Problem> {
+    read(text).map(|_| ()).unwrap_err().problems
+}
+
+/// The one problem of the smallest file with `more` behind it.
+fn refusal(more: &str) -> Problem {
+    let mut problems = refused(&format!("{SMALLEST}{more}"));
+    assert_eq!(problems.len(), 1, "{more}: {problems:#?}");
+    problems.remove(0)
+}
+
+fn warnings(more: &str) -> Vec<String> {
+    good(&format!("{SMALLEST}{more}")).warnings.into_iter().map(|w| w.message).collect()
+}
+
+/// Everything but where it came from.
+fn shape(config: &Config) -> String {
+    format!("{:#?}", Config { origin: Origin::default(), ..config.clone() })
+}
+
+#[test]
+fn the_smallest_file_has_the_defaults_of_the_contract_and_no_warning() {
+    let Loaded { config, warnings, .. } = good(SMALLEST);
+    assert_eq!(warnings, []);
+    let (listener, pool) = (&config.listeners[0], &config.pools[0]);
+    assert_eq!(listener.idle_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(listener.keepalive, Some(Duration::from_secs(60)));
+    assert_eq!((listener.max_lifetime, listener.max_sessions, listener.backlog), (None, 0, 4096));
+    assert_eq!(pool.policy, Policy::LeastConnections);
+    assert_eq!(pool.connect_timeout, Duration::from_secs(1));
+    assert_eq!(pool.retry.attempts, 3);
+    assert_eq!(pool.retry.window, Duration::from_secs(5));
+    assert_eq!(pool.health.interval, Duration::from_secs(2));
+    assert_eq!((pool.health.rise, pool.health.fall), (2, 3));
+    assert!(matches!(pool.health.probe, Probe::Tcp));
+    assert_eq!(&*pool.members[0].name, "10.0.0.11:5432");
+    assert_eq!(config.process.shutdown_timeout, Duration::from_secs(30));
+    assert_eq!(config.admin, Admin::default());
+    assert_eq!(config.origin.hash.len(), 16);
+}
+
+#[test]
+fn six_mistakes_are_six_errors_each_in_its_place() {
+    let problems = refused(
+        "[process]\nthreds = 2\n\n[listener.a]\nbind = \"0.0.0.0:5432\"\npool = \"postgress\"\n\
+         idle_timeout = \"5\"\n\n[listener.b]\nbind = \"0.0.0.0:5432\"\npool = \"postgres\"\n\
+         backlog = \"many\"\n\n[pool.postgres]\nbackends = [\"10.0.0.7\"]\n",
+    );
+    let places: Vec<_> = problems.iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(2, 1), (6, 8), (7, 16), (10, 8), (12, 11), (15, 13)]);
+    let suggested = |index: usize| problems[index].suggestion.clone().unwrap();
+    assert_eq!(suggested(0), "did you mean \"threads\"?");
+    assert_eq!(suggested(1), "did you mean \"postgres\"?");
+    assert_eq!(suggested(2), "write \"5s\"");
+    assert_eq!(
+        problems[5].to_string(),
+        "test.toml:15:13: pool \"postgres\", backend 1: address \"10.0.0.7\" has no port; \
+         write \"10.0.0.7:8080\""
+    );
+    assert_eq!(problems[5].source_line, "backends = [\"10.0.0.7\"]");
+}
+
+#[test]
+fn broken_syntax_hides_no_other_mistake_and_invents_none() {
+    let problems = refused(
+        "[listener.a]\nbind = \npool = \"p\"\nbacklog = 0\n[pool.p]\nbackends = [\"a:1\", \"b:1\"]\n",
+    );
+    let lines: Vec<_> = problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [2, 4], "{problems:#?}");
+}
+
+#[test]
+fn columns_count_characters_and_long_lines_are_cut() {
+    let problem = refusal("retry = { \"äöü\" = 1 }\n");
+    assert_eq!(problem.column, 11);
+    let long = format!("source = [{}\"x\"]\n", "\"10.0.0.1\", ".repeat(500));
+    let problem = refusal(&long);
+    assert_eq!(problem.column, 6011);
+    assert!(problem.source_line.chars().count() <= 130);
+    assert_eq!(&problem.source_line[problem.mark.clone()], "\"x\"");
+    let shown = text(&[problem], &[], false);
+    assert!(shown.starts_with("test.toml:8:6011: error: "), "{shown}");
+    assert!(shown.contains("\"x\"]") && shown.len() < 1000, "{shown}");
+}
+
+#[test]
+fn what_is_shown_stays_under_20_kb() {
+    let many: String = (0..900).map(|n| format!("unknown{n} = \"{}\"\n", "x".repeat(50))).collect();
+    let problems = refused(&format!("{SMALLEST}{many}"));
+    for colour in [false, true] {
+        let shown = text(&problems, &[], colour);
+        assert!(shown.len() < 20_000 && shown.contains("more problems"));
+    }
+    let shown = json(false, &problems, &[]);
+    assert!(shown.len() < 20_000);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown["omitted"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn json_has_the_shape_that_programs_read() {
+    let problems = refused("[listener.a]\nbind = \"0.0.0.0:1\"\npool = \"p\"\n");
+    let shown: serde_json::Value = serde_json::from_str(&json(false, &problems, &[])).unwrap();
+    assert_eq!(shown["ok"], false);
+    assert_eq!(shown["warnings"], serde_json::json!([]));
+    let error = &shown["errors"][0];
+    assert_eq!((&error["file"], &error["line"]), (&"test.toml".into(), &3.into()));
+    assert!(error["message"].as_str().unwrap().contains("\"p\" is not a pool"));
+    assert!(error["suggestion"].as_str().unwrap().contains("[pool.p]"));
+}
+
+#[test]
+fn a_file_without_a_listener_is_an_error() {
+    assert_eq!(refused("")[0].message, "the file has no listener");
+    assert!(
+        refused("[listner.a]\nbind = \"0.0.0.0:1\"")
+            .iter()
+            .any(|p| p.suggestion.as_deref() == Some("did you mean \"listener\"?"))
+    );
+}
+
+#[test]
+fn what_this_version_has_not_is_refused_by_name() {
+    for (more, path) in [
+        ("[pool.postgres.tls]\n", "`pool.postgres.tls`"),
+        ("slow_start = \"10s\"\n", "`pool.postgres.slow_start`"),
+        ("single_writer = true\n", "`pool.postgres.single_writer`"),
+        ("queue = { size = 5 }\n", "`pool.postgres.queue`"),
+        ("[pool.postgres.passive]\nfailures = 3\n", "`pool.postgres.passive`"),
+        ("[listener.postgres.tls]\n", "`listener.postgres.tls`"),
+        ("[[listener.postgres.route]]\npool = \"postgres\"\n", "`listener.postgres.route`"),
+        ("[process]\nupgrade_timeout = \"1h\"\n", "`process.upgrade_timeout`"),
+        ("[pool.postgres.retry]\nbudget = \"20%\"\n", "`pool.postgres.retry.budget`"),
+        ("[pool.postgres.health]\nquery = \".\"\n", "`pool.postgres.health.query`"),
+    ] {
+        let problem = refusal(more);
+        assert!(problem.message.starts_with(path), "{problem}");
+        assert!(problem.message.contains("not available in this version"), "{problem}");
+    }
+    for more in ["probe = \"redis\"", "probe = \"postgres\"", "probe = \"grpc\""] {
+        let problem = refusal(&format!("[pool.postgres.health]\n{more}\n"));
+        assert!(problem.message.contains("not available in this version"), "{problem}");
+    }
+}
+
+#[test]
+fn a_value_that_asks_for_nothing_is_taken() {
+    let off = "slow_start = \"0s\"\nsingle_writer = false\nqueue = { size = 0 }\n\
+               passive = { failures = 0 }\n";
+    good(&format!("{SMALLEST}{off}"));
+}
+
+#[test]
+fn values_out_of_range_or_of_the_wrong_type_are_refused() {
+    for (more, part) in [
+        ("connect_timeout = \"0s\"\n", "does not switch this off"),
+        ("connect_timeout = 5\n", "is an integer and must be a duration"),
+        ("max_sessions = -1\n", "-1 is out of range"),
+        ("max_sessions = 99999999999999999999999\n", "out of range"),
+        ("fail_open = \"yes\"\n", "is a string and must be a boolean"),
+        ("balance = \"hash\"\n", "is not a valid value"),
+        ("balance = { policy = \"consistent-hash\", key = \"path\" }\n", "http listener"),
+        ("balance = { policy = \"consistent-hash\", bounded_load = 0.5 }\n", "out of range"),
+        ("balance = { policy = \"consistent-hash\", bounded_load = nan }\n", "out of range"),
+        ("balance = { policy = \"random\", key = \"client-ip\" }\n", "belongs to"),
+        ("fallback = \"postgres\"\n", "leads back"),
+        ("retry = 3\n", "must be a table"),
+        ("source = \"10.0.0.1:0\"\n", "is not an IP address"),
+        ("[pool.postgres.retry]\nattempts = 0\n", "0 is out of range"),
+        ("[pool.postgres.health]\npath = \"/\"\n", "belongs to probe"),
+        ("[pool.postgres.health]\nprobe = \"http\"\nexpect_status = \"2x\"\n", "is not a status"),
+        ("[pool.postgres.health]\nprobe = \"http\"\nexpect_body = \"(\"\n", "regular expression"),
+        ("[pool.postgres.health]\nprobe = \"http\"\npath = \"x\"\n", "does not start with"),
+        ("[pool.postgres.health]\nprobe = \"exec\"\ncommand = \"true\"\n", "list of words"),
+        ("[pool.postgres.health]\nprobe = \"exec\"\n", "has no command"),
+        ("[pool.postgres.health]\nprobe = \"https\"\ntls = { cert = \"c\" }\n", "without key"),
+        ("[admin]\nbind = \"0.0.0.0:9900\"\n", "without a token"),
+        ("[admin]\nbind = \"0.0.0.0:5432\"\ntoken_file = \"t\"\n", "is taken by the admin"),
+        ("[log]\nlevel = \"warning\"\n", "is not a valid value"),
+        ("[pool.\"a b\"]\nbackends = [\"a:1\", \"b:1\"]\n", "is not valid"),
+    ] {
+        let problem = refusal(more);
+        assert!(problem.message.contains(part), "{more}: {problem}");
+        assert!(problem.suggestion.is_some());
+    }
+}
+
+#[test]
+fn times_that_may_be_off_are_off_at_zero() {
+    let text = "[listener.a]\nbind = \"0.0.0.0:0\"\npool = \"p\"\nidle_timeout = \"0s\"\n\
+                keepalive = \"0s\"\n[pool.p]\nbackends = [\"a:1\", \"b:1\"]\nkeepalive = \"0s\"\n\
+                retry = { backoff = \"0ms\" }\n";
+    let config = good(text).config;
+    assert_eq!((config.listeners[0].idle_timeout, config.listeners[0].keepalive), (None, None));
+    assert_eq!((config.pools[0].keepalive, config.pools[0].retry.backoff), (None, Duration::ZERO));
+}
+
+#[test]
+fn port_zero_may_be_bound_twice_and_nothing_else_may() {
+    let listener =
+        |bind: &str| format!("{SMALLEST}[listener.b]\nbind = {bind}\npool = \"postgres\"\n");
+    good(&listener("[\"127.0.0.1:0\", \"127.0.0.1:0\"]"));
+    good(&listener("[\"[::]:5432\", \"127.0.0.1:5432\"]"));
+    assert!(refused(&listener("\"0.0.0.0:5432\""))[0].message.contains("(test.toml:3)"));
+    assert_eq!(refused(&listener("[\"1.1.1.1:1\", \"1.1.1.1:1\"]")).len(), 1);
+    assert_eq!(refused(&listener("\"127.0.0.1:9900\""))[0].line, 9);
+}
+
+#[test]
+fn backends_take_what_their_pool_says_where_they_say_nothing() {
+    let text = "[listener.a]\nbind = \"0.0.0.0:1\"\npool = \"p\"\n[pool.p]\nmax_sessions = 10\n\
+                backends = [\"a:1\", { address = \"b:1\", name = \"b\", max_sessions = 0, weight = 256 }]\n";
+    let pool = &good(text).config.pools[0];
+    let caps: Vec<_> = pool.members.iter().map(|member| member.max_sessions).collect();
+    assert_eq!(caps, [10, 0]);
+    assert_eq!((&*pool.members[1].name, pool.members[1].weight), ("b", 256));
+}
+
+#[test]
+fn the_environment_fills_strings() {
+    let text = SMALLEST.replace("0.0.0.0:5432", "${HOST:-127.0.0.1}:${PORT}");
+    assert_eq!(good(&text).config.listeners[0].bind[0].to_string(), "127.0.0.1:7000");
+    let problem = refused(&SMALLEST.replace(":5432\"\npool", ":${GONE}\"\npool")).remove(0);
+    assert_eq!((problem.line, problem.column), (3, 8));
+    assert!(problem.message.contains("GONE is not set"));
+}
+
+#[test]
+fn what_is_seldom_meant_is_a_warning() {
+    for (more, part) in [
+        ("[pool.spare]\nbackends = [\"a:1\", \"b:1\"]\n", "is used by no listener"),
+        ("[pool.postgres.health]\ntimeout = \"3s\"\n", "interval 2s is shorter than timeout 3s"),
+        ("[admin]\nbind = \"[::]:9900\"\ntoken_file = \"t\"\n", "every network"),
+        ("fail_open = true\n[pool.postgres.health]\nprobe = \"none\"\n", "no effect"),
+    ] {
+        let warnings = warnings(more);
+        assert!(warnings.len() == 1 && warnings[0].contains(part), "{more}: {warnings:?}");
+    }
+    let one = good(&SMALLEST.replace(", \"10.0.0.12:5432\"", "")).warnings;
+    assert!(one[0].message.contains("one entry only"));
+}
+
+#[test]
+fn a_fallback_cycle_is_reported_once() {
+    let pool = |name: &str, next: &str| {
+        format!("[pool.{name}]\nbackends = [\"a:1\", \"b:1\"]\nfallback = \"{next}\"\n")
+    };
+    let more = [pool("a", "b"), pool("b", "c"), pool("c", "b")].concat();
+    let problem = refusal(&more);
+    assert!(problem.message.contains("b -> c -> b"), "{problem}");
+}
+
+#[test]
+fn host_names_are_listed_for_a_look_up() {
+    let loaded = good(&SMALLEST.replace("10.0.0.12", "db.internal"));
+    assert_eq!(loaded.lookups.len(), 1);
+    assert_eq!(loaded.lookups[0].host, "db.internal");
+    assert_eq!(loaded.lookups[0].warning.line, 7);
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self) -> Result<Loaded, Refused> {
+        load(&self.path("main.toml"), &env)
+    }
+}
+
+#[test]
+fn included_files_join_in_name_order_and_see_their_own_folder() {
+    let folder = Folder::with(&[
+        (
+            "main.toml",
+            "include = [\"conf.d/*.toml\", \"log.toml\"]\n[pool.p]\nbackends = [\"a:1\", \"b:1\"]\n",
+        ),
+        ("conf.d/2.toml", "[listener.b]\nbind = \"0.0.0.0:0\"\npool = \"p\"\n"),
+        (
+            "conf.d/1.toml",
+            "[listener.a]\nbind = \"0.0.0.0:0\"\npool = \"p\"\n[process]\npid_file = \"x.pid\"\n",
+        ),
+        ("log.toml", "[log]\naccess = \"${NONE:-access.log}\"\n"),
+    ]);
+    let Loaded { config, warnings, .. } = folder.load().unwrap();
+    assert_eq!(warnings, []);
+    let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(config.process.pid_file, Some(folder.path("conf.d/x.pid")));
+    assert_eq!(config.log.access, Access::File(folder.path("access.log")));
+}
+
+#[test]
+fn the_same_table_in_two_files_names_both() {
+    let more = "[listener.postgres]\nbind = \"0.0.0.0:1\"\npool = \"postgres\"\n[log]\n[log.x]\n";
+    let folder = Folder::with(&[
+        ("main.toml", &format!("include = \"more.toml\"\n[log]\n{SMALLEST}")),
+        ("more.toml", more),
+    ]);
+    let problems = folder.load().unwrap_err().problems;
+    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(text.len(), 2, "{text:#?}");
+    assert!(text[0].contains("more.toml:1:11: \"listener.postgres\" is here for the second time"));
+    assert!(text[0].contains("main.toml:4"), "{}", text[0]);
+    assert!(text[1].contains("\"log\""));
+}
+
+#[test]
+fn a_pattern_may_match_the_file_that_it_stands_in() {
+    let main = format!("include = \"*.toml\"\n{SMALLEST}");
+    let folder = Folder::with(&[("main.toml", &main), ("log.toml", "[log]\nlevel = \"warn\"\n")]);
+    assert_eq!(folder.load().unwrap().config.log.level, Level::Warn);
+}
+
+#[test]
+fn what_one_file_says_twice_names_both_places() {
+    let problem = refusal("[log]\n[pool.postgres]\n");
+    assert!(problem.message.contains("\"pool.postgres\""), "{problem}");
+    assert!(problem.message.ends_with("after test.toml:6"), "{problem}");
+    let problem = refusal("fail_open = true\nfail_open = true\n");
+    assert_eq!(problem.line, 9);
+    assert!(problem.message.ends_with("after test.toml:8"), "{problem}");
+}
+
+#[test]
+fn only_the_main_file_includes_and_what_it_names_must_exist() {
+    let main = format!("include = [\"a.toml\", \"gone.toml\", \"none/*.toml\"]\n{SMALLEST}");
+    let folder = Folder::with(&[("main.toml", &main), ("a.toml", "include = [\"b.toml\"]\n")]);
+    let Refused { problems, warnings } = folder.load().unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].message.contains("gone.toml"));
+    assert!(problems[1].file.ends_with("a.toml") && problems[1].message.contains("main file"));
+    assert!(warnings[0].message.contains("matches no file"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let problem = load(Path::new("/gone/x.toml"), &env).unwrap_err().problems.remove(0);
+    assert!(problem.message.contains("No such file") && problem.file == "/gone/x.toml");
+    let folder = Folder::with(&[("main.toml", "")]);
+    fs::write(folder.path("main.toml"), b"[log]\nlevel = \"\xff\"\n").unwrap();
+    let problem = folder.load().unwrap_err().problems.remove(0);
+    assert_eq!((problem.line, problem.column), (2, 10));
+}
+
+#[test]
+fn certificates_and_tokens_must_be_there_and_be_what_they_should() {
+    let health = "[pool.postgres.health]\nprobe = \"https\"\ntls = { ca = \"ca.pem\", cert = \"c.pem\", key = \"k.pem\" }\n[admin]\ntoken_file = \"token\"\n";
+    let main = format!("{SMALLEST}{health}");
+    let certificate = "-----BEGIN CERTIFICATE-----\n";
+    let folder = Folder::with(&[
+        ("main.toml", &main),
+        ("ca.pem", certificate),
+        ("c.pem", "nothing"),
+        ("token", "\n"),
+    ]);
+    let problems = folder.load().unwrap_err().problems;
+    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(text.len(), 3, "{text:#?}");
+    assert!(text[0].contains("holds no PEM") && text[1].contains("k.pem cannot be read"));
+    assert!(text[2].contains("empty first line"));
+    fs::write(folder.path("c.pem"), certificate).unwrap();
+    fs::write(folder.path("k.pem"), "-----BEGIN EC PRIVATE KEY-----\n").unwrap();
+    fs::write(folder.path("token"), "secret\n").unwrap();
+    let Probe::Http(probe) = folder.load().unwrap().config.pools[0].health.probe.clone() else {
+        panic!("no http probe");
+    };
+    let identity = Some((folder.path("c.pem"), folder.path("k.pem")));
+    assert_eq!(probe.tls.unwrap().identity, identity);
+}
+
+/// Uses every key and odd values.
+const EVERYTHING: &str = r#"
+[process]
+threads = 2
+pid_file = "run/x.pid"
+user = "nobody"
+[log]
+access = "a$${b}/access.log"
+level = "debug"
+[admin]
+bind = "unix:admin.sock"
+[listener.z]
+bind = ["[::1]:5", "127.0.0.1:0"]
+pool = "second"
+max_lifetime = "1h1us"
+idle_timeout = "0s"
+[listener.a]
+bind = "127.0.0.1:0"
+pool = "first"
+[pool.second]
+backends = ["db:1", { address = "[::1]:2", name = "x", weight = 0, state = "drain", backup = true }]
+balance = { policy = "consistent-hash", key = "client-ip-port", bounded_load = 1 }
+fallback = "first"
+source = ["10.0.0.1", "::1"]
+max_sessions = 7
+[pool.second.health]
+probe = "https"
+headers = { b = "$${x}", a = "2" }
+expect_status = ["200", "3xx", 401, "500-503"]
+expect_body = "\\d\"\n"
+role = "replica"
+address = "[::1]"
+tls = { server_name = "x", verify = false, ca = "ca.pem" }
+[pool.first]
+backends = ["10.0.0.1:01", "b:2"]
+balance = "first"
+[pool.first.health]
+probe = "send-expect"
+send = "a\r\n\u0000\u007f"
+expect = "$$${x}"
+"#;
+
+#[test]
+fn the_effective_file_says_the_same() {
+    let exec =
+        format!("{SMALLEST}[pool.postgres.health]\nprobe = \"exec\"\ncommand = [\"./x\", \"\"]\n");
+    for text in [SMALLEST, EVERYTHING, &exec] {
+        let config = good(text).config;
+        let written = effective(&config).unwrap();
+        let again = parse("effective", &written, &|_| None);
+        let again = again.unwrap_or_else(|e| panic!("{written}\n{:#?}", e.problems)).config;
+        assert_eq!(shape(&again), shape(&config), "{written}");
+        assert_eq!(effective(&again).unwrap(), written);
+    }
+}
+
+#[test]
+fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
+    let schema = schema();
+    let keys = |object: &serde_json::Value| {
+        assert_eq!(object["additionalProperties"], false);
+        let mut keys: Vec<String> =
+            object["properties"].as_object().unwrap().keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    };
+    let sorted = |known: &[&str]| {
+        let mut known: Vec<String> = known.iter().map(ToString::to_string).collect();
+        known.sort_unstable();
+        known
+    };
+    assert_eq!(keys(&schema), sorted(file::KEYS));
+    for (name, known) in [
+        ("Process", process::PROCESS_KEYS),
+        ("Log", process::LOG_KEYS),
+        ("Admin", process::ADMIN_KEYS),
+        ("Listener", listener::KEYS),
+        ("Pool", pool::KEYS),
+        ("Backend", pool::BACKEND_KEYS),
+        ("Retry", pool::RETRY_KEYS),
+        ("Balance", balance::KEYS),
+        ("Health", health::KEYS),
+        ("ProbeTls", http_probe::TLS_KEYS),
+    ] {
+        assert_eq!(keys(&schema["$defs"][name]), sorted(known), "{name}");
+    }
+}
+
+#[test]
+fn the_schema_requires_what_the_reader_requires_and_shows_defaults() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let defs = &schema["$defs"];
+    assert_eq!(defs["Listener"]["required"], serde_json::json!(["bind", "pool"]));
+    assert_eq!(defs["Pool"]["required"], serde_json::json!(["backends"]));
+    assert_eq!(defs["Backend"]["required"], serde_json::json!(["address"]));
+    assert_eq!(defs["Health"].get("required"), None);
+    assert_eq!(schema.get("required"), None);
+    assert_eq!(defs["Listener"]["properties"]["idle_timeout"]["default"], "1h");
+    assert_eq!(defs["Process"]["properties"]["shutdown_timeout"]["default"], "30s");
+    assert_eq!(defs["Health"]["properties"]["fall"]["default"], 3);
+    assert_eq!(defs["Pool"]["properties"]["balance"]["default"], "least-connections");
+    assert!(defs["Listener"]["properties"]["bind"]["description"].is_string());
+    assert!(!schema.to_string().contains("\"null\""));
+}
+
+#[test]
+fn the_examples_load_without_a_warning() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut seen = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let loaded = load(&path, &|_| None).unwrap_or_else(|e| panic!("{:#?}", e.problems));
+            assert_eq!(loaded.warnings, [], "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4);
+}
+
+const REFERENCE: &str = include_str!("../../config/evenkeel.toml");
+
+#[test]
+fn the_reference_names_every_key() {
+    let all = [
+        file::KEYS,
+        process::PROCESS_KEYS,
+        process::LOG_KEYS,
+        process::ADMIN_KEYS,
+        listener::KEYS,
+        pool::KEYS,
+        pool::BACKEND_KEYS,
+        pool::RETRY_KEYS,
+        balance::KEYS,
+        health::KEYS,
+        http_probe::TLS_KEYS,
+    ];
+    for key in all.concat() {
+        let table = regex::Regex::new(&format!(r"(?m)^\[([a-z-]+\.)*{key}[.\]]")).unwrap();
+        let value = regex::Regex::new(&format!(r"(?m)(^#?|[{{,] *){key} = ")).unwrap();
+        assert!(table.is_match(REFERENCE) || value.is_match(REFERENCE), "{key} is not explained");
+    }
+}
+
+/// Leaving out a line that claims to be a default must change nothing.
+#[test]
+fn the_reference_has_the_true_defaults() {
+    let lines: Vec<&str> = REFERENCE.lines().collect();
+    let expected = shape(&good(REFERENCE).config);
+    let mut tried = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ") else { continue };
+        let claims = !line.starts_with(['#', ' ', '[']) && !line.contains(" # ");
+        if !claims || ["bind", "pool", "backends"].contains(&key) {
+            continue;
+        }
+        let without: String = lines
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != at)
+            .map(|(_, l)| format!("{l}\n"))
+            .collect();
+        assert_eq!(shape(&good(&without).config), expected, "line {}: {line}", at + 1);
+        tried += 1;
+    }
+    assert!(tried > 25, "{tried}");
+    let full = ", weight = 1, max_sessions = 0, backup = false, state = \"ready\"";
+    assert_eq!(shape(&good(&REFERENCE.replace(full, "")).config), expected);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_is_read_or_refused(text in "\\PC{0,200}") {
+        let shown = read(&text).map(|_| String::new()).unwrap_or_else(|e| super::text(&e.problems, &e.warnings, false));
+        prop_assert!(shown.len() < 20_000);
+    }
+
+    #[test]
+    fn a_file_with_anything_in_any_place_is_read_or_refused(
+        at in 0usize..EVERYTHING.len(), drop in 0usize..40, put in "[\\[\\]{}\"'=,.#$a-z0-9 \n\\\\é]{0,12}",
+    ) {
+        let start = EVERYTHING.floor_char_boundary(at);
+        let end = EVERYTHING.floor_char_boundary((at + drop).min(EVERYTHING.len()));
+        let text = format!("{}{put}{}", &EVERYTHING[..start], &EVERYTHING[end..]);
+        match read(&text) {
+            Ok(loaded) => {
+                let written = effective(&loaded.config).unwrap();
+                let again = parse("effective", &written, &|_| None).map(|again| shape(&again.config));
+                prop_assert_eq!(again.ok(), Some(shape(&loaded.config)));
+            }
+            Err(refused) => {
+                prop_assert!(!refused.problems.is_empty());
+                prop_assert!(super::text(&refused.problems, &refused.warnings, true).len() < 20_000);
+            }
+        }
+    }
+}

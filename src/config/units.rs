@@ -1,0 +1,203 @@
+//! Durations, sizes and rates as the file writes them: whole numbers, each with its unit.
+
+use std::time::Duration;
+
+use super::problem::quoted;
+
+/// Largest first, in microseconds.
+const TIMES: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
+
+/// Binary units first, so that what is written is exact and short.
+const SIZES: [(&str, u64); 7] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+/// Beyond this a duration is a mistake, and adding it to a clock could overflow.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// Why a text is no such value, with the way out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}; {suggestion}")]
+pub struct BadUnit {
+    /// Starts with the value in quotes.
+    pub message: String,
+    /// What to write instead.
+    pub suggestion: String,
+}
+
+/// Reads `"250ms"`, `"1m30s"`, `"0s"`.
+pub fn duration(text: &str) -> Result<Duration, BadUnit> {
+    let mut micros: u64 = 0;
+    let mut smallest = u64::MAX;
+    let mut rest = text;
+    while !rest.is_empty() || text.is_empty() {
+        let (number, unit, after) = part(text, rest, "s")?;
+        let Some((_, factor)) = TIMES.iter().find(|(name, _)| *name == unit) else {
+            return Err(unknown(text, unit, "us, ms, s, m, h, d"));
+        };
+        if *factor >= smallest {
+            return Err(bad(
+                text,
+                "has its units out of order",
+                "write the larger unit first, as in \"1m30s\"",
+            ));
+        }
+        smallest = *factor;
+        let added = number.checked_mul(*factor).and_then(|part| micros.checked_add(part));
+        micros = added.ok_or_else(|| too_long(text))?;
+        rest = after;
+    }
+    let duration = Duration::from_micros(micros);
+    if duration > LONGEST { Err(too_long(text)) } else { Ok(duration) }
+}
+
+/// Writes a duration so that [`duration`] gives it back (nanoseconds are dropped).
+pub fn write_duration(duration: Duration) -> String {
+    let mut left = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let mut out = String::new();
+    // People say 60s and 90s, and 5m rather than 300s.
+    if left < 120_000_000 && left.is_multiple_of(1_000_000) {
+        return format!("{}s", left / 1_000_000);
+    }
+    for (unit, factor) in TIMES {
+        if left >= factor {
+            out.push_str(&format!("{}{unit}", left / factor));
+            left %= factor;
+        }
+    }
+    out
+}
+
+/// Reads `"64KiB"`.
+pub fn size(text: &str) -> Result<u64, BadUnit> {
+    let (number, unit, after) = part(text, text, "B")?;
+    let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit) else {
+        return Err(unknown(text, unit, "B, KiB, MiB, GiB, kB, MB, GB"));
+    };
+    if !after.is_empty() {
+        return Err(bad(text, "is more than one size", "write one number and one unit"));
+    }
+    number.checked_mul(*factor).ok_or_else(|| bad(text, "is too large", "write a smaller size"))
+}
+
+/// Writes a size so that [`size`] gives it back.
+pub fn write_size(bytes: u64) -> String {
+    let whole = SIZES.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    let (unit, factor) = whole.unwrap_or(&("B", 1));
+    format!("{}{unit}", bytes / factor)
+}
+
+/// One number with its unit from the front of `rest`, and what is behind it.
+fn part<'a>(text: &str, rest: &'a str, usual: &str) -> Result<(u64, &'a str, &'a str), BadUnit> {
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (number, behind) = rest.split_at(digits);
+    if number.is_empty() {
+        return Err(not_whole(text, usual));
+    }
+    let letters = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
+    let (unit, after) = behind.split_at(letters);
+    if unit.is_empty() && after.is_empty() {
+        return Err(bad(text, "has no unit", &format!("write \"{number}{usual}\"")));
+    }
+    if unit.is_empty() {
+        return Err(not_whole(text, usual));
+    }
+    match number.parse() {
+        Ok(number) => Ok((number, unit, after)),
+        Err(_) => Err(bad(text, "is too large", "write a smaller number")),
+    }
+}
+
+fn not_whole(text: &str, usual: &str) -> BadUnit {
+    let finer = if usual == "s" { "\"1500ms\"" } else { "\"512KiB\"" };
+    bad(
+        text,
+        "is not a whole number with its unit",
+        &format!("write it as in \"5{usual}\" or {finer}"),
+    )
+}
+
+fn unknown(text: &str, unit: &str, units: &str) -> BadUnit {
+    bad(text, &format!("has the unknown unit {}", quoted(unit)), &format!("the units are {units}"))
+}
+
+fn too_long(text: &str) -> BadUnit {
+    bad(text, "is too long", "write at most \"36500d\"")
+}
+
+fn bad(text: &str, message: &str, suggestion: &str) -> BadUnit {
+    BadUnit { message: format!("{} {message}", quoted(text)), suggestion: suggestion.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_need_whole_numbers_and_units() {
+        assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
+        assert_eq!(duration("1d2h3m4s5ms6us").unwrap().as_micros(), 93_784_005_006);
+        assert_eq!(duration("0s").unwrap(), Duration::ZERO);
+        for text in ["", "5", "s", "1.5s", "5 s", "-1s", "5S", "5sec", "1s1m", "1s1s", "١s", "5s "]
+        {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_told_which_unit_to_add() {
+        assert_eq!(duration("5").unwrap_err().suggestion, "write \"5s\"");
+        assert_eq!(size("64").unwrap_err().suggestion, "write \"64B\"");
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        for text in
+            ["18446744073709551615d", "99999999999999999999s", "36501d", "213503982d999999999h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(size("18446744073709551615GiB").is_err());
+    }
+
+    #[test]
+    fn sizes_know_binary_and_decimal_units() {
+        assert_eq!(size("64KiB").unwrap(), 65_536);
+        assert_eq!(size("2MB").unwrap(), 2_000_000);
+        assert!(size("1KiB1B").is_err());
+        assert!(size("64kb").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn written_durations_read_back(micros in 0..=3_153_600_000_000_000u64) {
+            let value = Duration::from_micros(micros);
+            prop_assert_eq!(duration(&write_duration(value)).unwrap(), value);
+        }
+
+        #[test]
+        fn written_sizes_read_back(bytes: u64) {
+            prop_assert_eq!(size(&write_size(bytes)).unwrap(), bytes);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,20}") {
+            let _ = (duration(&text).is_ok(), size(&text).is_ok());
+        }
+    }
+}
