@@ -11,6 +11,8 @@
 )]
 
 pub mod addr;
+pub mod admin;
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod health;

@@ -1,0 +1,179 @@
+//! Where the admin interface listens: bound early, while privileges are still there.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+use thiserror::Error;
+
+use crate::config::{self, AdminBind};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Why the admin interface cannot listen.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The address is somebody else's, or cannot be had.
+    #[error(
+        "admin: cannot listen on {address}: {source}; choose another address with `bind` in [admin]"
+    )]
+    Tcp {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process answers on the socket.
+    #[error("admin: another process serves {}; stop it, or choose another path", path.display())]
+    Live {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// A file that is no socket is in the way.
+    #[error("admin: {} is not a socket; remove it, or choose another path", path.display())]
+    NotASocket {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// The socket cannot be made.
+    #[error("admin: cannot listen on unix:{}: {source}", path.display())]
+    Unix {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A bound admin interface that does not answer yet. A unix socket is removed on drop.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) socket: Listening,
+    address: AdminBind,
+}
+
+#[derive(Debug)]
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Bound {
+    /// Where it listens; port 0 has become the real one.
+    pub fn address(&self) -> &AdminBind {
+        &self.address
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        match &self.address {
+            AdminBind::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            AdminBind::Unix(_) | AdminBind::Off => false,
+        }
+    }
+}
+
+/// Binds the address of `[admin]`; `None` if it is off.
+pub fn bind(spec: &config::Admin) -> Result<Option<Bound>, BindError> {
+    match &spec.bind {
+        AdminBind::Off => Ok(None),
+        AdminBind::Tcp(address) => {
+            let tcp = listen_tcp(*address);
+            let (socket, bound) =
+                tcp.map_err(|source| BindError::Tcp { address: *address, source })?;
+            let socket = Listening::Tcp(socket);
+            Ok(Some(Bound { socket, address: AdminBind::Tcp(bound) }))
+        }
+        AdminBind::Unix(path) => {
+            clear(path)?;
+            let unix = listen_unix(path);
+            let (socket, file) =
+                unix.map_err(|source| BindError::Unix { path: path.clone(), source })?;
+            let socket = Listening::Unix(socket, file);
+            Ok(Some(Bound { socket, address: AdminBind::Unix(path.clone()) }))
+        }
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A connection that lingers from before a restart does not keep the address taken.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = TcpListener::from(socket);
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// Removes a socket that nobody serves any more.
+fn clear(path: &Path) -> Result<(), BindError> {
+    let unix = |source| BindError::Unix { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unix(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(unix)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unix(error)),
+        Ok(_) => Err(BindError::Live { path: path.to_owned() }),
+    }
+}
+
+fn listen_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // On Linux the file inherits this, so that nobody else can connect even for a moment.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((UnixListener::from(socket), file))
+}
+
+/// Removes a socket's file on drop, if it is still the same file.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+/// Device and number of a file, the same for no two files that exist at once.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A process that took over may have put its own socket there.
+        if identity(&self.path).is_ok_and(|now| now == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the admin socket stays behind");
+        }
+    }
+}

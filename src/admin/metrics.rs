@@ -1,0 +1,178 @@
+//! The server's counters as metrics: walks the snapshot at each scrape.
+
+use std::sync::Arc;
+
+use metrics_process::collector;
+
+use crate::admin::book::{Book, Pair, named, word};
+use crate::admin::names;
+use crate::metric::{Counter, Histogram};
+use crate::pool::{Backend, Health, Pool, STATES};
+use crate::server::{Handle, Snapshot};
+use crate::session::Tally;
+
+/// All metrics as Prometheus text.
+pub(super) fn render(handle: &Handle, access_dropped: &Counter) -> String {
+    let snapshot = handle.snapshot();
+    let lines = lines(&snapshot.pools);
+    let mut book = Book::new();
+    process(&mut book, access_dropped);
+    workers(&book, handle);
+    listeners(&book, &snapshot);
+    pools(&book, &snapshot.pools);
+    standings(&book, &snapshot.pools);
+    sessions(&book, &lines);
+    durations(&mut book, &snapshot.pools, &lines);
+    book.render()
+}
+
+/// One listener's sessions with one backend.
+struct Line {
+    listener: Arc<str>,
+    pool: Arc<str>,
+    backend: Arc<str>,
+    tally: Arc<Tally>,
+}
+
+impl Line {
+    fn pairs(&self) -> [Pair<'_>; 3] {
+        [("listener", &self.listener), ("pool", &self.pool), ("backend", &self.backend)]
+    }
+
+    fn labels(&self) -> Vec<metrics::Label> {
+        self.pairs().map(|(key, value)| named(key, value)).to_vec()
+    }
+}
+
+fn lines(pools: &[Arc<Pool>]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (pool, backend) in backends(pools) {
+        lines.extend(backend.tallies().into_iter().map(|(listener, tally)| Line {
+            listener,
+            pool: Arc::clone(pool.name()),
+            backend: Arc::clone(backend.name()),
+            tally,
+        }));
+    }
+    lines
+}
+
+fn backends(pools: &[Arc<Pool>]) -> impl Iterator<Item = (&Pool, &Backend)> {
+    pools.iter().flat_map(|pool| {
+        pool.members().iter().map(|member| (pool.as_ref(), member.backend.as_ref()))
+    })
+}
+
+fn of(pool: &Pool, backend: &Backend) -> Vec<metrics::Label> {
+    vec![named("pool", pool.name()), named("backend", backend.name())]
+}
+
+fn process(book: &mut Book, access_dropped: &Counter) {
+    book.family(&names::BUILD_INFO).set(vec![word("version", env!("CARGO_PKG_VERSION"))], 1);
+    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), access_dropped.get());
+    let reloads = book.family(&names::RELOADS);
+    for outcome in ["ok", "refused"] {
+        reloads.set(vec![word("outcome", outcome)], 0);
+    }
+    let seen = collector::collect();
+    let gauges = [
+        (&names::OPEN_FDS, seen.open_fds),
+        (&names::MAX_FDS, seen.max_fds),
+        (&names::VIRTUAL_MEMORY, seen.virtual_memory_bytes),
+        (&names::VIRTUAL_MEMORY_MAX, seen.virtual_memory_max_bytes),
+        (&names::RESIDENT_MEMORY, seen.resident_memory_bytes),
+        (&names::START_TIME, seen.start_time_seconds),
+        (&names::THREADS, seen.threads),
+    ];
+    for (metric, value) in gauges {
+        if let Some(value) = value {
+            book.family(metric).set(Vec::new(), value);
+        }
+    }
+    if let Some(seconds) = seen.cpu_seconds_total {
+        book.seconds(&names::CPU_SECONDS, seconds);
+    }
+}
+
+fn workers(book: &Book, handle: &Handle) {
+    let sessions = book.family(&names::WORKER_SESSIONS);
+    for (worker, live) in handle.workers.iter().enumerate() {
+        sessions.set(vec![metrics::Label::new("worker", worker.to_string())], live.get());
+    }
+}
+
+fn listeners(book: &Book, snapshot: &Snapshot) {
+    let rejected = book.family(&names::REJECTED);
+    let paused = book.family(&names::ACCEPT_PAUSED);
+    for listener in &snapshot.listeners {
+        let name = || named("listener", &listener.name);
+        for (reason, count) in listener.figures.rejected() {
+            rejected.set(vec![name(), word("reason", reason.as_str())], count);
+        }
+        paused.set(vec![name()], listener.figures.accept_paused.get());
+    }
+}
+
+fn pools(book: &Book, pools: &[Arc<Pool>]) {
+    let retries = book.family(&names::RETRIES);
+    for pool in pools {
+        retries.set(vec![named("pool", pool.name())], pool.retries.get());
+    }
+    let failures = book.family(&names::CONNECT_FAILURES);
+    let probes = book.family(&names::PROBES);
+    for (pool, backend) in backends(pools) {
+        let with = |label| [of(pool, backend), vec![label]].concat();
+        for (reason, count) in backend.stats.connect_failures() {
+            failures.set(with(word("reason", reason.as_str())), count);
+        }
+        probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
+        probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());
+    }
+}
+
+fn standings(book: &Book, pools: &[Arc<Pool>]) {
+    let up = book.family(&names::BACKEND_UP);
+    let states = book.family(&names::BACKEND_STATE);
+    let weights = book.family(&names::BACKEND_WEIGHT);
+    for pool in pools {
+        for member in pool.members() {
+            let labels = of(pool, &member.backend);
+            let standing = member.backend.standing();
+            for state in STATES {
+                let labels = [labels.clone(), vec![word("state", state)]].concat();
+                states.set(labels, u64::from(state == standing.state()));
+            }
+            up.set(labels.clone(), u64::from(standing.health == Health::Up));
+            weights.set(labels, u64::from(member.weight));
+        }
+    }
+}
+
+fn sessions(book: &Book, lines: &[Line]) {
+    let ended = book.family(&names::SESSIONS_TOTAL);
+    let active = book.family(&names::SESSIONS_ACTIVE);
+    let bytes = book.family(&names::BYTES);
+    for line in lines {
+        let with = |label| [line.labels(), vec![label]].concat();
+        for (outcome, count) in line.tally.ended() {
+            ended.set(with(word("outcome", outcome.as_str())), count);
+        }
+        active.set(line.labels(), line.tally.active.get());
+        bytes.set(with(word("direction", "in")), line.tally.bytes_in.get());
+        bytes.set(with(word("direction", "out")), line.tally.bytes_out.get());
+    }
+}
+
+fn durations(book: &mut Book, pools: &[Arc<Pool>], lines: &[Line]) {
+    let sessions = lines.iter().map(|line| (line.pairs().to_vec(), &line.tally.duration));
+    book.histograms(&names::SESSION_DURATION, sessions);
+    let of_backends = |which: fn(&Backend) -> &Histogram| {
+        backends(pools).map(move |(pool, backend)| {
+            (vec![("pool", pool.name()), ("backend", backend.name())], which(backend))
+        })
+    };
+    let connects = of_backends(|backend| &backend.stats.connect_duration);
+    book.histograms(&names::CONNECT_DURATION, connects);
+    let probes = of_backends(|backend| &backend.stats.probe_duration);
+    book.histograms(&names::PROBE_DURATION, probes);
+}

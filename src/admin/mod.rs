@@ -1,0 +1,145 @@
+//! The operator's way in: HTTP on a loopback address or a unix socket.
+//!
+//! It reads the server's [`Handle`] and never touches the data path. For now it only reports.
+
+mod bind;
+mod book;
+mod host;
+mod metrics;
+mod names;
+mod readiness;
+mod routes;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+pub use crate::admin::bind::{BindError, Bound, bind};
+use crate::admin::bind::{Listening, SocketFile};
+use crate::admin::routes::Site;
+use crate::config::AdminBind;
+use crate::metric::Counter;
+use crate::server::Handle;
+
+/// Connections served at once: scrapers and people, not traffic. More wait in the listen queue.
+const CONNECTIONS: usize = 64;
+
+/// For a whole request head, and between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Size of a request head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Fields of a request head.
+const HEAD_FIELDS: usize = 64;
+
+/// After so long a connection ends with its current answer: one that never takes its answer must
+/// not keep its place.
+const LIFETIME: Duration = Duration::from_secs(300);
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Bound {
+    /// Answers requests until the future is dropped, which cuts what is being answered.
+    ///
+    /// Fails only if the sockets cannot be given to the runtime.
+    pub async fn serve(
+        self,
+        handle: Arc<Handle>,
+        access_dropped: Arc<Counter>,
+    ) -> io::Result<Infallible> {
+        let site = Arc::new(Site { handle, access_dropped, loopback: self.is_loopback() });
+        let address = match self.address() {
+            AdminBind::Tcp(address) => address.to_string(),
+            AdminBind::Unix(path) => format!("unix:{}", path.display()),
+            AdminBind::Off => "off".to_owned(),
+        };
+        let mut door = Door::open(self.socket)?;
+        tracing::info!(listener = "admin", %address, "listening");
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.len() >= CONNECTIONS {
+                connections.join_next().await;
+            }
+            match door.accept().await {
+                Ok(Stream::Tcp(stream)) => {
+                    connections.spawn(converse(stream, Arc::clone(&site)));
+                }
+                Ok(Stream::Unix(stream)) => {
+                    connections.spawn(converse(stream, Arc::clone(&site)));
+                }
+                Err(error) => {
+                    tracing::warn!(listener = "admin", %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+/// The listening socket as the runtime knows it.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the socket on drop")] SocketFile),
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Door {
+    fn open(socket: Listening) -> io::Result<Self> {
+        Ok(match socket {
+            Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            Listening::Unix(socket, file) => Self::Unix(UnixListener::from_std(socket)?, file),
+        })
+    }
+
+    async fn accept(&mut self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(socket) => Stream::Tcp(socket.accept().await?.0),
+            Self::Unix(socket, _) => Stream::Unix(socket.accept().await?.0),
+        })
+    }
+}
+
+/// Serves one connection until it ends.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>) {
+    let service = service_fn(|request| {
+        let answer = routes::answer(&site, &request);
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_FIELDS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let end = match timeout(LIFETIME, connection.as_mut()).await {
+        Ok(end) => Ok(end),
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(HEAD_TIMEOUT, connection).await
+        }
+    };
+    if let Ok(Err(error)) = end {
+        tracing::debug!(listener = "admin", %error, "connection ended");
+    }
+}

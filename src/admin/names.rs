@@ -1,0 +1,118 @@
+//! Every metric there is: its name, its type, and what it means.
+//!
+//! Names are public surface and stay. Labels are only ever names from the file and words of closed
+//! lists, never anything that a client chose.
+
+/// What kind of figure a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The word after `# TYPE`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) help: &'static str,
+}
+
+/// Writes each metric once: as a constant, and into the list of all.
+macro_rules! metrics {
+    ($($constant:ident $kind:ident $name:literal $help:literal;)*) => {
+        $(pub(super) const $constant: Metric =
+            Metric { name: $name, kind: Kind::$kind, help: $help };)*
+
+        /// All of them, in the order in which they are explained.
+        #[cfg(test)]
+        pub(super) const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    SESSIONS_TOTAL Counter "evenkeel_sessions_total"
+        "Sessions that had a backend and have ended, by how they ended.";
+    SESSIONS_ACTIVE Gauge "evenkeel_sessions_active"
+        "Sessions that have picked a backend and have not ended, those still connecting included.";
+    SESSION_DURATION Histogram "evenkeel_session_duration_seconds"
+        "How long ended sessions lasted, from accept to end.";
+    REJECTED Counter "evenkeel_rejected_total"
+        "Clients turned away before they reached a backend, by reason.";
+    BYTES Counter "evenkeel_bytes_total"
+        "Payload handed on; in = from clients to backends. At most a second behind.";
+    CONNECT_DURATION Histogram "evenkeel_connect_duration_seconds"
+        "How long successful connects to a backend took.";
+    CONNECT_FAILURES Counter "evenkeel_connect_failures_total"
+        "Connects to a backend that failed, by reason.";
+    RETRIES Counter "evenkeel_retries_total"
+        "Connection attempts beyond the first of a session.";
+    BACKEND_UP Gauge "evenkeel_backend_up"
+        "1 while probes find the backend up, else 0.";
+    BACKEND_STATE Gauge "evenkeel_backend_state"
+        "1 for the state that the backend is in, 0 for the others.";
+    BACKEND_WEIGHT Gauge "evenkeel_backend_weight"
+        "The weight given to the backend; 0 takes nothing new.";
+    PROBES Counter "evenkeel_probes_total"
+        "Health checks that have ended, by result.";
+    PROBE_DURATION Histogram "evenkeel_probe_duration_seconds"
+        "How long health checks took.";
+    ACCEPT_PAUSED Counter "evenkeel_accept_paused_total"
+        "Times that accepting paused for want of descriptors or memory.";
+    ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"
+        "Access log lines lost because whoever takes them was too slow or gone.";
+    WORKER_SESSIONS Gauge "evenkeel_worker_sessions"
+        "Live sessions of each worker thread.";
+    RELOADS Counter "evenkeel_reloads_total"
+        "Reloads of the configuration, by outcome.";
+    BUILD_INFO Gauge "evenkeel_build_info"
+        "Always 1; the label tells the version that runs.";
+    CPU_SECONDS Counter "process_cpu_seconds_total"
+        "User and system processor time spent, in seconds.";
+    OPEN_FDS Gauge "process_open_fds"
+        "Open file descriptors.";
+    MAX_FDS Gauge "process_max_fds"
+        "Limit on open file descriptors.";
+    VIRTUAL_MEMORY Gauge "process_virtual_memory_bytes"
+        "Size of the address space in use.";
+    VIRTUAL_MEMORY_MAX Gauge "process_virtual_memory_max_bytes"
+        "Limit on the address space; 0 = none.";
+    RESIDENT_MEMORY Gauge "process_resident_memory_bytes"
+        "Memory that is resident.";
+    START_TIME Gauge "process_start_time_seconds"
+        "When the process started, in seconds since 1970.";
+    THREADS Gauge "process_threads"
+        "Threads of the process.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_and_are_unique() {
+        for metric in ALL {
+            let ours = metric.name.starts_with("evenkeel_");
+            assert!(ours || metric.name.starts_with("process_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter);
+            assert!(metric.kind != Kind::Histogram || metric.name.ends_with("_seconds"));
+            assert!(metric.help.ends_with('.') && !metric.help.contains(['\\', '\n']));
+            assert_eq!(ALL.iter().filter(|other| other.name == metric.name).count(), 1);
+        }
+    }
+}

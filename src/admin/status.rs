@@ -1,0 +1,156 @@
+//! The server as the status report shows it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api;
+use crate::config::{AdminState, Policy};
+use crate::pool::{LastProbe, Member, Pool, Tier};
+use crate::server::{Handle, ListenerView, Snapshot};
+use crate::session::Tally;
+
+/// Everything the status report says.
+pub(super) fn report(handle: &Handle) -> api::Status {
+    let snapshot = handle.snapshot();
+    let origin = &snapshot.config.origin;
+    api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_seconds: milliseconds(handle.started.elapsed()) / 1000.0,
+        config: api::ConfigStatus {
+            file: origin.file.as_ref().map(|file| file.display().to_string()),
+            hash: origin.hash.clone(),
+        },
+        state: phase(handle),
+        listeners: snapshot.listeners.iter().map(|one| listener(&snapshot, one)).collect(),
+        pools: snapshot
+            .pools
+            .iter()
+            .zip(&snapshot.config.pools)
+            .map(|(live, spec)| pool(live, spec.policy))
+            .collect(),
+    }
+}
+
+fn phase(handle: &Handle) -> api::Phase {
+    match (handle.is_stopping(), handle.is_listening()) {
+        (true, _) => api::Phase::Stopping,
+        (false, true) => api::Phase::Serving,
+        (false, false) => api::Phase::Starting,
+    }
+}
+
+/// Sums over some tallies.
+#[derive(Default)]
+struct Sums {
+    active: u64,
+    connected: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Sums {
+    fn of(tallies: impl Iterator<Item = Arc<Tally>>) -> Self {
+        tallies.fold(Self::default(), |sums, tally| Self {
+            active: sums.active + tally.active.get(),
+            connected: sums.connected + tally.connected.get(),
+            bytes_in: sums.bytes_in + tally.bytes_in.get(),
+            bytes_out: sums.bytes_out + tally.bytes_out.get(),
+        })
+    }
+}
+
+/// A listener's figures are the sums over the backends its sessions have gone to.
+fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
+    let members = snapshot.pools.iter().flat_map(|pool| pool.members());
+    let tallies = members.flat_map(|member| member.backend.tallies());
+    let sums = Sums::of(tallies.filter(|(name, _)| *name == view.name).map(|(_, tally)| tally));
+    let spec = snapshot.config.listeners.iter().find(|spec| spec.name == view.name);
+    let pool = spec.and_then(|spec| snapshot.pools.get(spec.pool));
+    let rejected = view.figures.rejected().map(|(why, count)| (why.as_str().to_owned(), count));
+    api::ListenerStatus {
+        name: view.name.to_string(),
+        protocol: "tcp".to_owned(),
+        addresses: view.addresses.iter().map(ToString::to_string).collect(),
+        pool: pool.map(|pool| pool.name().to_string()),
+        sessions: sums.active,
+        sessions_total: sums.connected,
+        bytes_in: sums.bytes_in,
+        bytes_out: sums.bytes_out,
+        rejected: rejected.collect::<BTreeMap<_, _>>(),
+        accept_paused: view.figures.accept_paused.get(),
+    }
+}
+
+fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
+    let ready = pool.ready();
+    let members = pool.members().iter().enumerate();
+    api::PoolStatus {
+        name: pool.name().to_string(),
+        balance: balance(policy).to_owned(),
+        retries: pool.retries.get(),
+        backends: members
+            .map(|(place, member)| backend(member, ready.effective_weight(place)))
+            .collect(),
+    }
+}
+
+fn backend(member: &Member, effective_weight: u32) -> api::BackendStatus {
+    let backend = &member.backend;
+    let standing = backend.standing();
+    let sums = Sums::of(backend.tallies().into_iter().map(|(_, tally)| tally));
+    api::BackendStatus {
+        name: backend.name().to_string(),
+        address: backend.address().to_string(),
+        health: standing.health.as_str().to_owned(),
+        state: wish(standing.admin).to_owned(),
+        ejected_until: None,
+        weight: u32::from(member.weight),
+        effective_weight,
+        backup: member.tier == Tier::Backup,
+        max_sessions: member.max_sessions,
+        sessions: u64::from(backend.sessions()),
+        sessions_total: sums.connected,
+        bytes_in: sums.bytes_in,
+        bytes_out: sums.bytes_out,
+        failures: backend.stats.connect_failures().map(|(_, count)| count).sum(),
+        last_probe: backend.stats.last_probe.load().as_deref().map(probe),
+    }
+}
+
+fn probe(last: &LastProbe) -> api::ProbeStatus {
+    api::ProbeStatus {
+        result: if last.ok { "ok" } else { "failed" }.to_owned(),
+        reason: last.reason.clone(),
+        duration_ms: milliseconds(last.took),
+        age_ms: milliseconds(last.at.elapsed()),
+    }
+}
+
+/// With up to three decimals.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// The word of the file.
+fn wish(state: AdminState) -> &'static str {
+    match state {
+        AdminState::Ready => "ready",
+        AdminState::Drain => "drain",
+        AdminState::Maintenance => "maintenance",
+    }
+}
+
+/// The word of the file.
+fn balance(policy: Policy) -> &'static str {
+    match policy {
+        Policy::RoundRobin => "round-robin",
+        Policy::LeastConnections => "least-connections",
+        Policy::ConsistentHash { .. } => "consistent-hash",
+        Policy::Random => "random",
+        Policy::PowerOfTwo => "power-of-two",
+        Policy::LeastLatency => "least-latency",
+        Policy::First => "first",
+    }
+}

@@ -1,0 +1,143 @@
+//! The JSON that the admin interface speaks, as the server writes it and the commands read it.
+//!
+//! Names are public surface: keys may be added, none may go or change its meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Answer to `GET /api/v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Since the process began to serve.
+    pub uptime_seconds: f64,
+    /// What it runs on.
+    pub config: ConfigStatus,
+    /// Where the process is in its life.
+    pub state: Phase,
+    /// In file order.
+    pub listeners: Vec<ListenerStatus>,
+    /// In file order.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// Where a process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Not all listeners accept yet.
+    Starting,
+    /// All listeners accept.
+    Serving,
+    /// A graceful stop has begun.
+    Stopping,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// The main file as it was named; null without one.
+    pub file: Option<String>,
+    /// Hash of all files, 16 hex digits.
+    pub hash: String,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// `tcp`.
+    pub protocol: String,
+    /// As bound: port 0 has become the real one.
+    pub addresses: Vec<String>,
+    /// The pool where sessions go.
+    pub pool: Option<String>,
+    /// Running now, over all backends.
+    pub sessions: u64,
+    /// Connected to a backend so far.
+    pub sessions_total: u64,
+    /// Payload from clients.
+    pub bytes_in: u64,
+    /// Payload to clients.
+    pub bytes_out: u64,
+    /// Clients turned away so far, by reason; every reason is there.
+    pub rejected: BTreeMap<String, u64>,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub accept_paused: u64,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// The policy's name.
+    pub balance: String,
+    /// Connection attempts beyond the first of a session.
+    pub retries: u64,
+    /// In file order.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Unique in its pool.
+    pub name: String,
+    /// As the file says it.
+    pub address: String,
+    /// `up`, `down`, `unknown`, `standby`, `lagging` or `unresolved`.
+    pub health: String,
+    /// What the operator wants: `ready`, `drain` or `maintenance`.
+    pub state: String,
+    /// When an ejection ends, RFC 3339; null when not ejected.
+    pub ejected_until: Option<String>,
+    /// What the file or the operator gave it.
+    pub weight: u32,
+    /// What it has now; 0 while it takes nothing new.
+    pub effective_weight: u32,
+    /// Used only while no ordinary backend is up.
+    pub backup: bool,
+    /// Cap on its sessions; 0 = none.
+    pub max_sessions: u32,
+    /// Running now.
+    pub sessions: u64,
+    /// Connected so far.
+    pub sessions_total: u64,
+    /// Payload from clients to it.
+    pub bytes_in: u64,
+    /// Payload from it to clients.
+    pub bytes_out: u64,
+    /// Connects to it that failed.
+    pub failures: u64,
+    /// Null before the first.
+    pub last_probe: Option<ProbeStatus>,
+}
+
+/// A probe that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// `ok` or `failed`.
+    pub result: String,
+    /// Why, in words.
+    pub reason: String,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// How long ago it ended.
+    pub age_ms: f64,
+}
+
+/// Body of every answer that says no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong and the way out.
+    pub error: String,
+    /// Each reason by itself, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+}

@@ -1,0 +1,143 @@
+//! The access log: one JSON object a line for each finished session.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::log::writer::{Queue, Source};
+use crate::record::Record;
+
+/// Where finished sessions are written; clones lead to the same place.
+#[derive(Debug, Clone)]
+pub struct AccessLog(Queue);
+
+impl AccessLog {
+    pub(super) fn new(queue: Queue) -> Self {
+        Self(queue)
+    }
+
+    /// Writes one line, or loses it if there is no room. Never waits.
+    pub fn write(&self, record: &Record) {
+        let mut line = Vec::with_capacity(512);
+        // Writing numbers and words into memory does not fail.
+        if serde_json::to_writer(&mut line, &Line::of(record)).is_ok() {
+            line.push(b'\n');
+            self.0.offer(Source::Access, line);
+        }
+    }
+}
+
+/// The keys are public surface, in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    listener: &'a str,
+    protocol: &'a str,
+    client: SocketAddr,
+    local: SocketAddr,
+    pool: &'a str,
+    backend: Option<&'a str>,
+    attempts: u32,
+    duration_ms: f64,
+    connect_ms: Option<f64>,
+    first_byte_ms: Option<f64>,
+    bytes_in: u64,
+    bytes_out: u64,
+    outcome: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a Record) -> Self {
+        Self {
+            time: record.time,
+            listener: &record.listener,
+            protocol: record.protocol,
+            client: record.client.socket(),
+            local: SocketAddr::new(record.local.ip().to_canonical(), record.local.port()),
+            pool: &record.pool,
+            backend: record.backend.as_deref(),
+            attempts: record.attempts,
+            duration_ms: milliseconds(record.duration),
+            connect_ms: record.connect.map(milliseconds),
+            first_byte_ms: record.first_byte.map(milliseconds),
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            outcome: record.outcome,
+        }
+    }
+}
+
+/// Whole microseconds, so that no more than three decimals are printed.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    let stamp = Timestamp::try_from(*time).unwrap_or(Timestamp::UNIX_EPOCH);
+    to.collect_str(&format_args!("{stamp:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::addr::ClientAddr;
+
+    fn record() -> Record {
+        Record {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
+            listener: Arc::from("front \"door\""),
+            protocol: "tcp",
+            client: ClientAddr::new("[::ffff:192.0.2.1]:4000".parse().unwrap()),
+            local: "[::ffff:192.0.2.9]:5432".parse().unwrap(),
+            pool: Arc::from("db"),
+            backend: None,
+            attempts: 3,
+            duration: Duration::from_nanos(1_234_567_891),
+            connect: Some(Duration::from_micros(250)),
+            first_byte: None,
+            bytes_in: 7,
+            bytes_out: u64::MAX,
+            outcome: "refused",
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_keys_in_order_and_absent_values_as_null() {
+        let line = serde_json::to_string(&Line::of(&record())).unwrap();
+        assert_eq!(
+            line,
+            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"front \\\"door\\\"\",\
+             \"protocol\":\"tcp\",\"client\":\"192.0.2.1:4000\",\"local\":\"192.0.2.9:5432\",\
+             \"pool\":\"db\",\"backend\":null,\"attempts\":3,\"duration_ms\":1234.567,\
+             \"connect_ms\":0.25,\"first_byte_ms\":null,\"bytes_in\":7,\
+             \"bytes_out\":18446744073709551615,\"outcome\":\"refused\"}"
+        );
+    }
+
+    #[test]
+    fn a_written_line_ends_up_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = crate::log::Log::open(&crate::config::Log {
+            level: crate::config::Level::Info,
+            format: crate::config::LogFormat::Text,
+            access: crate::config::Access::File(path.clone()),
+        })
+        .unwrap();
+        log.access().unwrap().write(&record());
+        log.reopen().unwrap();
+        log.access().unwrap().write(&record());
+        assert!(log.flush(Duration::from_secs(5)));
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["outcome"], "refused");
+        assert_eq!(log.access_dropped().get(), 0);
+    }
+}
