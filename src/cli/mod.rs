@@ -11,6 +11,7 @@ mod proxy;
 mod resolve;
 mod run;
 mod schema;
+mod serve;
 mod status;
 
 use std::io::Write;

@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use slab::Slab;
-use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::net::Socket;
 

@@ -64,6 +64,11 @@ impl Handle {
         self.snapshot.load_full()
     }
 
+    /// Live sessions of all workers.
+    pub fn sessions(&self) -> u64 {
+        self.workers.iter().map(|load| load.get()).sum()
+    }
+
     /// True once all listeners accept.
     pub fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Relaxed)
