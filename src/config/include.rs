@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::problem::{Disk, Place, Problem, Report, Source, quoted};
+use super::problem::{Disk, Place, Problem, Report, Source};
 use super::read::Section;
 use super::tree::{self, Entry, Kind, Table};
 use super::value::Value;
+use super::words::quoted;
 
 /// More files than this is a pattern gone wrong.
 const MOST_FILES: usize = 1000;

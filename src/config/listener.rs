@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::address;
 use super::defaults;
 use super::later;
-use super::problem::{Place, did_you_mean, quoted};
+use super::problem::Place;
 use super::read::Section;
 use super::value::Value;
+use super::words::{did_you_mean, quoted};
 use super::{Listener, Pool};
 
 pub(super) const KEYS: &[&str] = &[

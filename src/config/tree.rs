@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::env;
-use super::problem::{Place, Report, Source, quoted};
+use super::problem::{Place, Report, Source};
+use super::words::quoted;
 
 /// One value.
 #[derive(Debug)]
