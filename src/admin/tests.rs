@@ -120,7 +120,7 @@ fn handle() -> Arc<Handle> {
     let address: SocketAddr = "127.0.0.1:4321".parse().unwrap();
     let view = ListenerView { name, addresses: vec![address], figures };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
-    let handle = Handle::new(snapshot, 2);
+    let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();
     Arc::new(handle)
 }

@@ -56,7 +56,8 @@ fn describe(command: &clap::Command, page: &mut dyn Write) -> io::Result<()> {
     for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         out.control("TP", []);
-        out.text([bold(argument.to_string())]);
+        let short = argument.get_short().map(|letter| format!("-{letter}, ")).unwrap_or_default();
+        out.text([bold(format!("{short}{argument}"))]);
         out.text([roman(help)]);
     }
     out.to_writer(page)

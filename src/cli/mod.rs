@@ -13,6 +13,7 @@ mod proxy;
 mod resolve;
 mod run;
 mod schema;
+mod serve;
 mod status;
 mod table;
 
@@ -47,21 +48,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the balancer
     Run(run::Args),
-    /// Validate a file without binding anything
     Check(check::Args),
-    /// Run without a file
     Proxy(proxy::Args),
-    /// Run with three small built-in backends, to see it work
     Demo(demo::Args),
-    /// Show what a running balancer sees
     Status(status::Args),
-    /// Print the JSON Schema of the file, for editors
     Schema(schema::Args),
-    /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Print the manual page
     Man(man::Args),
 }
 

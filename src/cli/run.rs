@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::file::FileArg;
-use super::{FAILED, complain};
+use super::serve;
 
 const NOTES: &str = "\
 Signals: SIGTERM and SIGINT stop gracefully, a second one ends at once.
@@ -20,13 +20,10 @@ pub(crate) struct Args {
     file: FileArg,
 }
 
-/// STUB: loads the file and stops there.
+/// Reads the file and serves until told to stop.
 pub(crate) fn execute(args: Args) -> ExitCode {
     match args.file.load() {
-        Ok(_) => {
-            complain("`run` is not built yet");
-            ExitCode::from(FAILED)
-        }
+        Ok((_, loaded)) => serve::serve(loaded.config),
         Err(code) => code,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::addr::BackendAddr;
 
-use super::problem::quoted;
+use super::words::quoted;
 
 /// Why a text is no address, with the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]

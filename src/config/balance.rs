@@ -1,7 +1,7 @@
 //! Reads `balance`: a word, or a table for a policy that has settings.
 
-use super::problem::{did_you_mean, quoted};
 use super::value::Value;
+use super::words::{did_you_mean, quoted};
 use super::{HashKey, Policy};
 
 pub(super) const KEYS: &[&str] = &["policy", "key", "bounded_load"];

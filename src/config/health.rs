@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::address;
 use super::http_probe;
 use super::later;
-use super::problem::{did_you_mean, quoted};
 use super::read::Section;
 use super::units::write_duration;
+use super::words::{did_you_mean, quoted};
 use super::{Health, Probe};
 
 pub(super) const KEYS: &[&str] = &[

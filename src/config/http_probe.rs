@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use regex::bytes::Regex;
 
 use super::later::Later;
-use super::problem::quoted;
 use super::read::Section;
 use super::value::Value;
+use super::words::quoted;
 use super::{HttpProbe, ProbeTls, Role};
 
 pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "verify"];

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::problem::{Disk, Place, Problem, Report, Source, quoted};
+use super::problem::{Disk, Place, Problem, Report, Source};
 use super::read::Section;
 use super::tree::{self, Entry, Kind, Table};
 use super::value::Value;
+use super::words::quoted;
 
 /// More files than this is a pattern gone wrong.
 const MOST_FILES: usize = 1000;
@@ -57,11 +58,13 @@ fn named(item: &Value<'_>, disk: &dyn Disk) -> Vec<(PathBuf, String)> {
                     "add one, or remove the entry",
                 );
             }
+            // A pattern may well match the file that it stands in.
+            let main = item.report.source(0).map(|main| main.path()).unwrap_or_default();
             let name = |path: PathBuf| {
                 let short = path.strip_prefix(&base).unwrap_or(&path).display().to_string();
                 (path, short)
             };
-            found.into_iter().map(name).collect()
+            found.into_iter().filter(|path| *path != main).map(name).collect()
         }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::address;
 use super::defaults;
 use super::later;
-use super::problem::{Place, did_you_mean, quoted};
+use super::problem::Place;
 use super::read::Section;
 use super::value::Value;
+use super::words::{did_you_mean, quoted};
 use super::{Listener, Pool};
 
 pub(super) const KEYS: &[&str] = &[
@@ -35,7 +36,11 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     let section = section.only(KEYS, later::LISTENER);
     protocol(&section);
     let (bind, bound_at) = binds(&section).into_iter().unzip();
-    let pool = section.required("pool", "\"NAME\"").and_then(|value| pool_index(&value, pools));
+    let pool = match section.value("pool") {
+        // Routes will do in the place of a pool; that they are refused is enough to say.
+        None if section.value("route").is_some() => None,
+        _ => section.required("pool", "\"NAME\"").and_then(|value| pool_index(&value, pools)),
+    };
     let listener = Listener {
         name: Arc::from(name),
         bind,
@@ -44,7 +49,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
         max_lifetime: section.some_duration("max_lifetime"),
         keepalive: section.switchable("keepalive", Some(defaults::KEEPALIVE)),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
-        backlog: section.integer("backlog", 1..=65_535, defaults::BACKLOG),
+        backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), defaults::BACKLOG),
     };
     Read { listener, bound_at, has_pool: pool.is_some() }
 }

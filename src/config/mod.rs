@@ -27,11 +27,11 @@ mod problem;
 mod process;
 mod read;
 mod render;
-#[cfg(test)]
-mod tests;
 mod tree;
+mod twice;
 pub mod units;
 mod value;
+mod words;
 
 pub use effective::{effective, schema};
 pub use load::{Loaded, load, parse};
@@ -351,3 +351,6 @@ pub struct ProbeTls {
     /// False takes any certificate.
     pub verify: bool,
 }
+
+#[cfg(test)]
+mod tests;

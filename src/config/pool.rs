@@ -1,5 +1,6 @@
 //! Reads `[pool.NAME]` with its backends, its policy and its retry rule.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use super::defaults;
 use super::health;
 use super::later;
 use super::listener::pool_index;
-use super::problem::quoted;
 use super::read::{Section, is_name};
 use super::value::Value;
+use super::words::quoted;
 use super::{AdminState, Member, Pool, Retry};
 
 pub(super) const KEYS: &[&str] = &[
@@ -71,13 +72,14 @@ fn members(section: &Section<'_>, max_sessions: u32) -> Vec<Member> {
         value.refuse("is an empty list", &format!("name at least one, as in {example}"));
     }
     let mut members: Vec<Member> = Vec::new();
+    let mut names = HashSet::new();
     for item in items {
         let Some(member) = member(&item, max_sessions) else { continue };
         if let BackendAddr::Host(host, _) = &member.address {
             let what = format!("{}, backend {}", section.title, quoted(&member.name));
             section.report.host(item.node.place, &what, host);
         }
-        if members.iter().any(|other| other.name == member.name) {
+        if !names.insert(Arc::clone(&member.name)) {
             let message = format!("the name {} is taken by another backend", quoted(&member.name));
             item.refuse(&message, "give each its own name: { address = \"…\", name = \"…\" }");
         }

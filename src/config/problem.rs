@@ -10,6 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::twice;
+use super::words::quoted;
+
 /// No file needs more lines of complaint than this; it also bounds the work for a hostile one.
 const MOST_NOTES: usize = 500;
 
@@ -104,6 +107,13 @@ pub(super) struct Source {
     pub(super) text: Arc<str>,
 }
 
+impl Source {
+    /// Where it is, if it is a file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.base.join(Path::new(&self.name).file_name().unwrap_or_default())
+    }
+}
+
 /// The file system as far as a configuration needs it.
 pub(super) trait Disk {
     /// The bytes of a file of reasonable size.
@@ -184,6 +194,22 @@ impl Report {
 
     pub(super) fn syntax(&self, place: Place, message: String, suggestion: Option<String>) {
         self.note(Note { place, weight: Weight::Syntax, message, suggestion });
+    }
+
+    /// The key at `place` of a text stands there for the second time.
+    pub(super) fn twice(&self, place: Place, text: &str) {
+        let way_out = Some("keep one of them; a table or key is written once".to_owned());
+        let message = match twice::first(text, place.start) {
+            Some((name, at)) => {
+                let there = self.name_of(Place { start: at, ..place });
+                format!("{} is here for the second time, after {there}", quoted(&name))
+            }
+            None => {
+                let key = text.get(place.start..place.end).unwrap_or_default();
+                format!("{} is here for the second time", quoted(key))
+            }
+        };
+        self.syntax(place, message, way_out);
     }
 
     pub(super) fn error(&self, place: Place, message: String, suggestion: impl Into<String>) {
@@ -324,49 +350,4 @@ fn excerpt(line: &str, at: usize, length: usize) -> (String, Range<usize>) {
         cut.push('…');
     }
     (cut, mark..end)
-}
-
-/// A value in quotes for a message, cut when long, control characters made visible.
-pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
-        None => format!("{text:?}"),
-    }
-}
-
-/// The candidate that a mistyped word most likely means.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    // The measure is quadratic, and nobody mistypes a name of this length.
-    if word.len() > 200 {
-        return None;
-    }
-    let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
-}
-
-/// A question with the nearest candidate, or else all of them.
-pub(super) fn did_you_mean<'a>(
-    word: &str,
-    what: &str,
-    candidates: impl IntoIterator<Item = &'a str> + Clone,
-) -> String {
-    if let Some(near) = nearest(word, candidates.clone()) {
-        return format!("did you mean \"{near}\"?");
-    }
-    let mut all: Vec<&str> = candidates.into_iter().collect();
-    let more = if all.len() > 20 { ", …" } else { "" };
-    all.truncate(20);
-    if all.is_empty() {
-        format!("there is no {what}")
-    } else {
-        format!("{what}: {}{more}", all.join(", "))
-    }
 }

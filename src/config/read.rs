@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::later::Later;
-use super::problem::{Place, Report, did_you_mean, quoted};
+use super::problem::{Place, Report};
 use super::tree::{Entry, Kind, Table};
 use super::value::Value;
+use super::words::{did_you_mean, quoted};
 
 static EMPTY: Table = Table { entries: Vec::new() };
 

@@ -353,6 +353,23 @@ fn the_same_table_in_two_files_names_both() {
 }
 
 #[test]
+fn a_pattern_may_match_the_file_that_it_stands_in() {
+    let main = format!("include = \"*.toml\"\n{SMALLEST}");
+    let folder = Folder::with(&[("main.toml", &main), ("log.toml", "[log]\nlevel = \"warn\"\n")]);
+    assert_eq!(folder.load().unwrap().config.log.level, Level::Warn);
+}
+
+#[test]
+fn what_one_file_says_twice_names_both_places() {
+    let problem = refusal("[log]\n[pool.postgres]\n");
+    assert!(problem.message.contains("\"pool.postgres\""), "{problem}");
+    assert!(problem.message.ends_with("after test.toml:6"), "{problem}");
+    let problem = refusal("fail_open = true\nfail_open = true\n");
+    assert_eq!(problem.line, 9);
+    assert!(problem.message.ends_with("after test.toml:8"), "{problem}");
+}
+
+#[test]
 fn only_the_main_file_includes_and_what_it_names_must_exist() {
     let main = format!("include = [\"a.toml\", \"gone.toml\", \"none/*.toml\"]\n{SMALLEST}");
     let folder = Folder::with(&[("main.toml", &main), ("a.toml", "include = [\"b.toml\"]\n")]);

@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::env;
-use super::problem::{Place, Report, Source, quoted};
+use super::problem::{Place, Report, Source};
+use super::words::quoted;
 
 /// One value.
 #[derive(Debug)]
@@ -63,6 +64,10 @@ pub(super) fn parse(
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
         let place = Place { file, start: span.start, end: span.end };
+        if error.message().contains("duplicate key") {
+            report.twice(place, &text);
+            continue;
+        }
         let (message, suggestion) = reworded(error.message(), text.get(span).unwrap_or_default());
         report.syntax(place, message, suggestion);
     }
@@ -70,16 +75,8 @@ pub(super) fn parse(
     (file, grower.table(root.into_inner()))
 }
 
-/// The parser names the rule; people want the key that broke it.
+/// The parser names the rule; people want to know what to do.
 fn reworded(message: &str, found: &str) -> (String, Option<String>) {
-    if message.contains("duplicate key") {
-        let first = found.lines().next().unwrap_or_default();
-        let way_out = "keep one of them; each table and key may be written once";
-        return (
-            format!("{} is here for the second time", quoted(first)),
-            Some(way_out.to_owned()),
-        );
-    }
     if message.starts_with("string values must be quoted") {
         return match found.trim() {
             "" => ("the value is missing".to_owned(), Some("write it behind the =".to_owned())),

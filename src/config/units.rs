@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problem::quoted;
+use super::words::quoted;
 
 /// Largest first, in microseconds.
 const TIMES: [(&str, u64); 6] = [

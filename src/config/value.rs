@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::problem::{Report, did_you_mean, quoted};
+use super::problem::Report;
 use super::read::Section;
 use super::tree::{Kind, Node, Table};
 use super::units;
+use super::words::{did_you_mean, quoted};
 
 /// One value under a key.
 #[derive(Clone)]

@@ -9,8 +9,10 @@ mod latency;
 mod ready;
 mod standing;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -90,6 +92,52 @@ pub struct Pool {
     generation: CachePadded<AtomicU64>,
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// How its backends are connected to.
+    pub connecting: Connecting,
+}
+
+/// How a pool's backends are connected to.
+#[derive(Debug)]
+pub struct Connecting {
+    /// Bound of one attempt.
+    pub timeout: Duration,
+    /// TCP keepalive idle time; `None` = off.
+    pub keepalive: Option<Duration>,
+    /// Further attempts after a failed one.
+    pub retry: config::Retry,
+    sources: Box<[IpAddr]>,
+    turn: AtomicUsize,
+}
+
+impl Connecting {
+    fn new(spec: &config::Pool) -> Self {
+        Self {
+            timeout: spec.connect_timeout,
+            keepalive: spec.keepalive,
+            retry: spec.retry,
+            sources: spec.source.clone().into(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The local address to connect to `to` from: those of its family in turn, else the kernel's.
+    pub fn source(&self, to: SocketAddr) -> Option<IpAddr> {
+        if self.sources.is_empty() {
+            return None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let fitting = || self.sources.iter().filter(|source| source.is_ipv4() == to.is_ipv4());
+        fitting().nth(turn % fitting().count().max(1)).copied()
+    }
+}
+
+/// A place taken in a pool.
+#[derive(Debug)]
+pub struct Picked<'a> {
+    /// The place.
+    pub lease: Lease,
+    /// The pool it was taken in: the asked one or a fallback.
+    pub pool: &'a Arc<Pool>,
 }
 
 impl Pool {
@@ -121,6 +169,7 @@ impl Pool {
             ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false)),
             generation: CachePadded::new(AtomicU64::new(0)),
             retries: Counter::default(),
+            connecting: Connecting::new(spec),
             members,
         }
     }
@@ -185,7 +234,7 @@ impl Entrance {
     /// First whoever is up, by the pool's policy; else the fallback pool by its own rules; else, if
     /// the pool fails open, those that are down. A cap is not a failure: while somebody is up but
     /// full, nobody else is asked.
-    pub fn pick(&self, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
         loop {
             let set = self.pool.ready.load();
             let picked = self.pick_from(&set, ask);
@@ -196,7 +245,7 @@ impl Entrance {
         }
     }
 
-    fn pick_from(&self, set: &ReadySet, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+    fn pick_from(&self, set: &ReadySet, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
         if !set.usable.is_empty() {
             return self.take(&set.usable, ask);
         }
@@ -212,7 +261,7 @@ impl Entrance {
         self.take(&set.last_resort, ask)
     }
 
-    fn take(&self, candidates: &Candidates, ask: &Ask<'_>) -> Result<Lease, Unpicked> {
+    fn take(&self, candidates: &Candidates, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
         let balancer = &self.pool.balancer;
         let taken = balancer.take(candidates, ask, |share| !ask.has_tried(&share.backend));
         // Everybody who has room was tried already: once more is better than not at all.
@@ -222,7 +271,8 @@ impl Entrance {
         };
         let share = taken.ok_or(Unpicked::Full)?;
         let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
-        Ok(Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address))
+        let lease = Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address);
+        Ok(Picked { lease, pool: &self.pool })
     }
 }
 

@@ -41,18 +41,18 @@ pub struct Handle {
     /// When the process began to serve.
     pub started: Instant,
     /// Live sessions of each worker.
-    pub workers: Box<[CachePadded<Gauge>]>,
+    pub workers: Arc<[CachePadded<Gauge>]>,
     snapshot: ArcSwap<Snapshot>,
     listening: AtomicBool,
     stopping: AtomicBool,
 }
 
 impl Handle {
-    /// A server that is not listening yet, with `workers` workers.
-    pub fn new(snapshot: Snapshot, workers: usize) -> Self {
+    /// A server that is not listening yet; `workers` are the live sessions of each worker.
+    pub fn new(snapshot: Snapshot, workers: Arc<[CachePadded<Gauge>]>) -> Self {
         Self {
             started: Instant::now(),
-            workers: (0..workers).map(|_| CachePadded::default()).collect(),
+            workers,
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -62,6 +62,11 @@ impl Handle {
     /// The world in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Live sessions of all workers.
+    pub fn sessions(&self) -> u64 {
+        self.workers.iter().map(|load| load.get()).sum()
     }
 
     /// True once all listeners accept.

@@ -3,21 +3,21 @@
 //! The table is touched by its own worker alone, so its cells need no lock. One sweep a tick does
 //! idle limits, lifetimes and byte counts for all sessions; no session keeps a timer of its own.
 
+mod clock;
 mod tally;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use crate::outcome::Outcome;
+use clock::ticks;
+pub use clock::{Clock, Overdue, Tick};
 pub use tally::Tally;
-
-/// Milliseconds since the worker started, as coarse as the sweep.
-type Tick = u64;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,13 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Live {
     tally: Arc<Tally>,
-    clock: Rc<Cell<Tick>>,
+    clock: Rc<Clock>,
     last: Cell<Tick>,
     idle: Option<Tick>,
     deadline: Option<Tick>,
     bytes: [Cell<u64>; 2],
     folded: [Cell<u64>; 2],
+    first_byte: Cell<Option<Instant>>,
     end: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -55,8 +56,16 @@ impl Live {
     /// Counts payload handed on and marks the session as active.
     pub fn moved(&self, direction: Direction, n: u64) {
         let bytes = &self.bytes[direction as usize];
+        if bytes.get() == 0 && direction == Direction::Out {
+            self.first_byte.set(Some(Instant::now()));
+        }
         bytes.set(bytes.get() + n);
-        self.last.set(self.clock.get());
+        self.last.set(self.clock.now());
+    }
+
+    /// When the backend's first byte was handed on.
+    pub fn first_byte(&self) -> Option<Instant> {
+        self.first_byte.get()
     }
 
     /// Payload handed on so far.
@@ -97,7 +106,8 @@ impl Live {
     }
 
     fn overdue(&self, now: Tick) -> Option<Outcome> {
-        if self.idle.is_some_and(|idle| now >= self.last.get() + idle) {
+        let slack = self.clock.slack();
+        if self.idle.is_some_and(|idle| now >= self.last.get() + idle + slack) {
             return Some(Outcome::Idle);
         }
         self.deadline.is_some_and(|deadline| now >= deadline).then_some(Outcome::Lifetime)
@@ -131,13 +141,13 @@ impl Drop for Entry {
 #[derive(Debug, Default)]
 pub struct Table {
     slots: RefCell<Slab<Rc<Live>>>,
-    clock: Rc<Cell<Tick>>,
+    clock: Rc<Clock>,
 }
 
 impl Table {
     /// Enters a session that is about to relay; it leaves when the entry is dropped.
     pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, limits: Limits) -> Entry {
-        let now = self.clock.get();
+        let now = self.clock.now();
         let live = Rc::new(Live {
             tally,
             clock: Rc::clone(&self.clock),
@@ -146,11 +156,17 @@ impl Table {
             deadline: limits.lifetime.map(|lifetime| now + ticks(lifetime)),
             bytes: Default::default(),
             folded: Default::default(),
+            first_byte: Cell::new(None),
             end: Cell::new(None),
             waker: RefCell::new(None),
         });
         let slot = self.slots.borrow_mut().insert(Rc::clone(&live));
         Entry { live, slot, table: Rc::clone(self) }
+    }
+
+    /// The clock that all its sessions go by.
+    pub fn clock(&self) -> &Rc<Clock> {
+        &self.clock
     }
 
     /// Sessions in the table.
@@ -163,10 +179,9 @@ impl Table {
         self.len() == 0
     }
 
-    /// Moves the clock to `now` since the worker's start, folds byte counts and ends what is due.
-    pub fn sweep(&self, now: Duration) {
-        let now = ticks(now);
-        self.clock.set(now);
+    /// Folds byte counts and ends what is due by the clock.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
         for (_, live) in self.slots.borrow().iter() {
             live.fold();
             if let Some(cause) = live.overdue(now) {
@@ -183,10 +198,6 @@ impl Table {
     }
 }
 
-fn ticks(time: Duration) -> Tick {
-    Tick::try_from(time.as_millis()).unwrap_or(Tick::MAX / 4)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +205,11 @@ mod tests {
     fn enter(table: &Rc<Table>, limits: Limits) -> (Entry, Arc<Tally>) {
         let tally = Arc::new(Tally::default());
         (table.enter(Arc::clone(&tally), limits), tally)
+    }
+
+    fn sweep_at(table: &Table, seconds: u64) {
+        table.clock().advance(Duration::from_secs(seconds));
+        table.sweep();
     }
 
     fn end_of(entry: &Entry) -> Poll<Outcome> {
@@ -205,7 +221,7 @@ mod tests {
         let table = Rc::new(Table::default());
         let (entry, tally) = enter(&table, Limits::default());
         entry.moved(Direction::In, 5);
-        table.sweep(Duration::from_secs(1));
+        sweep_at(&table, 1);
         assert_eq!(tally.bytes_in.get(), 5);
         entry.moved(Direction::In, 2);
         entry.moved(Direction::Out, 9);
@@ -220,9 +236,12 @@ mod tests {
         let limits = Limits { idle: Some(Duration::from_secs(2)), lifetime: None };
         let (quiet, _quiet) = enter(&table, limits);
         let (busy, _busy) = enter(&table, limits);
-        table.sweep(Duration::from_secs(1));
+        sweep_at(&table, 1);
         busy.moved(Direction::Out, 1);
-        table.sweep(Duration::from_secs(2));
+        sweep_at(&table, 2);
+        assert_eq!(end_of(&quiet), Poll::Pending, "the last tick may have begun a second ago");
+        busy.moved(Direction::Out, 1);
+        sweep_at(&table, 3);
         assert_eq!(end_of(&quiet), Poll::Ready(Outcome::Idle));
         assert_eq!(end_of(&busy), Poll::Pending);
     }
@@ -232,7 +251,7 @@ mod tests {
         let table = Rc::new(Table::default());
         let limits = Limits { idle: None, lifetime: Some(Duration::from_secs(1)) };
         let (entry, _tally) = enter(&table, limits);
-        table.sweep(Duration::from_secs(1));
+        sweep_at(&table, 1);
         table.end_all(Outcome::Shutdown);
         assert_eq!(end_of(&entry), Poll::Ready(Outcome::Lifetime));
     }

@@ -1,2 +1,30 @@
 //! The integration tests: the real binary, seen from outside.
-fn main() {}
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+mod harness;
+
+mod access;
+mod admin;
+mod balance;
+mod bench_of_servers;
+mod config_errors;
+mod death;
+mod endings;
+mod hash;
+mod health;
+mod least;
+mod limits;
+mod privileges;
+mod probe_tls;
+mod real;
+mod relay;
+mod signals;
+mod tiers;
+mod ways_in;

@@ -120,7 +120,7 @@ struct Listener {
     #[schemars(default)]
     max_sessions: u32,
     /// Length of the listen queue.
-    #[schemars(default = "schema::backlog", range(min = 1, max = 65535))]
+    #[schemars(default = "schema::backlog", range(min = 1, max = 2147483647))]
     backlog: u32,
 }
 

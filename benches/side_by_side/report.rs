@@ -1,0 +1,216 @@
+//! The text of the report: how it was measured, the machine, a table per scenario, the goals.
+
+use crate::peers::{Missing, Peer};
+use crate::run::Sample;
+use crate::scenario::{Scenario, Work};
+use crate::tables::{Best, Measure, Results, best_rival, ratio};
+
+pub(crate) struct Report {
+    pub(crate) facts: Vec<(String, String)>,
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) results: Results,
+    pub(crate) scenarios: Vec<Scenario>,
+}
+
+const METHOD: &str = "\
+# Side by side
+
+Written by `make bench`; do not edit.
+
+## What was measured, and how
+
+Each proxy runs with 2 threads (nginx: 2 workers), least connections and 2 backends, all on loopback
+and on one machine together with the load and the backends. The load and the backends are
+processes of their own; the figures are the proxy's alone, all its processes and threads together.
+
+- Short connections: 64 at a time, each sends 64 bytes, gets 64 back, and closes first.
+- Round trips: 64 bytes there and back on 64 standing connections, one in flight on each.
+- Bulk: 2 GB in all, download and upload, on 1 and on 8 connections. 1 GB is 10⁹ bytes.
+- Idle: resident memory that each session adds when it has echoed 64 bytes and then stands still.
+
+Every round starts every proxy anew, on fresh ports, each round beginning with another proxy. The best
+round of a proxy is the one with the fewest instructions per unit of work, or the least CPU time
+where there are no hardware counters; its figures are the row. Ratios are of that figure, below 1
+is cheaper. Rounds of short connections with more than 1.25 times the kernel
+instructions of the proxy's leanest round are dropped: there the kernel searched for ports.
+The configurations are in `benches/side_by_side/peers/`.
+
+HAProxy with and without splice-auto does the same work in short connections and round trips: what
+their rows differ by there is the noise of this run. By CPU time that can be half of a figure on a
+busy machine, so a goal judged by it only seems reached or missed.
+";
+
+impl Report {
+    pub(crate) fn text(&self) -> String {
+        let mut out = METHOD.to_owned();
+        out.push_str("\n## The machine\n\n");
+        for (name, value) in &self.facts {
+            out.push_str(&format!("- {name}: {value}\n"));
+        }
+        for (peer, reason) in &self.missing {
+            out.push_str(&format!("\n{} was left out: {reason}.\n", peer.name()));
+        }
+        for &scenario in &self.scenarios {
+            self.scenario(&mut out, scenario);
+        }
+        self.goals(&mut out);
+        out
+    }
+
+    fn scenario(&self, out: &mut String, scenario: Scenario) {
+        let best = self.results.best(scenario);
+        let measure = self.results.measure(scenario);
+        let rivals: Vec<_> = best.iter().map(|entry| entry.peer).filter(|p| p.is_rival()).collect();
+        out.push_str(&format!("\n## {}\n\nRatios of {}.\n\n", scenario.title(), measure.name()));
+
+        let (mut titles, figures) = columns(scenario);
+        let against: Vec<_> = rivals.iter().map(|rival| format!("to {}", rival.name())).collect();
+        titles.extend(against.iter().map(String::as_str));
+        titles.push("to the best peer");
+        let champion = best_rival(&best, measure);
+        let rows = best.iter().map(|entry| {
+            let mut row = vec![entry.peer.name().to_owned()];
+            row.extend(figures(entry.sample));
+            let others = rivals.iter().copied().map(Some).chain([champion]);
+            row.extend(others.map(|rival| ratio_cell(&best, measure, entry, rival)));
+            row
+        });
+        table(out, &titles, rows.collect());
+        for remark in self.results.remarks(scenario) {
+            out.push_str(&format!("\n- {remark}\n"));
+        }
+    }
+
+    fn goals(&self, out: &mut String) {
+        out.push_str("\n## Goals\n\n");
+        let rows =
+            GOALS.iter().filter(|goal| self.scenarios.contains(&goal.scenario)).map(|goal| {
+                let measure = self.results.measure(goal.scenario);
+                let best = self.results.best(goal.scenario);
+                let reached = ratio(&best, measure, Peer::Evenkeel, goal.rival);
+                let verdict = match (reached, measure) {
+                    (None, _) => "not measured",
+                    (Some(ratio), Measure::CpuTime) if ratio <= goal.at_most => "seems reached",
+                    (Some(_), Measure::CpuTime) => "seems missed",
+                    (Some(ratio), _) if ratio <= goal.at_most => "reached",
+                    (Some(_), _) => "missed",
+                };
+                vec![
+                    goal.scenario.title().to_owned(),
+                    format!("at most {:.1} of {}", goal.at_most, goal.rival.name()),
+                    measure.name().to_owned(),
+                    number(reached, 2),
+                    verdict.to_owned(),
+                ]
+            });
+        table(out, &["scenario", "goal", "judged by", "ratio", "verdict"], rows.collect());
+    }
+}
+
+/// What Evenkeel set itself.
+struct Goal {
+    scenario: Scenario,
+    rival: Peer,
+    at_most: f64,
+}
+
+const GOALS: [Goal; 7] = [
+    Goal { scenario: Scenario::Conn, rival: Peer::Nginx, at_most: 1.0 },
+    Goal { scenario: Scenario::Rtt, rival: Peer::Nginx, at_most: 1.0 },
+    Goal { scenario: Scenario::Bulk1, rival: Peer::HaproxySplice, at_most: 0.6 },
+    Goal { scenario: Scenario::Bulk8, rival: Peer::HaproxySplice, at_most: 0.6 },
+    Goal { scenario: Scenario::Upload1, rival: Peer::HaproxySplice, at_most: 0.6 },
+    Goal { scenario: Scenario::Upload8, rival: Peer::HaproxySplice, at_most: 0.6 },
+    Goal { scenario: Scenario::Idle, rival: Peer::Haproxy, at_most: 0.5 },
+];
+
+type Figures = fn(&Sample) -> Vec<String>;
+
+fn columns(scenario: Scenario) -> (Vec<&'static str>, Figures) {
+    match scenario.work() {
+        Work::Connect | Work::Exchange => (
+            vec!["proxy", "per second", "CPU µs", "instructions", "user", "kernel", "cycles"],
+            |sample| work_cells(sample, 0, 1e6, 1.0),
+        ),
+        Work::Download | Work::Upload => (
+            vec![
+                "proxy",
+                "GB/s",
+                "CPU ms/GB",
+                "M instructions/GB",
+                "user",
+                "kernel",
+                "M cycles/GB",
+            ],
+            |sample| work_cells(sample, 2, 1e3, 1e-6),
+        ),
+        Work::Hold => {
+            (vec!["proxy", "sessions", "MiB before", "MiB after", "KiB a session"], memory_cells)
+        }
+    }
+}
+
+fn work_cells(sample: &Sample, decimals: usize, seconds: f64, counts: f64) -> Vec<String> {
+    let per = |total: f64| Some(total * counts / sample.units);
+    let cell = |value: Option<f64>| number(value, 0);
+    vec![
+        number(Some(sample.rate()), decimals),
+        number(sample.cpu_seconds.map(|cpu| cpu * seconds / sample.units), 1),
+        cell(sample.counts.and_then(|c| per(c.instructions()))),
+        cell(sample.counts.and_then(|c| per(c.user))),
+        cell(sample.counts.and_then(|c| per(c.kernel))),
+        cell(sample.counts.and_then(|c| per(c.cycles))),
+    ]
+}
+
+fn memory_cells(sample: &Sample) -> Vec<String> {
+    let mebibytes = |bytes: u64| Some(bytes as f64 / f64::from(1 << 20));
+    vec![
+        number(Some(sample.units), 0),
+        number(sample.resident.and_then(|(before, _)| mebibytes(before)), 1),
+        number(sample.resident.and_then(|(_, after)| mebibytes(after)), 1),
+        number(sample.bytes_per_unit().map(|bytes| bytes / 1024.0), 2),
+    ]
+}
+
+fn ratio_cell(best: &[Best<'_>], measure: Measure, entry: &Best<'_>, to: Option<Peer>) -> String {
+    number(to.and_then(|rival| ratio(best, measure, entry.peer, rival)), 2)
+}
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// A Markdown table that is also readable as it stands.
+fn table(out: &mut String, titles: &[&str], rows: Vec<Vec<String>>) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([titles[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..titles.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let cells: Vec<_> = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            })
+            .collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    out.push_str(&line(titles.to_vec()));
+    let rules: Vec<_> = widths
+        .iter()
+        .enumerate()
+        .map(|(column, &width)| match column {
+            0 => "-".repeat(width),
+            _ => format!("{}:", "-".repeat(width - 1)),
+        })
+        .collect();
+    out.push_str(&line(rules.iter().map(String::as_str).collect()));
+    for row in &rows {
+        out.push_str(&line(row.iter().map(String::as_str).collect()));
+    }
+}

@@ -1,0 +1,123 @@
+//! What is measured: how much work, over how many connections, in which unit.
+
+use clap::ValueEnum;
+
+/// Bytes of a request and of its answer.
+pub(crate) const MESSAGE: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Scenario {
+    Conn,
+    Rtt,
+    Bulk1,
+    Bulk8,
+    Upload1,
+    Upload8,
+    Idle,
+}
+
+/// What the client does, and with which kind of backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Work {
+    /// Connect, send, receive, close first
+    Connect,
+    /// Send and receive on standing connections
+    Exchange,
+    /// Receive a stream
+    Download,
+    /// Send a stream, and wait for the byte that says it arrived
+    Upload,
+    /// Exchange once, then hold the connections
+    Hold,
+}
+
+/// How much of it fits this run and this machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) quick: bool,
+    /// Open files a process may have.
+    pub(crate) files: u64,
+}
+
+impl Scale {
+    /// Idle sessions: 10,000, or what the descriptors of a proxy allow at two each, some kept back.
+    fn idle(self) -> u64 {
+        (self.files.saturating_sub(1_200) / 2).clamp(100, 10_000)
+    }
+
+    /// Sessions a proxy has to admit.
+    pub(crate) fn sessions(self) -> u64 {
+        self.idle() + 100
+    }
+
+    fn share(self, whole: u64) -> u64 {
+        if self.quick { whole / 10 } else { whole }
+    }
+}
+
+impl Scenario {
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Conn => "conn",
+            Self::Rtt => "rtt",
+            Self::Bulk1 => "bulk1",
+            Self::Bulk8 => "bulk8",
+            Self::Upload1 => "upload1",
+            Self::Upload8 => "upload8",
+            Self::Idle => "idle",
+        }
+    }
+
+    pub(crate) fn work(self) -> Work {
+        match self {
+            Self::Conn => Work::Connect,
+            Self::Rtt => Work::Exchange,
+            Self::Bulk1 | Self::Bulk8 => Work::Download,
+            Self::Upload1 | Self::Upload8 => Work::Upload,
+            Self::Idle => Work::Hold,
+        }
+    }
+
+    /// Connections at a time.
+    pub(crate) fn width(self, scale: Scale) -> u64 {
+        match self {
+            Self::Conn | Self::Rtt => 64,
+            Self::Bulk1 | Self::Upload1 => 1,
+            Self::Bulk8 | Self::Upload8 => 8,
+            Self::Idle => scale.share(scale.idle()),
+        }
+    }
+
+    /// Connections, round trips, or bytes in all. Each connection leaves two sockets in TIME_WAIT
+    /// for a minute, and beyond 131,072 of them the kernel changes its ways: hence 10,000.
+    pub(crate) fn amount(self, scale: Scale) -> u64 {
+        match self {
+            Self::Conn => scale.share(10_000),
+            Self::Rtt => scale.share(192_000),
+            Self::Bulk1 | Self::Bulk8 | Self::Upload1 | Self::Upload8 => scale.share(2_000_000_000),
+            Self::Idle => self.width(scale),
+        }
+    }
+
+    /// The amount in the unit of the report.
+    pub(crate) fn units(self, scale: Scale) -> f64 {
+        let amount = self.amount(scale) as f64;
+        if self.is_bulk() { amount / 1e9 } else { amount }
+    }
+
+    pub(crate) fn is_bulk(self) -> bool {
+        matches!(self.work(), Work::Download | Work::Upload)
+    }
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Conn => "Short connections",
+            Self::Rtt => "64-byte round trips on 64 connections",
+            Self::Bulk1 => "Bulk download on 1 connection",
+            Self::Bulk8 => "Bulk download on 8 connections",
+            Self::Upload1 => "Bulk upload on 1 connection",
+            Self::Upload8 => "Bulk upload on 8 connections",
+            Self::Idle => "Memory of idle sessions",
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+use super::{FAILED, complain};
+use crate::admin;
+use crate::config::{AdminBind, Config, Process};
+use crate::log::{self, Log};
+use crate::server::{self, Bound, Handle, Server, Signals, Told};
+
+/// Threads of the control plane: probes, admin, signals. Never in the way of a session.
+const CONTROL_THREADS: usize = 2;
+
+/// How long the last log lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
+pub(crate) fn serve(config: Config) -> ExitCode {
+    let log = match log::start(&config.log).context("cannot open the log") {
+        Ok(log) => log,
+        Err(error) => return failed(&error),
+    };
+    let served = prepare(config, &log).and_then(|(runtime, ready)| {
+        let served = runtime.block_on(until_told(ready, &log));
+        runtime.shutdown_background();
+        served
+    });
+    let code = served.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+    log.flush(LAST_LINES);
+    code
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    ExitCode::from(FAILED)
+}
+
+/// A balancer with all its addresses, and no rights beyond what it needs from here on.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    bound: Bound,
+    admin: Option<admin::Bound>,
+    process: Process,
+}
+
+/// Binds everything, gives up privileges, and makes the control plane's runtime.
+pub(crate) fn prepare(config: Config, log: &Log) -> anyhow::Result<(Runtime, Ready)> {
+    let process = config.process.clone();
+    let admin = match config.admin.bind {
+        AdminBind::Off => None,
+        _ => admin::bind(&config.admin)?,
+    };
+    let access = log.access();
+    let bound = Bound::bind(config, access.as_ref(), server::raise_open_files())?;
+    server::drop_to(process.user.as_deref(), process.group.as_deref())?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control threads")?;
+    Ok((runtime, Ready { bound, admin, process }))
+}
+
+/// A balancer that serves, with its admin interface.
+#[derive(Debug)]
+pub(crate) struct Running {
+    server: Server,
+    /// Ends with the balancer.
+    _admin: JoinSet<()>,
+    pid_file: Option<PidFile>,
+}
+
+impl Running {
+    /// Opens the admin interface, then probes, then the listeners.
+    pub(crate) async fn start(ready: Ready, log: &Log) -> anyhow::Result<Self> {
+        let mut serving = JoinSet::new();
+        if let Some(admin) = ready.admin {
+            let handle = Arc::clone(ready.bound.handle());
+            let dropped = log.access_dropped();
+            serving.spawn(async move {
+                let Err(error) = admin.serve(handle, dropped).await;
+                tracing::error!(%error, "the admin interface cannot serve");
+            });
+        }
+        let server = ready.bound.start().await?;
+        let pid_file = ready.process.pid_file.map(PidFile::write).transpose()?;
+        Ok(Self { server, _admin: serving, pid_file })
+    }
+
+    /// What reports read.
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        self.server.handle()
+    }
+
+    /// Stops gracefully; at once when `hurry` is done.
+    pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.server.stop(hurry).await;
+        drop(self.pid_file);
+    }
+}
+
+async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
+    // Before anything listens: a signal that comes early must find its handler.
+    let mut signals = Signals::install().context("cannot listen to signals")?;
+    let running = tokio::select! {
+        running = Running::start(ready, log) => running?,
+        () = signals.stop() => return Ok(()),
+    };
+    tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready");
+    loop {
+        match signals.next().await {
+            Told::Stop => break,
+            Told::Reload => reopen(log),
+            Told::Upgrade => tracing::warn!("SIGUSR2: upgrades are not built yet; restart instead"),
+        }
+    }
+    tracing::info!(
+        sessions = running.handle().sessions(),
+        "stopping: no new sessions, those that are there may end"
+    );
+    running.stop(signals.stop()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What SIGHUP does until reloads are built: the access log is opened anew, as rotation needs.
+fn reopen(log: &Log) {
+    match log.reopen() {
+        Ok(()) => {
+            tracing::warn!("SIGHUP: logs reopened; the file is not read again in this version")
+        }
+        Err(error) => {
+            tracing::error!(%error, "SIGHUP: cannot reopen the access log, going on with the old one")
+        }
+    }
+}
+
+/// The file with the process id, removed when the balancer ends.
+#[derive(Debug)]
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: PathBuf) -> anyhow::Result<Self> {
+        let line = format!("{}\n", std::process::id());
+        fs::write(&path, line)
+            .with_context(|| format!("process.pid_file: cannot write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Whoever was dropped to may not remove it; a stale file is the lesser harm.
+        fs::remove_file(&self.0).ok();
+    }
+}

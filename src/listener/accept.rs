@@ -1,0 +1,94 @@
+//! The accept loop of one worker on one socket.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use crate::listener::crew::Accepted;
+use crate::listener::{Listener, Worker};
+use crate::net::{AcceptError, Socket, reset_on_close};
+
+/// Connections taken in a row before sessions get their turn.
+const BATCH: usize = 16;
+
+/// How long accepting rests when descriptors or memory are short.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a shortage is worth a line.
+const COMPLAINT: Duration = Duration::from_secs(10);
+
+enum Wake {
+    Somebody,
+    Closing,
+}
+
+/// Accepts until the worker closes, then takes what still waits in the queue.
+pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Socket) {
+    let mut complained = None;
+    loop {
+        let wake = poll_fn(|cx| {
+            if worker.poll_closing(cx).is_ready() {
+                return Poll::Ready(Wake::Closing);
+            }
+            socket.poll_readable(cx).map(|()| Wake::Somebody)
+        })
+        .await;
+        let pause = match accept_batch(&worker, &listener, &socket) {
+            AcceptError::Empty if matches!(wake, Wake::Closing) => return,
+            AcceptError::Empty => continue,
+            AcceptError::Skip => false,
+            AcceptError::Pause => true,
+            AcceptError::Fatal => {
+                tracing::error!(listener = &*listener.name, "the listening socket is broken");
+                return;
+            }
+        };
+        if pause {
+            rest(&worker, &listener, &mut complained).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Takes connections until there is none, an error, or the batch is full (`Skip`).
+fn accept_batch(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: &Socket) -> AcceptError {
+    for _ in 0..BATCH {
+        match socket.accept() {
+            Ok((fd, from)) => admit(worker, listener, fd, from),
+            Err(errno) => match AcceptError::from(errno) {
+                AcceptError::Skip => {}
+                error => return error,
+            },
+        }
+    }
+    AcceptError::Skip
+}
+
+fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: SocketAddr) {
+    match listener.admit() {
+        Ok(permit) => worker.take(Accepted { fd, from, since: Instant::now(), permit }),
+        Err(why) => {
+            listener.figures.reject(why);
+            reset_on_close(fd);
+        }
+    }
+}
+
+/// Clients wait in the listen queue meanwhile; nothing is lost.
+async fn rest(worker: &Worker, listener: &Listener, complained: &mut Option<Instant>) {
+    listener.figures.accept_paused.increment();
+    if complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
+        *complained = Some(Instant::now());
+        tracing::warn!(
+            listener = &*listener.name,
+            "accepting pauses: out of descriptors or memory; raise the open-file limit \
+             (`ulimit -n`, LimitNOFILE=) or lower process.max_sessions"
+        );
+    }
+    worker.clock().sleep(PAUSE).await;
+}

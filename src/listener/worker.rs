@@ -1,0 +1,270 @@
+//! One worker: a thread with a runtime of its own, its sockets, its sessions.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
+
+use crate::addr::ClientAddr;
+use crate::listener::crew::{Accepted, Crew, Door};
+use crate::listener::frontend::Permit;
+use crate::listener::{Listener, accept};
+use crate::metric::Gauge;
+use crate::net::{Reactor, Ticker};
+use crate::outcome::Outcome;
+use crate::relay::Lent;
+use crate::session::{Clock, Table};
+use crate::tcp::{self, Client, Tools};
+use crate::upstream::Dialer;
+
+/// What the supervisor tells a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// Accept from this listening socket.
+    Listen(Arc<Listener>, OwnedFd),
+    /// Take what waits in the queues, close the listening sockets, end with the last session.
+    Close,
+    /// End the sessions that are still there.
+    Cut,
+}
+
+/// How often a worker looks at its clock and its sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The step of the clock that limits connects.
+    pub tick: Duration,
+    /// How often limits of sessions are checked and bytes counted; at most a second.
+    pub sweep: Duration,
+}
+
+/// What a worker is made of; made anywhere, used on its own thread.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its place in the crew, from 0.
+    pub index: usize,
+    /// All workers.
+    pub crew: Arc<Crew>,
+    /// Where others hand connections to it.
+    pub door: Door,
+    /// What the supervisor says.
+    pub orders: mpsc::Receiver<Order>,
+    /// How often it looks around.
+    pub pace: Pace,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    index: usize,
+    crew: Arc<Crew>,
+    tools: Tools,
+    closing: Cell<bool>,
+    acceptors: RefCell<Vec<Waker>>,
+    /// Accept loops and sessions that have not ended.
+    busy: Cell<usize>,
+    quiet: Notify,
+}
+
+/// Runs a worker to its end on the calling thread.
+///
+/// # Errors
+/// The runtime or the epoll set cannot be made.
+pub fn run(plan: Plan) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(async {
+        let reactor = Reactor::new()?;
+        let worker = Rc::new(Worker::new(plan.index, plan.crew, &reactor));
+        spawn_local(async move {
+            if let Err(error) = reactor.run().await {
+                tracing::error!(%error, "a worker can no longer wait for its sockets");
+            }
+        });
+        let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
+        spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace.sweep));
+        spawn_local(take_handed(Rc::clone(&worker), plan.door));
+        worker.obey(plan.orders).await;
+        Ok(())
+    })
+}
+
+async fn take_handed(worker: Rc<Worker>, mut door: Door) {
+    while let Some(accepted) = door.0.recv().await {
+        worker.serve(accepted);
+    }
+}
+
+/// Moves the clock and sweeps the sessions for as long as the worker lives.
+async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
+    let began = Instant::now();
+    let mut swept = began;
+    loop {
+        ticker.tick().await;
+        let sessions = &worker.tools.sessions;
+        sessions.clock().advance(began.elapsed());
+        if swept.elapsed() >= sweep {
+            swept = Instant::now();
+            sessions.sweep();
+        }
+    }
+}
+
+impl Worker {
+    fn new(index: usize, crew: Arc<Crew>, reactor: &Rc<Reactor>) -> Self {
+        let sessions = Rc::new(Table::default());
+        let clock = Rc::clone(sessions.clock());
+        let dialer = Dialer { reactor: Rc::clone(reactor), clock };
+        Self {
+            index,
+            crew,
+            tools: Tools { dialer, lent: Lent::default(), sessions },
+            closing: Cell::new(false),
+            acceptors: RefCell::default(),
+            busy: Cell::new(0),
+            quiet: Notify::new(),
+        }
+    }
+
+    /// Follows orders until it is closed and the last session has ended.
+    async fn obey(self: &Rc<Self>, mut orders: mpsc::Receiver<Order>) {
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Listen(listener, fd)) => self.listen(listener, fd),
+                    Some(Order::Close) => self.close(),
+                    Some(Order::Cut) | None => self.cut(),
+                },
+                () = self.quiet.notified() => {}
+            }
+            if self.closing.get() && self.busy.get() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) {
+        match self.tools.dialer.reactor.watch(fd) {
+            Ok(socket) => {
+                let (busy, worker) = (Busy::new(self), Rc::clone(self));
+                spawn_local(async move {
+                    accept::run(worker, listener, socket).await;
+                    drop(busy);
+                });
+            }
+            Err(error) => {
+                tracing::error!(listener = &*listener.name, %error, "cannot watch a listening socket");
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.closing.set(true);
+        for acceptor in self.acceptors.take() {
+            acceptor.wake();
+        }
+    }
+
+    fn cut(&self) {
+        self.close();
+        self.tools.sessions.clock().finish();
+        self.tools.sessions.end_all(Outcome::Shutdown);
+    }
+
+    /// Ready once the worker takes no more connections.
+    pub(super) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.closing.get() {
+            return Poll::Ready(());
+        }
+        let mut acceptors = self.acceptors.borrow_mut();
+        if !acceptors.iter().any(|known| known.will_wake(cx.waker())) {
+            acceptors.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Serves a connection, or hands it to a worker that has far fewer.
+    pub(super) fn take(self: &Rc<Self>, accepted: Accepted) {
+        if let Some(own) = self.crew.hand_over(self.index, accepted) {
+            self.serve(own);
+        }
+    }
+
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { fd, from, since, permit } = accepted;
+        let socket = match self.tools.dialer.reactor.watch(fd) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(listener = &*permit.listener().name, %error, "cannot watch a client");
+                return;
+            }
+        };
+        let client = Client { socket, address: ClientAddr::new(from), since };
+        let proxy = permit.listener().proxy();
+        let running = Running::new(self, permit);
+        spawn_local(async move {
+            if let Err(why) = tcp::serve(client, proxy, &running.busy.worker.tools).await {
+                running.permit.listener().figures.reject(why);
+            }
+        });
+    }
+
+    pub(super) fn clock(&self) -> &Rc<Clock> {
+        self.tools.sessions.clock()
+    }
+
+    fn load(&self) -> Option<&Gauge> {
+        self.crew.load(self.index)
+    }
+}
+
+/// Something that must end before the worker does.
+struct Busy {
+    worker: Rc<Worker>,
+}
+
+impl Busy {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.busy.set(worker.busy.get() + 1);
+        Self { worker: Rc::clone(worker) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let left = self.worker.busy.get() - 1;
+        self.worker.busy.set(left);
+        if left == 0 {
+            self.worker.quiet.notify_one();
+        }
+    }
+}
+
+/// A session that is being served, counted on its worker.
+struct Running {
+    permit: Permit,
+    busy: Busy,
+}
+
+impl Running {
+    fn new(worker: &Rc<Worker>, permit: Permit) -> Self {
+        if let Some(load) = worker.load() {
+            load.increment();
+        }
+        Self { permit, busy: Busy::new(worker) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(load) = self.busy.worker.load() {
+            load.decrement();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Sockets: binding, readiness, and what an accept error means.
+
+mod accept_error;
+mod bind;
+mod reactor;
+mod socket;
+mod ticker;
+
+pub use accept_error::{AcceptError, is_own_shortage};
+pub use bind::{BindError, bind_listener, is_taken};
+pub use reactor::Reactor;
+pub use socket::{Socket, reset_on_close};
+pub use ticker::Ticker;

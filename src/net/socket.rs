@@ -1,0 +1,212 @@
+//! A TCP socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
+};
+use rustix::pipe::{SpliceFlags, splice};
+
+use crate::net::reactor::{Reactor, State};
+
+/// A socket watched by its worker's reactor. All its waiting must be done by one task.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    state: Rc<State>,
+    key: usize,
+    reactor: Rc<Reactor>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.reactor.forget(self.key);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Socket {
+    pub(super) fn new(fd: OwnedFd, state: Rc<State>, key: usize, reactor: Rc<Reactor>) -> Self {
+        Self { fd, state, key, reactor }
+    }
+
+    /// Connects to `to`, from `source` if given.
+    ///
+    /// # Errors
+    /// What the kernel says of the attempt; there is no time limit but the kernel's.
+    pub async fn connect(
+        reactor: &Rc<Reactor>,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+        keepalive: Option<Duration>,
+    ) -> Result<Self, Errno> {
+        let socket = Self::start_connect(reactor, to, source, keepalive)?;
+        std::future::poll_fn(|cx| socket.state.poll_writable(cx)).await;
+        // Asking for the error costs a system call; the kernel has told whether there is one.
+        if socket.state.has_failed() {
+            sockopt::socket_error(&socket.fd)??;
+        }
+        Ok(socket)
+    }
+
+    fn start_connect(
+        reactor: &Rc<Reactor>,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+        keepalive: Option<Duration>,
+    ) -> Result<Self, Errno> {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        if let Some(idle) = keepalive {
+            sockopt::set_socket_keepalive(&fd, true)?;
+            sockopt::set_tcp_keepidle(&fd, idle)?;
+        }
+        if let Some(source) = source {
+            net::bind(&fd, &SocketAddr::new(source, 0))?;
+        }
+        match net::connect(&fd, &to) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        // Watched only now: before the connect the kernel would report a hang-up.
+        reactor.watch(fd).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOMEM))
+    }
+
+    /// Takes the next connection from a listening socket, or says why there is none.
+    ///
+    /// # Errors
+    /// `EAGAIN` if nobody waits; see [`crate::net::AcceptError`] for the others.
+    pub fn accept(&self) -> Result<(OwnedFd, SocketAddr), Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accepted = net::acceptfrom_with(&self.fd, flags);
+        if matches!(accepted, Err(Errno::AGAIN)) {
+            self.state.clear_readable();
+        }
+        let (fd, from) = accepted?;
+        let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+        Ok((fd, from.ok_or(Errno::CONNABORTED)?))
+    }
+
+    /// A call found nothing to read.
+    pub(super) fn clear_readable(&self) {
+        self.state.clear_readable();
+    }
+
+    /// Waits until there may be something to read, or to accept.
+    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.state.poll_readable(cx)
+    }
+
+    /// Reads into `buffer`; 0 is the end of the stream.
+    pub fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Errno>> {
+        let room = buffer.len();
+        loop {
+            ready!(self.state.poll_readable(cx));
+            match net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
+                Ok((n, _)) => {
+                    if n < room {
+                        self.state.drained();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(Errno::AGAIN) => self.state.clear_readable(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Writes what fits of `bytes`, at least one byte.
+    pub fn poll_send(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
+        loop {
+            ready!(self.state.poll_writable(cx));
+            match net::send(&self.fd, bytes, SendFlags::NOSIGNAL) {
+                Ok(n) => {
+                    if n < bytes.len() {
+                        self.state.clear_writable();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(Errno::AGAIN) => self.state.clear_writable(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Moves up to `most` bytes into a pipe that is empty; 0 is the end of the stream.
+    pub fn poll_splice_in(
+        &self,
+        cx: &Context<'_>,
+        pipe: &OwnedFd,
+        most: usize,
+    ) -> Poll<Result<usize, Errno>> {
+        loop {
+            ready!(self.state.poll_readable(cx));
+            match splice(&self.fd, None, pipe, None, most, NEVER_WAIT) {
+                Ok(n) => return Poll::Ready(Ok(n)),
+                // The pipe is empty, so it is the socket that has nothing.
+                Err(Errno::AGAIN) => self.state.clear_readable(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Moves up to `most` bytes out of a pipe that holds as many.
+    pub fn poll_splice_out(
+        &self,
+        cx: &Context<'_>,
+        pipe: &OwnedFd,
+        most: usize,
+    ) -> Poll<Result<usize, Errno>> {
+        loop {
+            ready!(self.state.poll_writable(cx));
+            match splice(pipe, None, &self.fd, None, most, NEVER_WAIT) {
+                Ok(n) => return Poll::Ready(Ok(n)),
+                Err(Errno::AGAIN) => self.state.clear_writable(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// True if the kernel has reported an error: a reset, or a connection given up.
+    pub fn has_failed(&self) -> bool {
+        self.state.has_failed()
+    }
+
+    /// Sends FIN after what has been written. A peer that is gone already does not mind.
+    pub fn end_writing(&self) {
+        net::shutdown(&self.fd, Shutdown::Write).ok();
+    }
+
+    /// Makes the coming close a reset, so that nobody takes a cut stream for a whole one.
+    pub fn reset_on_close(&self) {
+        reset_on_close(&self.fd);
+    }
+
+    /// The address the peer connected to.
+    pub fn local(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(net::getsockname(&self.fd).ok()?).ok()
+    }
+}
+
+/// Makes the coming close of `fd` a reset.
+pub fn reset_on_close(fd: impl AsFd) {
+    sockopt::set_socket_linger(fd, Some(Duration::ZERO)).ok();
+}
+
+const NEVER_WAIT: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);

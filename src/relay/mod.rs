@@ -1,0 +1,130 @@
+//! Bytes both ways between two sockets, with exact half-close, until both ended or somebody ends it.
+//!
+//! A session that moves nothing holds no buffer. Small reads go through one buffer of the worker;
+//! a direction that keeps reading much switches to splice(2) and back when reads get small.
+
+mod direction;
+mod pipes;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::net::Socket;
+use crate::outcome::Outcome;
+use crate::session::{Direction, Live};
+use direction::{Broken, Half};
+pub use pipes::Pipes;
+
+/// Bytes of the buffer that all sessions of a worker share: what one read can take at most.
+const BUFFER: usize = 128 * 1024;
+
+/// What a worker lends to its relays.
+#[derive(Debug)]
+pub struct Lent {
+    pub(self) buffer: RefCell<Box<[u8]>>,
+    pub(self) pipes: Rc<Pipes>,
+}
+
+impl Default for Lent {
+    fn default() -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        Self { buffer: RefCell::new(buffer), pipes: Rc::default() }
+    }
+}
+
+/// Relays until both sides have ended, one of them breaks, or `live` is told to end.
+///
+/// The sockets are left such that dropping them does what the outcome asks for: a plain close after
+/// `ok` and `idle`, a reset of both sides after anything else.
+pub async fn run(client: &Socket, server: &Socket, live: &Live, lent: &Lent) -> Outcome {
+    let mut relay =
+        Relay { client, server, up: Half::new(Direction::In), down: Half::new(Direction::Out) };
+    let outcome = poll_fn(|cx| relay.poll(cx, live, lent)).await;
+    relay.close(outcome);
+    outcome
+}
+
+struct Relay<'a> {
+    client: &'a Socket,
+    server: &'a Socket,
+    up: Half,
+    down: Half,
+}
+
+impl Relay<'_> {
+    fn poll(&mut self, cx: &Context<'_>, live: &Live, lent: &Lent) -> Poll<Outcome> {
+        if let Poll::Ready(cause) = live.poll_end(cx) {
+            return Poll::Ready(cause);
+        }
+        if let Some(outcome) = self.poll_up(cx, live, lent) {
+            return Poll::Ready(outcome);
+        }
+        if let Some(outcome) = self.poll_down(cx, live, lent) {
+            return Poll::Ready(outcome);
+        }
+        if self.up.is_done() && self.down.is_done() {
+            return Poll::Ready(Outcome::Ok);
+        }
+        self.broken().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// A reset that no read or write will meet, since both wait for the side that is still there.
+    fn broken(&self) -> Option<Outcome> {
+        if self.client.has_failed() && (self.up.is_done() || self.up.is_stuck()) {
+            return Some(Outcome::ClientReset);
+        }
+        let server = self.server.has_failed() && (self.down.is_done() || self.down.is_stuck());
+        server.then_some(Outcome::BackendReset)
+    }
+
+    fn poll_up(&mut self, cx: &Context<'_>, live: &Live, lent: &Lent) -> Option<Outcome> {
+        if self.up.is_done() {
+            return None;
+        }
+        match self.up.poll(cx, (self.client, self.server), live, lent) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                // If the other way has ended too, closing sends the FIN as well.
+                if !self.down.is_done() {
+                    self.server.end_writing();
+                }
+                None
+            }
+            Poll::Ready(Err(Broken::Source(_))) => Some(Outcome::ClientReset),
+            Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::BackendReset),
+        }
+    }
+
+    fn poll_down(&mut self, cx: &Context<'_>, live: &Live, lent: &Lent) -> Option<Outcome> {
+        if self.down.is_done() {
+            return None;
+        }
+        match self.down.poll(cx, (self.server, self.client), live, lent) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                if !self.up.is_done() {
+                    self.client.end_writing();
+                }
+                None
+            }
+            Poll::Ready(Err(Broken::Source(_))) => Some(Outcome::BackendReset),
+            Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::ClientReset),
+        }
+    }
+
+    fn close(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::Idle => {
+                self.client.end_writing();
+                self.server.end_writing();
+            }
+            _ => {
+                self.client.reset_on_close();
+                self.server.reset_on_close();
+            }
+        }
+    }
+}

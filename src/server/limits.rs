@@ -1,0 +1,40 @@
+//! The open-file limit: raised as far as it goes, and what follows from it for sessions.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors a TCP session costs.
+const A_SESSION: u64 = 2;
+
+/// Descriptors kept back for everything that is not a session.
+const KEPT_BACK: u64 = 128;
+
+/// Descriptors kept back for each worker: listening sockets, pipes, its epoll sets.
+const KEPT_BACK_A_WORKER: u64 = 16;
+
+/// Raises the open-file limit to its hard limit and gives what holds now.
+pub fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    // Refused only if the hard limit shrank meanwhile; the old one then goes on holding.
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() { maximum } else { current };
+    now.unwrap_or(u64::MAX)
+}
+
+/// The sessions that `open_files` descriptors allow with so many workers; at least 1.
+pub fn sessions_for(open_files: u64, workers: usize) -> u64 {
+    let wanted = KEPT_BACK + KEPT_BACK_A_WORKER * workers as u64;
+    let kept_back = wanted.min(open_files / 4);
+    ((open_files - kept_back) / A_SESSION).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_descriptors_are_kept_back_but_never_more_than_a_quarter() {
+        assert_eq!(sessions_for(20_000, 2), (20_000 - 160) / 2);
+        assert_eq!(sessions_for(100, 2), 37);
+        assert_eq!(sessions_for(1, 2), 1);
+    }
+}

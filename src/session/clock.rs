@@ -1,0 +1,155 @@
+//! The coarse clock of one worker, and time limits that hang on it instead of on timers.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// Milliseconds since the worker started, as coarse as the clock is moved.
+pub type Tick = u64;
+
+/// A time limit ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue;
+
+/// Time as the worker's sessions see it: it stands still between two calls of `advance`.
+#[derive(Debug, Default)]
+pub struct Clock {
+    now: Cell<Tick>,
+    /// The latest step: what a reading may lag behind.
+    step: Cell<Tick>,
+    waiting: RefCell<Slab<(Tick, Waker)>>,
+    /// Nothing waits any more: all limits count as reached.
+    over: Cell<bool>,
+}
+
+impl Clock {
+    /// The present tick.
+    pub fn now(&self) -> Tick {
+        self.now.get()
+    }
+
+    /// How long the present tick may have lasted already.
+    pub(super) fn slack(&self) -> Tick {
+        self.step.get()
+    }
+
+    /// Moves the clock to `now` since the worker's start and wakes those whose limit is reached.
+    pub fn advance(&self, now: Duration) {
+        let now = ticks(now);
+        self.step.set(now - self.now.replace(now).min(now));
+        self.wake_until(now);
+    }
+
+    /// From now on every limit counts as reached, so that nothing is waited for.
+    pub fn finish(&self) {
+        self.over.set(true);
+        self.wake_until(Tick::MAX);
+    }
+
+    fn wake_until(&self, now: Tick) {
+        for (_, (limit, waker)) in self.waiting.borrow().iter() {
+            if *limit <= now {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn is_reached(&self, limit: Tick) -> bool {
+        self.over.get() || self.now.get() >= limit
+    }
+
+    /// Waits for `pause`, and up to two steps of the clock longer.
+    pub async fn sleep(self: &Rc<Self>, pause: Duration) {
+        // Nothing else can come out of work that never ends.
+        self.limit(pause, pending::<()>()).await.ok();
+    }
+
+    /// Runs `work` for at most `limit`, and up to two steps of the clock longer.
+    ///
+    /// # Errors
+    /// `Overdue` if the limit was reached first; the work is then dropped.
+    pub async fn limit<F: Future>(
+        self: &Rc<Self>,
+        limit: Duration,
+        work: F,
+    ) -> Result<F::Output, Overdue> {
+        let until = self.now.get() + self.slack() + ticks(limit);
+        let mut waiting = Waiting { clock: self, until, key: None };
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.is_reached(waiting.until) {
+                return Poll::Ready(Err(Overdue));
+            }
+            waiting.register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A place among those who wait, given back on drop.
+struct Waiting<'a> {
+    clock: &'a Clock,
+    until: Tick,
+    key: Option<usize>,
+}
+
+impl Waiting<'_> {
+    fn register(&mut self, waker: &Waker) {
+        if self.key.is_none() {
+            let place = (self.until, waker.clone());
+            self.key = Some(self.clock.waiting.borrow_mut().insert(place));
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.clock.waiting.borrow_mut().remove(key);
+        }
+    }
+}
+
+pub(super) fn ticks(time: Duration) -> Tick {
+    Tick::try_from(time.as_millis()).unwrap_or(Tick::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Context;
+
+    fn poll<F: Future>(work: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        work.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn work_is_given_up_when_its_limit_is_reached() {
+        let clock = Rc::new(Clock::default());
+        let mut work = pin!(clock.limit(Duration::from_millis(200), pending::<()>()));
+        assert!(poll(work.as_mut()).is_pending());
+        clock.advance(Duration::from_millis(199));
+        assert!(poll(work.as_mut()).is_pending());
+        clock.advance(Duration::from_millis(200));
+        assert_eq!(poll(work.as_mut()), Poll::Ready(Err(Overdue)));
+    }
+
+    #[test]
+    fn a_finished_clock_lets_nobody_wait() {
+        let clock = Rc::new(Clock::default());
+        clock.finish();
+        let mut work = pin!(clock.limit(Duration::from_secs(9), pending::<()>()));
+        assert_eq!(poll(work.as_mut()), Poll::Ready(Err(Overdue)));
+        let mut done = pin!(clock.limit(Duration::from_secs(9), async { 7 }));
+        assert_eq!(poll(done.as_mut()), Poll::Ready(Ok(7)));
+    }
+}

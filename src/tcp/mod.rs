@@ -1,0 +1,141 @@
+//! One TCP session on one page: pick and connect, relay, leave a record.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::addr::ClientAddr;
+use crate::log::AccessLog;
+use crate::net::Socket;
+use crate::outcome::{Outcome, Rejection};
+use crate::pool::Entrance;
+use crate::record::Record;
+use crate::relay::{self, Lent};
+use crate::session::{Direction, Limits, Table};
+use crate::upstream::{self, Dialer};
+
+/// What is done with the connections of one listener.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The pool behind it.
+    pub entrance: Entrance,
+    /// No byte either way for so long ends a session; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// A session ends after so long, give or take a tenth; `None` = never.
+    pub max_lifetime: Option<Duration>,
+    /// Where sessions leave their line; `None` = nowhere.
+    pub access: Option<AccessLog>,
+}
+
+/// What a worker lends to its sessions.
+#[derive(Debug)]
+pub struct Tools {
+    /// Connects to backends.
+    pub dialer: Dialer,
+    /// Buffer and pipes.
+    pub lent: Lent,
+    /// The live sessions.
+    pub sessions: Rc<Table>,
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The connection.
+    pub socket: Socket,
+    /// Who it is.
+    pub address: ClientAddr,
+    /// When it was accepted.
+    pub since: Instant,
+}
+
+/// Serves one connection to its end. Gives the reason if it never reached a backend.
+pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Rejection> {
+    let mut line = Line::begin(&client, &proxy);
+    // Boxed, since it is twice as large as all that an established session needs.
+    let connect = Box::pin(upstream::connect(&proxy.entrance, client.address, &tools.dialer));
+    let connected = connect.await;
+    let server = match connected {
+        Ok(server) => server,
+        Err(unreached) => {
+            client.socket.reset_on_close();
+            if let Some(line) = &mut line {
+                line.record.attempts = unreached.attempts;
+                line.finish(unreached.why.as_str());
+            }
+            return Err(unreached.why);
+        }
+    };
+    if let Some(line) = &mut line {
+        line.reached(&server);
+    }
+    let live = tools.sessions.enter(Arc::clone(server.lease.tally()), proxy.limits());
+    drop(proxy); // the session may outlive many configurations
+
+    let outcome = relay::run(&client.socket, &server.socket, &live, &tools.lent).await;
+    server.lease.tally().end(outcome, client.since.elapsed());
+    if let Some(line) = &mut line {
+        line.record.bytes_in = live.bytes(Direction::In);
+        line.record.bytes_out = live.bytes(Direction::Out);
+        line.record.first_byte = live.first_byte().map(|at| at - client.since);
+        line.finish(outcome.as_str());
+    }
+    Ok(outcome)
+}
+
+impl Proxy {
+    /// The limits of a session that begins now.
+    fn limits(&self) -> Limits {
+        // Sessions that began together must not end together.
+        let spread = |lifetime: Duration| lifetime.mul_f64(0.9 + fastrand::f64() * 0.2);
+        Limits { idle: self.idle_timeout, lifetime: self.max_lifetime.map(spread) }
+    }
+}
+
+/// The access line of a session, boxed away: most run without one.
+struct Line {
+    access: AccessLog,
+    since: Instant,
+    record: Record,
+}
+
+impl Line {
+    fn begin(client: &Client, proxy: &Proxy) -> Option<Box<Self>> {
+        let access = proxy.access.clone()?;
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let record = Record {
+            time: SystemTime::now(),
+            listener: Arc::clone(&proxy.listener),
+            protocol: "tcp",
+            client: client.address,
+            local: client.socket.local().unwrap_or(unknown),
+            pool: Arc::clone(proxy.entrance.pool().name()),
+            backend: None,
+            attempts: 0,
+            duration: Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            outcome: "",
+        };
+        Some(Box::new(Self { access, since: client.since, record }))
+    }
+
+    fn reached(&mut self, server: &upstream::Server) {
+        self.record.pool = Arc::clone(&server.pool);
+        self.record.backend = Some(Arc::clone(server.lease.backend().name()));
+        self.record.attempts = server.attempts;
+        self.record.connect = Some(self.since.elapsed());
+    }
+
+    fn finish(&mut self, outcome: &'static str) {
+        self.record.time = SystemTime::now();
+        self.record.duration = self.since.elapsed();
+        self.record.outcome = outcome;
+        self.access.write(&self.record);
+    }
+}

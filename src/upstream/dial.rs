@@ -1,0 +1,59 @@
+//! One TCP connect, bounded, with the reason for its failure sorted into the closed list.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::net::{Socket, is_own_shortage};
+use crate::outcome::ConnectFailure;
+use crate::session::Overdue;
+use crate::upstream::Dialer;
+
+/// A failed connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialError {
+    /// The word for it in metrics.
+    pub reason: ConnectFailure,
+    /// What the kernel said; `None` if the time ran out.
+    pub errno: Option<Errno>,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno {
+            Some(errno) if is_own_shortage(errno) => write!(f, "short of resources: {errno}"),
+            Some(errno) => errno.fmt(f),
+            None => f.write_str("timed out"),
+        }
+    }
+}
+
+pub(super) async fn dial(
+    dialer: &Dialer,
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    keepalive: Option<Duration>,
+    limit: Duration,
+) -> Result<Socket, DialError> {
+    let connect = Socket::connect(&dialer.reactor, to, source, keepalive);
+    match dialer.clock.limit(limit, connect).await {
+        Ok(connected) => {
+            connected.map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) })
+        }
+        Err(Overdue) => Err(DialError { reason: ConnectFailure::Timeout, errno: None }),
+    }
+}
+
+fn reason_of(errno: Errno) -> ConnectFailure {
+    match errno {
+        Errno::CONNREFUSED => ConnectFailure::Refused,
+        Errno::TIMEDOUT => ConnectFailure::Timeout,
+        Errno::CONNRESET | Errno::PIPE => ConnectFailure::Reset,
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
+            ConnectFailure::Unreachable
+        }
+        _ => ConnectFailure::Other,
+    }
+}

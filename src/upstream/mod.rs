@@ -1,0 +1,130 @@
+//! Reaching a backend: pick, dial, and try elsewhere while the rules allow it.
+
+mod dial;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::addr::ClientAddr;
+use crate::net::{Reactor, Socket};
+use crate::outcome::Rejection;
+use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Pool, Unpicked};
+use crate::session::Clock;
+pub use dial::DialError;
+
+/// What a worker lends to those who connect.
+#[derive(Debug)]
+pub struct Dialer {
+    /// Watches the new sockets.
+    pub reactor: Rc<Reactor>,
+    /// Limits the attempts.
+    pub clock: Rc<Clock>,
+}
+
+/// A connected backend with the session counted on it.
+///
+/// The lease must outlive the relay, so this has no `Drop` of its own: the socket can be moved out
+/// while the lease stays.
+#[derive(Debug)]
+pub struct Server {
+    /// The connection.
+    pub socket: Socket,
+    /// The place on the backend.
+    pub lease: Lease,
+    /// The name of the pool in which the backend was picked.
+    pub pool: Arc<str>,
+    /// Connects that were tried, this one included.
+    pub attempts: u32,
+}
+
+/// Why no backend was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreached {
+    /// The word for it.
+    pub why: Rejection,
+    /// Connects that were tried.
+    pub attempts: u32,
+}
+
+/// Picks a backend and connects to it; on failure picks another as `[retry]` allows.
+///
+/// # Errors
+/// Nobody could be picked, or every attempt failed.
+pub async fn connect(
+    entrance: &Entrance,
+    client: ClientAddr,
+    dialer: &Dialer,
+) -> Result<Server, Unreached> {
+    let retry = entrance.pool().connecting.retry;
+    let mut tried: Vec<Arc<Backend>> = Vec::new();
+    let mut began = None;
+    for attempts in 0.. {
+        let chance = fastrand::u64(..);
+        let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
+        let Picked { lease, pool } =
+            entrance.pick(&ask).map_err(|none| unpicked(none, attempts))?;
+        if attempts > 0 {
+            pool.retries.increment();
+        }
+        let left =
+            began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
+        match attempt(dialer, pool, &lease, left).await {
+            Ok(socket) => {
+                let pool = Arc::clone(pool.name());
+                return Ok(Server { socket, lease, pool, attempts: attempts + 1 });
+            }
+            Err(began_at) => {
+                let spent = began.get_or_insert(began_at).elapsed();
+                if attempts + 1 >= retry.attempts || spent + retry.backoff >= retry.window {
+                    return Err(Unreached { why: Rejection::Refused, attempts: attempts + 1 });
+                }
+                tried.push(Arc::clone(lease.backend()));
+            }
+        }
+        drop(lease);
+        if !retry.backoff.is_zero() {
+            dialer.clock.sleep(retry.backoff).await;
+        }
+    }
+    Err(Unreached { why: Rejection::Refused, attempts: retry.attempts })
+}
+
+/// One connect, counted on its backend. On failure gives the time at which it began.
+async fn attempt(
+    dialer: &Dialer,
+    pool: &Pool,
+    lease: &Lease,
+    left: Duration,
+) -> Result<Socket, Instant> {
+    let to: SocketAddr = lease.address();
+    let rules = &pool.connecting;
+    let limit = rules.timeout.min(left);
+    let began = Instant::now();
+    let dialed = dial::dial(dialer, to, rules.source(to), rules.keepalive, limit).await;
+    let (took, now) = (began.elapsed(), dialer.clock.now());
+    match dialed {
+        Ok(socket) => {
+            lease.backend().connected(took, now);
+            lease.tally().connected.increment();
+            Ok(socket)
+        }
+        Err(error) => {
+            lease.backend().connect_failed(error.reason, took, now);
+            tracing::debug!(pool = &**pool.name(), backend = &**lease.backend().name(), address = %to,
+                %error, "connect failed");
+            Err(began)
+        }
+    }
+}
+
+fn unpicked(none: Unpicked, attempts: u32) -> Unreached {
+    let why = match none {
+        // Whoever was tried and failed is no longer usable: the attempts are what went wrong.
+        Unpicked::NoBackend if attempts > 0 => Rejection::Refused,
+        Unpicked::NoBackend => Rejection::NoBackend,
+        Unpicked::Full => Rejection::QueueFull,
+    };
+    Unreached { why, attempts }
+}

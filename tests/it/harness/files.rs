@@ -1,0 +1,25 @@
+//! The configuration files that most tests start from.
+
+/// One listener `l` on one pool `p` that probes ten times a second, with more keys for each.
+pub(crate) fn file(backends: &str, listener: &str, pool: &str) -> String {
+    format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n{listener}\n{}",
+        self::pool("p", backends, pool)
+    )
+}
+
+/// A pool that probes ten times a second.
+pub(crate) fn pool(name: &str, backends: &str, keys: &str) -> String {
+    format!(
+        "[pool.{name}]\nbackends = {backends}\n{keys}\n[pool.{name}.health]\n\
+         interval = \"100ms\"\ntimeout = \"500ms\"\n"
+    )
+}
+
+/// As [`file`], but without probes, so that only the sessions under test reach the backends.
+pub(crate) fn unprobed(backends: &str, listener: &str, pool: &str) -> String {
+    format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n{listener}\n[pool.p]\n\
+         backends = {backends}\n{pool}\n[pool.p.health]\nprobe = \"none\"\n"
+    )
+}

@@ -1,0 +1,16 @@
+//! What the tests stand on: the balancer as a child process, clients, servers with vices, waiting.
+//!
+//! Nothing here knows a test, and nothing here calls into the library: the balancer is seen only
+//! through its sockets, its files and its exit code.
+
+pub(crate) mod client;
+pub(crate) mod evenkeel;
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod metrics;
+pub(crate) mod pattern;
+pub(crate) mod peers;
+pub(crate) mod process;
+pub(crate) mod seat;
+pub(crate) mod servers;
+pub(crate) mod wait;

@@ -1,0 +1,137 @@
+//! What needs root: a low port refused without it, and rights given up after binding.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+
+use rustix::process::{Signal, geteuid};
+
+use crate::harness::client::who;
+use crate::harness::evenkeel::{Evenkeel, program};
+use crate::harness::files::unprobed;
+use crate::harness::process::finish;
+use crate::harness::servers::{Server, entries};
+use crate::harness::wait::PATIENCE;
+
+const NOBODY: [&str; 4] = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+
+fn is_root() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        eprintln!("skipped: not root");
+    }
+    root
+}
+
+/// A free port below 1024 that a plain user may not bind here.
+fn low_port() -> Option<u16> {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let first: u16 = fs::read_to_string(path).unwrap().trim().parse().unwrap();
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (700..first.min(1024)).find(free);
+    if port.is_none() {
+        eprintln!("skipped: ports are free for all from {first} on this machine");
+    }
+    port
+}
+
+fn on_port(server: &Server, port: u16, process: &str) -> String {
+    let toml = unprobed(&entries(std::slice::from_ref(server)), "", "");
+    let toml = toml.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+    format!("[process]\n{process}\n{toml}")
+}
+
+#[test]
+fn a_low_port_without_the_right_to_it_is_named_with_the_way_out() {
+    if !is_root() {
+        return;
+    }
+    let Some(port) = low_port() else { return };
+    let server = Server::greet("s");
+    let mut proxy = Evenkeel::launch(&NOBODY, &on_port(&server, port, ""));
+    assert_eq!(proxy.exit_code(PATIENCE), Some(1));
+    crate::harness::wait::eventually("the log names it", PATIENCE, || {
+        let log = proxy.log();
+        log.contains(&format!("127.0.0.1:{port}")) && log.to_lowercase().contains("cap_net_bind")
+    });
+}
+
+#[test]
+fn a_certificate_that_the_user_may_not_read_is_named() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let toml = format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\n\
+         backends = [\"127.0.0.1:1\"]\n[pool.p.health]\nprobe = \"https\"\n\
+         [pool.p.health.tls]\nca = \"{}/secret.pem\"\n",
+        dir.path().display()
+    );
+    fs::write(dir.path().join("secret.pem"), "x").unwrap();
+    let mut proxy = Evenkeel::launch(&NOBODY, &toml);
+    assert_eq!(proxy.exit_code(PATIENCE), Some(2));
+    crate::harness::wait::eventually("the log names it", PATIENCE, || {
+        let log = proxy.log();
+        log.contains("secret.pem") && log.to_lowercase().contains("permission denied")
+    });
+}
+
+#[test]
+fn an_unreadable_file_exits_with_2() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("evenkeel.toml");
+    fs::write(&path, "x").unwrap();
+    let mut command = Command::new(NOBODY[0]);
+    command.args(&NOBODY[1..]).args([program(), "run", "-c", path.to_str().unwrap()]);
+    let answer = finish(&mut command, PATIENCE).expect_code(2);
+    assert!(answer.stderr.to_lowercase().contains("permission denied"), "{}", answer.stderr);
+}
+
+#[test]
+fn root_binds_a_low_port_and_goes_on_as_nobody() {
+    if !is_root() {
+        return;
+    }
+    let port = (700..1024).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    let server = Server::greet("s");
+    let process = "user = \"nobody\"\ngroup = \"nogroup\"\npid_file = \"{dir}/evenkeel.pid\"";
+    let mut proxy = Evenkeel::start(&on_port(&server, port, process));
+    let at: SocketAddr = ([127, 0, 0, 1], port).into();
+    assert_eq!(proxy.at(), at);
+    assert_eq!(who(at), "s");
+    // Every thread, since the kernel keeps credentials for each.
+    for task in fs::read_dir(format!("/proc/{}/task", proxy.pid())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for (field, want) in [("Uid:", id("-u", "nobody")), ("Gid:", id("-g", "nobody"))] {
+            let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+            assert!(line.split_whitespace().skip(1).all(|found| found == want), "{line}");
+        }
+        let capabilities = status.lines().find(|line| line.starts_with("CapEff:")).unwrap();
+        assert!(capabilities.ends_with("0000000000000000"), "{capabilities}");
+    }
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+}
+
+fn id(which: &str, user: &str) -> String {
+    crate::harness::process::must(Command::new("id").args([which, user])).trim().to_owned()
+}
+
+#[test]
+fn a_user_that_does_not_exist_is_named() {
+    if !is_root() {
+        return;
+    }
+    let server = Server::greet("s");
+    let toml = on_port(&server, 0, "user = \"mr-nowhere\"");
+    let mut proxy = Evenkeel::launch(&[], &toml);
+    let code = proxy.exit_code(PATIENCE);
+    assert!(matches!(code, Some(1 | 2)), "{code:?}");
+    crate::harness::wait::eventually("the log names it", PATIENCE, || {
+        proxy.log().contains("mr-nowhere")
+    });
+}

@@ -1,0 +1,83 @@
+//! nginx behind the balancer, with a probe that follows a file.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::installed;
+use crate::harness::evenkeel::Evenkeel;
+use crate::harness::http::get;
+use crate::harness::process::Owned;
+use crate::harness::seat::Seat;
+use crate::harness::wait::{PATIENCE, eventually};
+
+struct Nginx {
+    dir: TempDir,
+    seat: Seat,
+    server: Owned,
+}
+
+impl Nginx {
+    fn start(name: &str) -> Option<Self> {
+        let program = installed("nginx", &[])?;
+        let (dir, seat) = (TempDir::new().unwrap(), Seat::take());
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        for folder in ["html", "logs"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("html/index.html"), name).unwrap();
+        fs::write(dir.path().join("html/alive"), "yes").unwrap();
+        let config = format!(
+            "daemon off;\nworker_processes 1;\npid nginx.pid;\nerror_log logs/error.log;\n\
+             events {{ worker_connections 256; }}\n\
+             http {{ access_log off; client_body_temp_path t1; proxy_temp_path t2; \
+             fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5; \
+             server {{ listen {}; root html; }} }}\n",
+            seat.address()
+        );
+        fs::write(dir.path().join("nginx.conf"), config).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-p").arg(dir.path()).args(["-c", "nginx.conf", "-e", "logs/error.log"]);
+        let server = Owned(command.stdout(Stdio::null()).spawn().unwrap());
+        let listens = || std::net::TcpStream::connect(seat.address()).is_ok();
+        eventually("nginx listens", PATIENCE, listens);
+        Some(Self { dir, seat, server })
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its worker is ended by the master, so the master must not be killed outright.
+        self.server.signal(Signal::TERM);
+        self.server.exit("nginx ends", PATIENCE);
+    }
+}
+
+#[test]
+fn an_http_probe_follows_a_file_that_is_removed_and_restored() {
+    let (Some(one), Some(two)) = (Nginx::start("one"), Nginx::start("two")) else { return };
+    let entry = |name, nginx: &Nginx| {
+        format!("{{ address = \"{}\", name = \"{name}\" }}", nginx.seat.address())
+    };
+    let proxy = Evenkeel::start(&format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\nbackends = [{}, {}]\n\
+         balance = \"round-robin\"\n[pool.p.health]\nprobe = \"http\"\npath = \"/alive\"\n\
+         interval = \"100ms\"\n",
+        entry("one", &one),
+        entry("two", &two)
+    ));
+    let page = || get(proxy.at(), "/").body;
+    let mut seen: Vec<_> = (0..6).map(|_| page()).collect();
+    seen.sort();
+    assert_eq!(seen, ["one", "one", "one", "two", "two", "two"]);
+    fs::remove_file(two.dir.path().join("html/alive")).unwrap();
+    proxy.wait_health("two", "down");
+    assert!(proxy.backend("two")["last_probe"]["reason"].to_string().contains("404"));
+    assert!((0..10).all(|_| page() == "one"));
+    fs::write(two.dir.path().join("html/alive"), "yes").unwrap();
+    proxy.wait_health("two", "up");
+    assert!((0..2).map(|_| page()).any(|body| body == "two"));
+}
