@@ -51,10 +51,16 @@ impl Stage {
         Ok(Self { backends, front: usual(FRONT), admin: usual(ADMIN) })
     }
 
+    /// Takes any free ports: somebody was quicker to take those that were found.
+    pub(crate) fn move_elsewhere(&mut self) {
+        self.front.set_port(0);
+        self.admin.set_port(0);
+    }
+
     /// What the balancer is to run on. A port 0 in it means: any.
     ///
     /// Its probes are quick, so that a stop is noticed while somebody looks.
-    pub(crate) fn config(&self) -> Result<Config, String> {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
         let backends = self.backends.iter();
         let backends = backends.map(|backend| {
             format!("  {{ name = \"{}\", address = \"{}\" }},\n", backend.name, backend.address)
@@ -72,7 +78,8 @@ impl Stage {
         );
         let loaded = config::parse("demo", &text, &|_| None);
         loaded.map(|loaded| loaded.config).map_err(|refused| {
-            refused.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            let problems = refused.problems.iter().map(ToString::to_string);
+            anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
         })
     }
 
@@ -110,7 +117,8 @@ impl Stage {
         }
         crowd.shutdown().await;
         let noticed = std::mem::take(&mut play.noticed);
-        play.view.say(&summary(&play.ledger, &noticed))
+        let retries = play.handle.snapshot().pools.first().map_or(0, |pool| pool.retries.get());
+        play.view.say(&summary(&play.ledger, &noticed, retries))
     }
 
     fn welcome(&self, front: SocketAddr, admin: SocketAddr) -> String {
@@ -253,7 +261,7 @@ mod tests {
         };
         let snapshot =
             Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
-        Arc::new(Handle::new(snapshot, 1))
+        Arc::new(Handle::new(snapshot, Arc::default()))
     }
 
     fn judge(handle: &Handle, second: Health) {
@@ -289,7 +297,7 @@ mod tests {
             ">> beta is started again",
             ">> beta takes clients again",
             "served by alpha: ",
-            "errors: 0 refused, 0 cut",
+            "errors: 0 refused, 0 sessions cut",
             "failover: beta was found down 0.",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -95,13 +95,19 @@ fn clients(second: u64, ledger: &Ledger) -> String {
     format!("{second}s: {tried} connections made, {refused} refused, {cut} cut")
 }
 
-/// How it all went. `noticed` are the seconds that each failover took.
-pub(super) fn summary(ledger: &Ledger, noticed: &[(&str, f64)]) -> String {
+/// How it all went. `noticed` are the seconds that each failover took, `retries` the connects that
+/// failed and were made again elsewhere.
+pub(super) fn summary(ledger: &Ledger, noticed: &[(&str, f64)], retries: u64) -> String {
     let mut lines = vec![format!("summary: {} connections made", ledger.tried.get())];
     for (name, count) in &ledger.served {
         lines.push(format!("  served by {name}: {}", count.get()));
     }
-    lines.push(format!("  errors: {} refused, {} cut", ledger.refused.get(), ledger.cut.get()));
+    lines.push(format!(
+        "  errors: {} refused, {} sessions cut",
+        ledger.refused.get(),
+        ledger.cut.get()
+    ));
+    lines.push(format!("  retries: {retries}, of which the clients saw nothing"));
     for (name, seconds) in noticed {
         lines.push(format!("  failover: {name} was found down {seconds:.2} s after it stopped"));
     }
