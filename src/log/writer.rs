@@ -236,6 +236,8 @@ mod tests {
         let (reader, sink) = pipe();
         let lost = Lost::default();
         let queue = Queue::with_room("test", sink, lost.clone(), 8).unwrap();
+        // More than a pipe takes: whenever the thread gets to it, it stays there.
+        queue.offer(Source::Access, vec![b'x'; 1 << 20]);
         let line = vec![b'x'; 4096];
         let before = Instant::now();
         for _ in 0..2000 {
