@@ -27,4 +27,5 @@ pub mod relay;
 pub mod server;
 pub mod session;
 pub mod tcp;
+pub mod tls;
 pub mod upstream;

@@ -1,34 +1,46 @@
-//! Stand-in.
-use crate::pool::{Health, Judged, Pool, Standing};
+//! Active health checking: one monitor a pool, which alone says who may be picked.
+
+mod attempt;
+#[cfg(test)]
+mod fixture;
+mod member;
+mod monitor;
+mod probe;
+mod report;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod watch;
+
 use std::sync::Arc;
-/// x
+
+pub use monitor::Monitor;
+
+use crate::tls;
+
+/// Why a pool cannot be watched.
 #[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct StartError;
-/// x
-#[derive(Debug)]
-pub struct Monitor;
-impl Monitor {
-    /// x
-    pub fn start(
-        pool: Arc<Pool>,
-        spec: &crate::config::Pool,
-        _o: usize,
-    ) -> Result<Self, StartError> {
-        let judged: Vec<_> = spec
-            .members
-            .iter()
-            .map(|m| Judged {
-                standing: Standing { health: Health::Up, admin: m.state },
-                address: match m.address {
-                    crate::addr::BackendAddr::Ip(a) => Some(a),
-                    _ => None,
-                },
-            })
-            .collect();
-        pool.publish(&judged);
-        Ok(Self)
-    }
-    /// x
-    pub async fn first_round(&self) {}
+pub enum StartError {
+    /// The files or names of `[pool.NAME.health.tls]` are of no use.
+    #[error("[pool.{pool}.health.tls]: {source}")]
+    Tls {
+        /// The pool.
+        pool: Arc<str>,
+        /// What is wrong.
+        source: tls::Error,
+    },
+    /// A part of the http request cannot be sent.
+    #[error(
+        "[pool.{pool}.health] {key}: {value:?} cannot be sent ({why}); see RFC 9110 for what can"
+    )]
+    Request {
+        /// The pool.
+        pool: Arc<str>,
+        /// The key in the file.
+        key: &'static str,
+        /// Its value, or the header's name.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }

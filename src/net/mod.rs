@@ -2,12 +2,16 @@
 
 mod accept_error;
 mod bind;
+mod connect;
+mod lookup;
 mod reactor;
 mod socket;
 mod ticker;
 
 pub use accept_error::{AcceptError, is_own_shortage};
 pub use bind::{BindError, bind_listener, is_taken};
+pub use connect::connect;
+pub use lookup::Lookup;
 pub use reactor::Reactor;
 pub use socket::{Socket, reset_on_close};
 pub use ticker::Ticker;

@@ -1,0 +1,135 @@
+//! Pools and servers with vices, for the tests of this module.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::addr::BackendAddr;
+use crate::config::{AdminState, Health, HttpProbe, Member, Policy, Pool, Probe, Retry};
+
+/// Long enough for any step of a test on a busy machine.
+pub(super) const LONG: Duration = Duration::from_secs(20);
+/// Short enough to wait for.
+pub(super) const SHORT: Duration = Duration::from_millis(100);
+
+pub(super) fn member(address: BackendAddr) -> Member {
+    Member {
+        name: address.to_string().into(),
+        address,
+        weight: 1,
+        max_sessions: 0,
+        backup: false,
+        state: AdminState::Ready,
+    }
+}
+
+pub(super) fn pool(addresses: impl IntoIterator<Item = BackendAddr>, probe: Probe) -> Pool {
+    Pool {
+        name: "db".into(),
+        members: addresses.into_iter().map(member).collect(),
+        policy: Policy::RoundRobin,
+        connect_timeout: Duration::from_secs(1),
+        keepalive: None,
+        fallback: None,
+        fail_open: false,
+        max_sessions: 0,
+        source: Vec::new(),
+        retry: Retry { attempts: 1, window: LONG, backoff: Duration::ZERO },
+        health: Health {
+            probe,
+            interval: Duration::from_millis(20),
+            timeout: LONG,
+            rise: 2,
+            fall: 3,
+            address: None,
+            port: None,
+        },
+    }
+}
+
+pub(super) fn http() -> HttpProbe {
+    HttpProbe {
+        path: "/".to_owned(),
+        host: None,
+        method: "GET".to_owned(),
+        headers: Vec::new(),
+        expect_status: vec![(200, 299)],
+        expect_body: None,
+        role: None,
+        tls: None,
+    }
+}
+
+/// An address that refuses connections, and keeps doing so while the socket lives.
+pub(super) fn refusing() -> (SocketAddr, socket2::Socket) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+}
+
+/// A server that does `serve` with every connection, until it is dropped.
+pub(super) async fn server<F>(
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (SocketAddr, JoinSet<()>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, on(listener, serve))
+}
+
+/// The same on a socket that listens already.
+pub(super) fn on<F>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            sessions.spawn(serve(stream));
+        }
+    });
+    tasks
+}
+
+/// Reads a request head.
+pub(super) async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut seen).await.unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+/// A server that reads a request head, answers with `bytes` and closes.
+pub(super) async fn answering(bytes: impl Into<Vec<u8>>) -> (SocketAddr, JoinSet<()>) {
+    let bytes = bytes.into();
+    server(move |mut stream| {
+        let bytes = bytes.clone();
+        async move {
+            head(&mut stream).await;
+            stream.write_all(&bytes).await.ok();
+        }
+    })
+    .await
+}
+
+/// Comes back once `holds`, looking again and again.
+pub(super) async fn until(mut holds: impl FnMut() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, looking).await.expect("it never came to hold");
+}

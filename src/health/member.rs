@@ -1,0 +1,140 @@
+//! What a monitor knows of one backend, and how a turn changes it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::addr::BackendAddr;
+use crate::config::{self, AdminState};
+use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::probe::{Answer, Miss};
+use crate::pool::{Backend, Health, Judge, Judged, LastProbe, Standing, Verdict};
+
+/// One backend under watch.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) backend: Arc<Backend>,
+    pub(super) course: Arc<Course>,
+    /// The turn that is under way, and when it was due.
+    pub(super) turn: Option<(AbortHandle, Duration)>,
+    /// The lookup after a failure that is under way.
+    pub(super) following: Option<AbortHandle>,
+    admin: AdminState,
+    judge: Judge,
+    fresh: Judge,
+    address: Option<SocketAddr>,
+}
+
+/// What a turn said.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Something about the backend.
+    Said(String),
+    /// Something about us: we are short of descriptors, ports or memory.
+    Short(String),
+}
+
+impl Member {
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        course: Course,
+        health: &config::Health,
+        admin: AdminState,
+    ) -> Self {
+        let fresh = Judge::new(health.rise, health.fall);
+        let mut member = Self {
+            course: Arc::new(course),
+            turn: None,
+            following: None,
+            admin,
+            judge: fresh.clone(),
+            fresh,
+            address: match backend.address() {
+                BackendAddr::Ip(address) => Some(*address),
+                BackendAddr::Host(..) => None,
+            },
+            backend,
+        };
+        member.assume();
+        member
+    }
+
+    /// Without a probe, whoever has an address counts as up.
+    fn assume(&mut self) {
+        if self.address.is_some() && self.admin != AdminState::Maintenance && !self.is_probed() {
+            self.judge.observe(Verdict::Up);
+        }
+    }
+
+    fn is_probed(&self) -> bool {
+        self.course.is_probed()
+    }
+
+    /// True if it needs turns: somebody wants to use it, and there is something to find out.
+    pub(super) fn wants_turns(&self) -> bool {
+        let is_open = self.is_probed() || self.address.is_none();
+        self.admin != AdminState::Maintenance && is_open
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    pub(super) fn judged(&self) -> Judged {
+        let standing = Standing { health: self.judge.health(), admin: self.admin };
+        Judged { standing, address: self.address }
+    }
+
+    /// Obeys the operator. In maintenance nobody looks, so nothing stays known.
+    pub(super) fn set_admin(&mut self, state: AdminState) {
+        let was_hidden = self.admin == AdminState::Maintenance;
+        self.admin = state;
+        if was_hidden != (state == AdminState::Maintenance) {
+            self.judge = self.fresh.clone();
+            self.assume();
+        }
+    }
+
+    /// Takes in what a turn found out.
+    pub(super) fn take(&mut self, turn: Turn) -> Heard {
+        self.address = turn.address.or(self.address);
+        if self.address.is_some() && self.judge.health() == Health::Unresolved {
+            self.judge.resolved(true);
+        }
+        match turn.ending {
+            Ending::Followed => Heard::Said("its name has a new address".to_owned()),
+            Ending::Unresolved(why) => {
+                self.judge.resolved(false);
+                Heard::Said(format!(
+                    "{why}; give the name an address, or write an IP address in `backends`"
+                ))
+            }
+            Ending::Unprobed => {
+                self.assume();
+                Heard::Said("not probed".to_owned())
+            }
+            Ending::Probed { said: Err(Miss::Short(why)), .. } => Heard::Short(why),
+            Ending::Probed { said: Err(Miss::Failed(reason)), took } => {
+                self.observe(Verdict::Failed, reason, took)
+            }
+            Ending::Probed { said: Ok(Answer { verdict, reason }), took } => {
+                self.observe(verdict, reason, took)
+            }
+        }
+    }
+
+    fn observe(&mut self, verdict: Verdict, reason: String, took: Duration) -> Heard {
+        let ok = verdict != Verdict::Failed;
+        let stats = &self.backend.stats;
+        let counter = if ok { &stats.probes_ok } else { &stats.probes_failed };
+        counter.increment();
+        stats.probe_duration.record(took);
+        let at = Instant::now().into_std();
+        stats.last_probe.store(Some(Arc::new(LastProbe { ok, reason: reason.clone(), took, at })));
+        self.judge.observe(verdict);
+        Heard::Said(reason)
+    }
+}

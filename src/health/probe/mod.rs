@@ -1,0 +1,167 @@
+//! One attempt to find out whether a backend works: what is asked, and the answer in words.
+
+mod exec;
+mod http;
+mod send_expect;
+mod tcp;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::{self, Member, Probe};
+use crate::health::StartError;
+use crate::net;
+use crate::pool::Verdict;
+use crate::tls;
+
+/// A probe that was answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Not `Failed`.
+    pub(super) verdict: Verdict,
+    /// What was seen.
+    pub(super) reason: String,
+}
+
+impl Answer {
+    fn up(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Up, reason: reason.into() }
+    }
+}
+
+/// A probe without the right answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// The backend did not answer as it should.
+    Failed(String),
+    /// We could not even ask: our own descriptors, ports or memory are short.
+    Short(String),
+}
+
+/// Where a probe goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Local address to connect from.
+    pub(super) source: Option<IpAddr>,
+}
+
+/// What is asked of one backend.
+#[derive(Debug)]
+pub(in crate::health) enum Prober {
+    Tcp,
+    Http(Box<http::Request>),
+    SendExpect(send_expect::Dialogue),
+    Exec(exec::Run),
+}
+
+impl Prober {
+    /// One for each member, in their order; `None` for `probe = "none"`. Reads the files of
+    /// `[pool.NAME.health.tls]`.
+    pub(super) fn of_all(spec: &config::Pool) -> Result<Option<Vec<Arc<Self>>>, StartError> {
+        if matches!(spec.health.probe, Probe::None) {
+            return Ok(None);
+        }
+        let tls = tls_of(spec)?;
+        let probers = spec.members.iter().map(|member| Self::of(spec, member, tls.as_ref()));
+        probers.map(|prober| Ok(prober?.map(Arc::new))).collect()
+    }
+
+    fn of(
+        spec: &config::Pool,
+        member: &Member,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Option<Self>, StartError> {
+        Ok(Some(match &spec.health.probe {
+            Probe::None => return Ok(None),
+            Probe::Tcp => Self::Tcp,
+            Probe::Http(http) => {
+                Self::Http(Box::new(http::Request::new(&spec.name, member, http, tls)?))
+            }
+            Probe::SendExpect { send, expect } => {
+                Self::SendExpect(send_expect::Dialogue::new(send, expect))
+            }
+            Probe::Exec(argv) => Self::Exec(exec::Run::new(&spec.name, member, argv)),
+        }))
+    }
+
+    /// Asks once, for at most `limit`. Dropping the future ends whatever it has begun.
+    pub(super) async fn ask(&self, peer: Peer, limit: Duration) -> Result<Answer, Miss> {
+        let asked = async {
+            match self {
+                Self::Tcp => tcp::ask(peer).await,
+                Self::Http(request) => request.ask(peer).await,
+                Self::SendExpect(dialogue) => dialogue.ask(peer).await,
+                Self::Exec(run) => run.ask(peer).await,
+            }
+        };
+        let late = |_| Err(Miss::Failed(format!("timed out after {limit:?}")));
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(late)
+    }
+}
+
+fn tls_of(spec: &config::Pool) -> Result<Option<Arc<ClientConfig>>, StartError> {
+    let Probe::Http(http) = &spec.health.probe else { return Ok(None) };
+    let built = http.tls.as_ref().map(|tls| tls::client(tls, &[b"http/1.1"])).transpose();
+    built.map_err(|source| StartError::Tls { pool: Arc::clone(&spec.name), source })
+}
+
+/// What a probe of bytes reads from and writes to.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn connect(peer: Peer) -> Result<TcpStream, Miss> {
+    let connected = net::connect(peer.address, peer.source).await;
+    connected.map_err(|error| match shortage(&error) {
+        Some(miss) => miss,
+        None => Miss::Failed(why_not_connected(peer.address, &error)),
+    })
+}
+
+/// The miss that an error means if it is about our own resources.
+fn shortage(error: &io::Error) -> Option<Miss> {
+    let errno = Errno::from_io_error(error)?;
+    net::is_own_shortage(errno).then(|| Miss::Short(error.to_string()))
+}
+
+fn why_not_connected(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("connection refused by {address}"),
+        io::ErrorKind::ConnectionReset => format!("connection reset by {address}"),
+        io::ErrorKind::TimedOut => format!("no answer from {address}"),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            format!("no way to {address}: {error}")
+        }
+        _ => format!("cannot connect to {address}: {error}"),
+    }
+}
+
+/// A stream that broke after the connect, in words.
+fn why_broken(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "the connection was reset before the answer".to_owned()
+        }
+        _ => format!("the connection broke: {error}"),
+    }
+}
+
+/// Ends a connection with FIN where that is possible: a close with unread bytes would be a reset.
+async fn hang_up(mut stream: TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    stream.shutdown().await.ok();
+    let mut rest = [0; 4096];
+    // Only what is here already: nobody waits for more.
+    while matches!(stream.try_read(&mut rest), Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests;

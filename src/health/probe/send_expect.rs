@@ -1,0 +1,60 @@
+//! `probe = "send-expect"`: bytes sent, bytes awaited.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::health::probe::{Answer, Miss, Peer, connect, hang_up, why_broken};
+
+/// How much of an answer is looked at.
+const MOST: usize = 64 * 1024;
+
+/// What is sent and what must come back.
+#[derive(Debug)]
+pub(in crate::health) struct Dialogue {
+    send: Vec<u8>,
+    expect: Vec<u8>,
+}
+
+impl Dialogue {
+    pub(super) fn new(send: &[u8], expect: &[u8]) -> Self {
+        Self { send: send.to_owned(), expect: expect.to_owned() }
+    }
+
+    pub(super) async fn ask(&self, peer: Peer) -> Result<Answer, Miss> {
+        let mut stream = connect(peer).await?;
+        let sent = stream.write_all(&self.send).await;
+        sent.map_err(|error| Miss::Failed(why_broken(&error)))?;
+        let answer = self.listen(&mut stream).await?;
+        hang_up(stream).await;
+        Ok(answer)
+    }
+
+    async fn listen(&self, stream: &mut TcpStream) -> Result<Answer, Miss> {
+        if self.expect.is_empty() {
+            return Ok(Answer::up(if self.send.is_empty() { "connected" } else { "sent" }));
+        }
+        let mut seen = Vec::new();
+        loop {
+            // What was searched already can only matter as the beginning of a match.
+            let from = seen.len().saturating_sub(self.expect.len() - 1);
+            let room = (MOST - seen.len()) as u64;
+            let read = (&mut *stream).take(room).read_buf(&mut seen).await;
+            let read = read.map_err(|error| Miss::Failed(why_broken(&error)))?;
+            if contains(&seen[from..], &self.expect) {
+                return Ok(Answer::up("the expected answer came"));
+            }
+            if read == 0 {
+                return Err(Miss::Failed(self.not_found(seen.len())));
+            }
+        }
+    }
+
+    fn not_found(&self, seen: usize) -> String {
+        let expect = self.expect.escape_ascii();
+        format!("no \"{expect}\" in the answer of {seen} bytes")
+    }
+}
+
+fn contains(heap: &[u8], needle: &[u8]) -> bool {
+    heap.windows(needle.len()).any(|window| window == needle)
+}

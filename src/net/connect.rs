@@ -1,0 +1,34 @@
+//! A TCP connection on a tokio runtime, for what is not a session: health probes.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Connects to `address`, from `source` if given, with small writes sent at once.
+///
+/// # Errors
+/// What the kernel says of the attempt; there is no time limit but the kernel's.
+pub async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_source_is_where_the_connection_comes_from() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source: IpAddr = "127.0.0.9".parse().unwrap();
+        let ours = connect(listener.local_addr().unwrap(), Some(source)).await.unwrap();
+        let (_, from) = listener.accept().await.unwrap();
+        assert_eq!((from.ip(), from), (source, ours.local_addr().unwrap()));
+        assert!(ours.nodelay().unwrap());
+    }
+}

@@ -1,0 +1,61 @@
+//! TLS as configured: files and switches become what the TLS library takes.
+
+mod client;
+mod pem;
+
+pub use client::{client, server_name, why_refused};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// Why a TLS setting cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {}: {why}; check the path and its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} holds {what}; {way_out}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// A certificate and a key do not belong together.
+    #[error("the key {} does not fit the certificate {}: {why}", key.display(), cert.display())]
+    Identity {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What the library says.
+        why: rustls::Error,
+    },
+    /// The system has no list of authorities.
+    #[error(
+        "the system's certificate authorities cannot be used: {0}; install the package \
+         ca-certificates or set `ca`"
+    )]
+    NoAuthorities(rustls::Error),
+    /// A name that no certificate can hold.
+    #[error("{0:?} is no server name; set `server_name` to a host name or an IP address")]
+    ServerName(String),
+    /// The library refuses the whole.
+    #[error("cannot set up tls: {0}")]
+    Refused(rustls::Error),
+}
+
+/// The one set of algorithms that this program uses.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
