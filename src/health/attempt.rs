@@ -35,6 +35,17 @@ enum Elsewhere {
     Name(Lookup),
 }
 
+impl Elsewhere {
+    /// Takes an address, an IPv6 one also in brackets, or else a name.
+    fn of(host: &str) -> Self {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        match bare.parse() {
+            Ok(ip) => Self::Ip(ip),
+            Err(_) => Self::Name(Lookup::new(host.into())),
+        }
+    }
+}
+
 /// How a turn ended.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -71,10 +82,7 @@ impl Course {
             BackendAddr::Ip(_) => None,
             BackendAddr::Host(host, _) => Some(Lookup::new(Arc::clone(host))),
         };
-        let elsewhere = spec.health.address.as_deref().map(|host| match host.parse() {
-            Ok(ip) => Elsewhere::Ip(ip),
-            Err(_) => Elsewhere::Name(Lookup::new(host.into())),
-        });
+        let elsewhere = spec.health.address.as_deref().map(Elsewhere::of);
         Self {
             port: member.address.port(),
             name,

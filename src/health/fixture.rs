@@ -82,7 +82,16 @@ where
     (address, on(listener, serve))
 }
 
-/// The same on a socket that listens already.
+/// A server that accepts and never says a word.
+pub(super) async fn silent() -> (SocketAddr, JoinSet<()>) {
+    server(|stream| async move {
+        let _held = stream;
+        std::future::pending().await
+    })
+    .await
+}
+
+/// Does `serve` with every connection to a socket that listens already.
 pub(super) fn on<F>(
     listener: TcpListener,
     serve: impl Fn(TcpStream) -> F + Send + 'static,

@@ -58,8 +58,23 @@ impl Member {
             },
             backend,
         };
+        member.carry_over();
         member.assume();
         member
+    }
+
+    /// A backend that an earlier monitor has judged keeps its health until a probe says otherwise.
+    fn carry_over(&mut self) {
+        let verdict = match self.backend.standing().health {
+            Health::Up => Verdict::Up,
+            Health::Standby => Verdict::Standby,
+            Health::Lagging => Verdict::Lagging,
+            Health::Down => Verdict::Failed,
+            Health::Unknown | Health::Unresolved => return,
+        };
+        if self.admin != AdminState::Maintenance {
+            self.judge.observe(verdict);
+        }
     }
 
     /// Without a probe, whoever has an address counts as up.

@@ -22,12 +22,12 @@ use crate::tls;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The files or names of `[pool.NAME.health.tls]` are of no use.
-    #[error("[pool.{pool}.health.tls]: {source}")]
+    #[error("[pool.{pool}.health.tls]: {why}")]
     Tls {
         /// The pool.
         pool: Arc<str>,
         /// What is wrong.
-        source: tls::Error,
+        why: Box<tls::Error>,
     },
     /// A part of the http request cannot be sent.
     #[error(

@@ -34,7 +34,7 @@ impl Change {
     /// The change of a backend that is judged before anybody asked: one that is not probed.
     pub(super) fn at_start(member: &Member) -> Option<Self> {
         let standing = member.judged().standing;
-        let before = Standing { health: Health::Unknown, ..standing };
+        let before = Standing { health: member.backend.standing().health, ..standing };
         (standing != before).then(|| Self::new(member, before, "not probed".to_owned()))
     }
 

@@ -244,3 +244,32 @@ impl FirstRound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::BackendAddr;
+    use crate::config::Probe;
+    use crate::health::fixture::{LONG, pool};
+
+    #[test]
+    fn a_slow_resolver_is_waited_for_one_timeout_and_a_probe_until_it_ends() {
+        let addresses = [
+            BackendAddr::Ip("127.0.0.1:1".parse().unwrap()),
+            BackendAddr::Host("slow.example".into(), 1),
+        ];
+        let spec = pool(addresses, Probe::Tcp);
+        let live = Arc::new(Pool::new(&spec, |_| None));
+        let (_wishes, wished) = mpsc::channel(1);
+        let (over, _first_round) = watch::channel(false);
+        let Watch { members, mut first_round, .. } =
+            Watch::new(live, &spec, 0, wished, over).unwrap();
+        assert_eq!(first_round.deadline(), Some(LONG));
+        first_round.lose_patience(LONG - Duration::from_millis(1), &members);
+        assert_eq!(first_round.awaited, [0, 1].into());
+        first_round.lose_patience(LONG, &members);
+        assert_eq!(first_round.awaited, [0].into());
+        // Or the task would wake without end.
+        assert_eq!(first_round.deadline(), None);
+    }
+}

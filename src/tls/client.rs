@@ -61,6 +61,7 @@ pub fn why_refused(error: &io::Error) -> Option<String> {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "not valid yet".to_owned()
         }
+        CertificateError::BadSignature => "bad signature".to_owned(),
         CertificateError::NotValidForNameContext { expected, .. } => {
             format!("not valid for {:?}", expected.to_str())
         }

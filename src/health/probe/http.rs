@@ -66,7 +66,7 @@ impl Request {
             (Some(config), Some(spec)) => {
                 let name = tls::server_name(spec.server_name.as_deref(), &member.address.host());
                 let pool = Arc::clone(pool);
-                let name = name.map_err(|source| StartError::Tls { pool, source })?;
+                let name = name.map_err(|why| StartError::Tls { pool, why: why.into() })?;
                 Some((Arc::clone(config), name))
             }
             _ => None,

@@ -110,7 +110,7 @@ impl Prober {
 fn tls_of(spec: &config::Pool) -> Result<Option<Arc<ClientConfig>>, StartError> {
     let Probe::Http(http) = &spec.health.probe else { return Ok(None) };
     let built = http.tls.as_ref().map(|tls| tls::client(tls, &[b"http/1.1"])).transpose();
-    built.map_err(|source| StartError::Tls { pool: Arc::clone(&spec.name), source })
+    built.map_err(|why| StartError::Tls { pool: Arc::clone(&spec.name), why: why.into() })
 }
 
 /// What a probe of bytes reads from and writes to.

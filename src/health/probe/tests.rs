@@ -4,7 +4,7 @@ use std::fs;
 use std::future::pending;
 use std::path::PathBuf;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::addr::BackendAddr;
 use crate::config::{HttpProbe, ProbeTls, Role};
-use crate::health::fixture::{LONG, SHORT, answering, head, http, pool, refusing, server};
+use crate::health::fixture::{LONG, SHORT, answering, head, http, pool, refusing, server, silent};
 
 async fn ask_within(limit: Duration, probe: Probe, address: SocketAddr) -> Result<Answer, Miss> {
     let probers = Prober::of_all(&pool([BackendAddr::Ip(address)], probe)).unwrap().unwrap();
@@ -37,7 +37,7 @@ fn up(reason: &str) -> Result<Answer, Miss> {
 
 #[tokio::test]
 async fn a_tcp_probe_asks_the_kernel_only() {
-    let (address, _server) = server(|_stream| pending()).await;
+    let (address, _server) = silent().await;
     assert_eq!(ask(Probe::Tcp, address).await, up("connected"));
     let (address, _socket) = refusing();
     let refused = format!("connection refused by {address}");
@@ -62,7 +62,7 @@ async fn a_tcp_probe_ends_with_fin_even_if_it_was_greeted() {
 
 #[tokio::test]
 async fn a_source_that_is_not_ours_is_our_own_shortage() {
-    let (address, _server) = server(|_stream| pending()).await;
+    let (address, _server) = silent().await;
     let spec = pool([BackendAddr::Ip(address)], Probe::Tcp);
     let probers = Prober::of_all(&spec).unwrap().unwrap();
     let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()) };
@@ -171,7 +171,7 @@ async fn garbage_and_silence_are_failures() {
         let spec = HttpProbe { role: Some(Role::Primary), ..http() };
         assert_eq!(ask(asking(spec), address).await, failed(reason));
     }
-    let (address, _server) = server(|_stream| pending()).await;
+    let (address, _server) = silent().await;
     let late = ask_within(SHORT, asking(http()), address).await;
     assert_eq!(late, failed("timed out after 100ms"));
 }
@@ -220,10 +220,8 @@ async fn a_body_without_end_stalls_nobody_beyond_the_timeout() {
 #[test]
 fn what_cannot_be_sent_is_an_error_that_names_the_key() {
     let headers = vec![("bad name".to_owned(), "1".to_owned())];
-    let spec = pool(
-        [BackendAddr::Host("a.example".into(), 80)],
-        asking(HttpProbe { headers, ..http() }),
-    );
+    let spec =
+        pool([BackendAddr::Host("a.example".into(), 80)], asking(HttpProbe { headers, ..http() }));
     let said = Prober::of_all(&spec).unwrap_err().to_string();
     assert!(said.starts_with("[pool.db.health] headers: \"bad name\" cannot be sent"), "{said}");
 }
@@ -238,6 +236,7 @@ struct Authority {
 impl Authority {
     fn new(names: &[&str]) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, names.join(" and "));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
