@@ -253,7 +253,7 @@ mod tests {
         };
         let snapshot =
             Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
-        Arc::new(Handle::new(snapshot, 1))
+        Arc::new(Handle::new(snapshot, Arc::new([Default::default()])))
     }
 
     fn judge(handle: &Handle, second: Health) {
