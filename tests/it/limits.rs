@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::client::{End, Held, close, end_of, hold, is_reset, try_connect, try_hold};
+use crate::harness::client::{
+    End, Held, close, connect, end_of, hold, is_reset, try_connect, try_hold,
+};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;
 use crate::harness::servers::{Server, entries};
