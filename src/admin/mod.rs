@@ -30,6 +30,7 @@ use tokio::time::timeout;
 pub use crate::admin::bind::{BindError, Bound, bind};
 use crate::admin::bind::{Listening, SocketFile};
 use crate::admin::routes::Site;
+pub use crate::admin::status::report;
 use crate::config::AdminBind;
 use crate::metric::Counter;
 use crate::server::Handle;

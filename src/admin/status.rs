@@ -11,7 +11,7 @@ use crate::server::{Handle, ListenerView, Snapshot};
 use crate::session::Tally;
 
 /// Everything the status report says.
-pub(super) fn report(handle: &Handle) -> api::Status {
+pub fn report(handle: &Handle) -> api::Status {
     let snapshot = handle.snapshot();
     let origin = &snapshot.config.origin;
     api::Status {

@@ -1,3 +1,5 @@
+//! The admin interface over a hand-made server: what it says, to whom, and where it listens.
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -219,7 +221,7 @@ fn promtool_finds_nothing_to_say() {
 
 #[test]
 fn status_has_what_a_backend_is_and_was() {
-    let report = status::report(&handle());
+    let report = report(&handle());
     assert_eq!(report.state, crate::api::Phase::Serving);
     assert_eq!(report.config.file.as_deref(), Some("lb.toml"));
     let listener = &report.listeners[0];

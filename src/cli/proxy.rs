@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use super::{FAILED, INVALID, admin_address, complain};
+use super::{INVALID, admin_address, complain, serve};
 use crate::config::{self, Config, Problem};
 
 const EXAMPLES: &str = "\
@@ -35,10 +35,7 @@ pub(crate) struct Args {
 
 pub(crate) fn execute(args: Args) -> ExitCode {
     match configuration(&args) {
-        Ok(_) => {
-            complain("`proxy` is not built yet");
-            ExitCode::from(FAILED)
-        }
+        Ok(config) => serve::serve(config),
         Err(reason) => {
             complain(&reason);
             ExitCode::from(INVALID)

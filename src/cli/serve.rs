@@ -20,7 +20,7 @@ use crate::server::{self, Bound, Handle, Server, Signals, Told};
 const CONTROL_THREADS: usize = 2;
 
 /// How long the last log lines may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
 pub(crate) fn serve(config: Config) -> ExitCode {
@@ -38,7 +38,8 @@ pub(crate) fn serve(config: Config) -> ExitCode {
     code
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
+/// Says on standard error what failed.
+pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     complain(&format!("error: {error:#}"));
     ExitCode::from(FAILED)
 }
@@ -49,6 +50,13 @@ pub(crate) struct Ready {
     bound: Bound,
     admin: Option<admin::Bound>,
     process: Process,
+}
+
+impl Ready {
+    /// Where the admin interface listens; port 0 has become the real one.
+    pub(crate) fn admin_address(&self) -> Option<&AdminBind> {
+        self.admin.as_ref().map(admin::Bound::address)
+    }
 }
 
 /// Binds everything, gives up privileges, and makes the control plane's runtime.

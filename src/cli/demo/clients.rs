@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +12,6 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::backend::greeting;
-use crate::metric::Counter;
 
 /// Between two new clients.
 const EVERY: Duration = Duration::from_millis(150);
@@ -25,26 +25,40 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// For each answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A count that only rises.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How the clients fared.
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// Clients that tried.
-    pub(super) tried: Counter,
+    pub(super) tried: Count,
     /// Clients that were not served at all.
-    pub(super) refused: Counter,
+    pub(super) refused: Count,
     /// Clients whose connection was cut after they had been greeted.
-    pub(super) cut: Counter,
+    pub(super) cut: Count,
     /// Clients greeted, by backend.
-    pub(super) served: Vec<(&'static str, Counter)>,
+    pub(super) served: Vec<(&'static str, Count)>,
 }
 
 impl Ledger {
     pub(super) fn new(names: impl Iterator<Item = &'static str>) -> Self {
         Self {
-            tried: Counter::default(),
-            refused: Counter::default(),
-            cut: Counter::default(),
-            served: names.map(|name| (name, Counter::default())).collect(),
+            tried: Count::default(),
+            refused: Count::default(),
+            cut: Count::default(),
+            served: names.map(|name| (name, Count::default())).collect(),
         }
     }
 

@@ -9,19 +9,18 @@ mod script;
 mod stage;
 mod view;
 
-use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
 
 use self::stage::Stage;
-use super::{FAILED, complain};
-use crate::config::Config;
-use crate::server::Handle;
+use super::serve::{LAST_LINES, Ready, Running, failed, prepare};
+use crate::config::AdminBind;
+use crate::log::{self, Log};
+use crate::server::Signals;
 
 /// Run with three small built-in backends, to see it work
 ///
@@ -34,63 +33,61 @@ pub(crate) struct Args {
     pub(crate) seconds: Option<u64>,
 }
 
-/// A balancer that has started.
-pub(crate) struct Running {
-    /// What reports read.
-    pub(crate) handle: Arc<Handle>,
-    /// Where its admin interface listens.
-    pub(crate) admin: SocketAddr,
-    /// Stops it when awaited.
-    pub(crate) stop: Pin<Box<dyn Future<Output = ()>>>,
-}
-
+/// Plays to the end, or until told to stop.
 pub(crate) fn execute(args: Args) -> ExitCode {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let played = runtime.map_err(|error| format!("demo: cannot start: {error}"));
-    match played.and_then(|runtime| runtime.block_on(perform(args.seconds, launch))) {
+    match perform(args.seconds) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            complain(&reason);
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
 }
 
-/// STUB: starts the balancer.
-async fn launch(_config: Config) -> Result<Running, String> {
-    Err("`demo` is not built yet".to_owned())
+fn perform(seconds: Option<u64>) -> anyhow::Result<()> {
+    // Backends of their own, as far from the balancer's threads as one process allows.
+    let backends = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let backends = backends.context("cannot start the demo's backends")?;
+    let stage = backends.block_on(Stage::set()).context("cannot start the demo's backends")?;
+    let log = log::start(&stage.config()?.log).context("cannot open the log")?;
+    let (control, ready, stage) = take_ports(stage, &log)?;
+    let played = control.block_on(play(stage, ready, &log, seconds));
+    control.shutdown_background();
+    backends.shutdown_background();
+    log.flush(LAST_LINES);
+    played
 }
 
-/// Sets the stage, has the balancer launched in front of it, plays, and stops it.
-async fn perform<F>(seconds: Option<u64>, launch: impl FnOnce(Config) -> F) -> Result<(), String>
-where
-    F: Future<Output = Result<Running, String>>,
-{
-    let failed = |error: io::Error| format!("demo: {error}");
-    // Before anything listens, so that no Ctrl-C is lost.
-    let stop = asked_to_stop().map_err(failed)?;
-    let stage = Stage::set().await.map_err(failed)?;
-    let Running { handle, admin, stop: end } = launch(stage.config()?).await?;
+/// Binds the balancer to the usual ports, or to free ones when that fails.
+fn take_ports(mut stage: Stage, log: &Log) -> anyhow::Result<(Runtime, Ready, Stage)> {
+    if let Ok((control, ready)) = prepare(stage.config()?, log) {
+        return Ok((control, ready, stage));
+    }
+    stage.move_elsewhere();
+    let (control, ready) = prepare(stage.config()?, log)?;
+    Ok((control, ready, stage))
+}
+
+async fn play(stage: Stage, ready: Ready, log: &Log, seconds: Option<u64>) -> anyhow::Result<()> {
+    // Before anything listens: a signal that comes early must find its handler.
+    let mut signals = Signals::install().context("cannot listen to signals")?;
+    let admin = admin_address(&ready).context("the demo has no admin address")?;
+    let running = tokio::select! {
+        running = Running::start(ready, log) => running?,
+        () = signals.stop() => return Ok(()),
+    };
+    let handle = running.handle().clone();
     let out = io::stdout();
     let live = out.is_terminal();
-    let played = stage.play(handle, admin, seconds, stop, (out, live)).await;
-    end.await;
+    let played = stage.play(handle, admin, seconds, signals.stop(), (out, live)).await;
+    running.stop(signals.stop()).await;
     match played {
         // Whoever read along has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        played => played.map_err(failed),
+        played => played.context("the demo cannot go on"),
     }
 }
 
-/// Done at the first Ctrl-C or SIGTERM.
-fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+fn admin_address(ready: &Ready) -> Option<SocketAddr> {
+    match ready.admin_address()? {
+        AdminBind::Tcp(address) => Some(*address),
+        AdminBind::Off | AdminBind::Unix(_) => None,
+    }
 }

@@ -17,8 +17,9 @@ use super::backend::Backend;
 use super::clients::{self, Ledger};
 use super::script::{Event, event};
 use super::view::{Row, View, summary};
+use crate::admin;
+use crate::api::BackendStatus;
 use crate::config::{self, Config};
-use crate::pool::{Health, Member};
 use crate::server::Handle;
 
 /// Names of the backends, with the ports they like.
@@ -51,10 +52,16 @@ impl Stage {
         Ok(Self { backends, front: usual(FRONT), admin: usual(ADMIN) })
     }
 
+    /// Takes any free ports: somebody was quicker to take those that were found.
+    pub(crate) fn move_elsewhere(&mut self) {
+        self.front.set_port(0);
+        self.admin.set_port(0);
+    }
+
     /// What the balancer is to run on. A port 0 in it means: any.
     ///
     /// Its probes are quick, so that a stop is noticed while somebody looks.
-    pub(crate) fn config(&self) -> Result<Config, String> {
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
         let backends = self.backends.iter();
         let backends = backends.map(|backend| {
             format!("  {{ name = \"{}\", address = \"{}\" }},\n", backend.name, backend.address)
@@ -72,7 +79,8 @@ impl Stage {
         );
         let loaded = config::parse("demo", &text, &|_| None);
         loaded.map(|loaded| loaded.config).map_err(|refused| {
-            refused.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            let problems = refused.problems.iter().map(ToString::to_string);
+            anyhow::anyhow!(problems.collect::<Vec<_>>().join("\n"))
         })
     }
 
@@ -110,7 +118,8 @@ impl Stage {
         }
         crowd.shutdown().await;
         let noticed = std::mem::take(&mut play.noticed);
-        play.view.say(&summary(&play.ledger, &noticed))
+        let retries = admin::report(&play.handle).pools.iter().map(|pool| pool.retries).sum();
+        play.view.say(&summary(&play.ledger, &noticed, retries))
     }
 
     fn welcome(&self, front: SocketAddr, admin: SocketAddr) -> String {
@@ -204,8 +213,8 @@ impl<W: Write> Play<W> {
     fn look(&mut self) -> io::Result<()> {
         let Some(Waiting { who, since, up }) = &self.waiting else { return Ok(()) };
         let (who, seconds, up) = (*who, since.elapsed().as_secs_f64(), *up);
-        let standing = self.member(who, |member| member.backend.standing().health == Health::Up);
-        if standing != Some(up) {
+        let seen = self.seen().get(who).map(|backend| backend.health == "up");
+        if seen != Some(up) {
             return Ok(());
         }
         self.waiting = None;
@@ -218,19 +227,20 @@ impl<W: Write> Play<W> {
         self.view.say(&format!(">> {name} was found down after {seconds:.2} s: {others}"))
     }
 
-    fn member<T>(&self, who: usize, of: impl Fn(&Member) -> T) -> Option<T> {
-        let snapshot = self.handle.snapshot();
-        snapshot.pools.first().and_then(|pool| pool.members().get(who)).map(of)
+    /// The backends as the balancer reports them.
+    fn seen(&self) -> Vec<BackendStatus> {
+        admin::report(&self.handle).pools.into_iter().flat_map(|pool| pool.backends).collect()
     }
 
     fn rows(&self) -> Vec<Row> {
-        let row = |(who, backend): (usize, &Backend)| {
-            let seen =
-                |member: &Member| (member.backend.standing().state(), member.backend.sessions());
-            let (state, sessions) = self.member(who, seen).unwrap_or(("unknown", 0));
-            Row { name: backend.name, address: backend.address.to_string(), state, sessions }
+        let row = |(backend, seen): (&Backend, BackendStatus)| Row {
+            name: backend.name,
+            address: backend.address.to_string(),
+            // The operator's wish counts before what probes say.
+            state: if seen.state == "ready" { seen.health } else { seen.state },
+            sessions: seen.sessions,
         };
-        self.backends.iter().enumerate().map(row).collect()
+        self.backends.iter().zip(self.seen()).map(row).collect()
     }
 }
 
@@ -239,7 +249,7 @@ mod tests {
     use super::*;
     use crate::config::AdminState;
     use crate::listener::Figures;
-    use crate::pool::{Judged, Pool, Standing};
+    use crate::pool::{Health, Judged, Pool, Standing};
     use crate::server::{ListenerView, Snapshot};
 
     /// A balancer that sends everybody to the first backend, and whose judgement we are.
@@ -253,7 +263,7 @@ mod tests {
         };
         let snapshot =
             Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
-        Arc::new(Handle::new(snapshot, Arc::new([Default::default()])))
+        Arc::new(Handle::new(snapshot, Arc::default()))
     }
 
     fn judge(handle: &Handle, second: Health) {
@@ -289,7 +299,7 @@ mod tests {
             ">> beta is started again",
             ">> beta takes clients again",
             "served by alpha: ",
-            "errors: 0 refused, 0 cut",
+            "errors: 0 refused, 0 sessions cut",
             "failover: beta was found down 0.",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

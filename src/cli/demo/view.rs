@@ -11,8 +11,8 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) address: String,
     /// What the balancer says of it.
-    pub(super) state: &'static str,
-    pub(super) sessions: u32,
+    pub(super) state: String,
+    pub(super) sessions: u64,
 }
 
 /// Where the demo shows what goes on.
@@ -71,7 +71,7 @@ fn block(second: u64, rows: &[Row], ledger: &Ledger) -> Vec<String> {
         table.row(&[
             format!("  {}", row.name),
             row.address.clone(),
-            row.state.to_owned(),
+            row.state.clone(),
             row.sessions.to_string(),
             served(ledger, row.name).to_string(),
             "#".repeat(usize::try_from(row.sessions.min(40)).unwrap_or_default()),
@@ -95,13 +95,19 @@ fn clients(second: u64, ledger: &Ledger) -> String {
     format!("{second}s: {tried} connections made, {refused} refused, {cut} cut")
 }
 
-/// How it all went. `noticed` are the seconds that each failover took.
-pub(super) fn summary(ledger: &Ledger, noticed: &[(&str, f64)]) -> String {
+/// How it all went. `noticed` are the seconds that each failover took, `retries` the connects that
+/// failed and were made again elsewhere.
+pub(super) fn summary(ledger: &Ledger, noticed: &[(&str, f64)], retries: u64) -> String {
     let mut lines = vec![format!("summary: {} connections made", ledger.tried.get())];
     for (name, count) in &ledger.served {
         lines.push(format!("  served by {name}: {}", count.get()));
     }
-    lines.push(format!("  errors: {} refused, {} cut", ledger.refused.get(), ledger.cut.get()));
+    lines.push(format!(
+        "  errors: {} refused, {} sessions cut",
+        ledger.refused.get(),
+        ledger.cut.get()
+    ));
+    lines.push(format!("  retries: {retries}, of which the clients saw nothing"));
     for (name, seconds) in noticed {
         lines.push(format!("  failover: {name} was found down {seconds:.2} s after it stopped"));
     }
@@ -114,8 +120,8 @@ mod tests {
 
     fn shown(live: bool) -> String {
         let ledger = Ledger::new(["alpha"].into_iter());
-        ledger.tried.add(3);
-        let row = Row { name: "alpha", address: "127.0.0.1:1".into(), state: "up", sessions: 2 };
+        let row =
+            Row { name: "alpha", address: "127.0.0.1:1".into(), state: "up".into(), sessions: 2 };
         let mut out = Vec::new();
         let mut view = View::new(&mut out, live);
         view.show(1, std::slice::from_ref(&row), &ledger).unwrap();
@@ -129,7 +135,7 @@ mod tests {
         let text = shown(false);
         assert!(!text.contains('\u{1b}'));
         let lines: Vec<_> = text.lines().collect();
-        let (first, rest) = (lines[0], "1s: 3 connections made, 0 refused, 0 cut");
+        let (first, rest) = (lines[0], "1s: 0 connections made, 0 refused, 0 cut");
         assert_eq!(first, format!("alpha up, 2 sessions, 0 served | {rest}"));
         assert_eq!((lines[1], lines.len()), ("alpha stops", 3));
     }
