@@ -1,17 +1,11 @@
 //! Reads what the http and https probes ask and expect.
 
-use std::path::{Path, PathBuf};
-
 use regex::bytes::Regex;
 
-use super::later::Later;
 use super::read::Section;
 use super::value::Value;
 use super::words::quoted;
-use super::{HttpProbe, ProbeTls, Role};
-
-pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "verify"];
-const NO_LATER: &[Later] = &[];
+use super::{HttpProbe, Role, credentials};
 
 pub(super) const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
 
@@ -28,7 +22,7 @@ pub(super) fn read(section: &Section<'_>, over_tls: bool) -> HttpProbe {
             .unwrap_or(default.expect_status),
         expect_body: section.value("expect_body").and_then(|value| body(&value)),
         role: section.value("role").and_then(|value| value.choice(ROLES)),
-        tls: over_tls.then(|| tls(&section.section("tls"))),
+        tls: over_tls.then(|| credentials::tls(&section.section("tls"))),
     }
 }
 
@@ -47,7 +41,7 @@ fn path(value: &Value<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn host(value: &Value<'_>) -> Option<String> {
+pub(super) fn host(value: &Value<'_>) -> Option<String> {
     let text = value.filled()?;
     if !text.chars().all(|c| c.is_ascii_graphic() && c != '/') {
         let message = format!("{} is not a host name", quoted(text));
@@ -149,47 +143,5 @@ fn body(value: &Value<'_>) -> Option<Regex> {
             value.refuse(&message, "write \\\\ before a character that is meant literally");
             None
         }
-    }
-}
-
-fn tls(section: &Section<'_>) -> ProbeTls {
-    let section = section.clone().only(TLS_KEYS, NO_LATER);
-    let certificate = "-----BEGIN CERTIFICATE-----";
-    let cert = section.value("cert").and_then(|value| pem(&value, &[certificate]));
-    let key = section.value("key").and_then(|value| pem(&value, &["PRIVATE KEY-----"]));
-    for (one, other) in [("cert", "key"), ("key", "cert")] {
-        if let (Some(value), None) = (section.value(one), section.value(other)) {
-            value.refuse(&format!("is there without {other}"), "name both, or neither");
-        }
-    }
-    ProbeTls {
-        server_name: section.value("server_name").and_then(|value| host(&value)),
-        ca: section.value("ca").and_then(|value| pem(&value, &[certificate])),
-        identity: cert.zip(key),
-        verify: section.flag("verify", true),
-    }
-}
-
-/// A readable file that holds PEM of the kind wanted.
-fn pem(value: &Value<'_>, markers: &[&str]) -> Option<PathBuf> {
-    let path = value.path()?;
-    if let Some(disk) = value.report.disk {
-        match disk.read(&path) {
-            Err(error) => {
-                let message = format!("{} cannot be read: {error}", path.display());
-                value.refuse(&message, "check the path, and that the user may read it");
-            }
-            Ok(bytes) => check_pem(value, &path, &bytes, markers),
-        }
-    }
-    Some(path)
-}
-
-fn check_pem(value: &Value<'_>, path: &Path, bytes: &[u8], markers: &[&str]) {
-    let text = String::from_utf8_lossy(bytes);
-    if !markers.iter().any(|marker| text.contains(marker)) {
-        let what = if text.trim().is_empty() { "is empty" } else { "holds no PEM of this kind" };
-        let message = format!("{} {what}", path.display());
-        value.refuse(&message, "name a PEM file: it has a line starting with -----BEGIN");
     }
 }

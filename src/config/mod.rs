@@ -12,6 +12,7 @@ use crate::addr::BackendAddr;
 
 mod address;
 mod balance;
+mod credentials;
 mod defaults;
 mod effective;
 mod env;

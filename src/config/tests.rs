@@ -498,7 +498,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("Retry", pool::RETRY_KEYS),
         ("Balance", balance::KEYS),
         ("Health", health::KEYS),
-        ("ProbeTls", http_probe::TLS_KEYS),
+        ("ProbeTls", credentials::TLS_KEYS),
     ] {
         assert_eq!(keys(&schema["$defs"][name]), sorted(known), "{name}");
     }
@@ -552,7 +552,7 @@ fn the_reference_names_every_key() {
         pool::RETRY_KEYS,
         balance::KEYS,
         health::KEYS,
-        http_probe::TLS_KEYS,
+        credentials::TLS_KEYS,
     ];
     for key in all.concat() {
         let table = regex::Regex::new(&format!(r"(?m)^\[([a-z-]+\.)*{key}[.\]]")).unwrap();

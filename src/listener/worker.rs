@@ -103,12 +103,11 @@ async fn take_handed(worker: Rc<Worker>, mut door: Door) {
 
 /// Moves the clock and sweeps the sessions for as long as the worker lives.
 async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
-    let began = Instant::now();
-    let mut swept = began;
+    let mut swept = Instant::now();
     loop {
         ticker.tick().await;
         let sessions = &worker.tools.sessions;
-        sessions.clock().advance(began.elapsed());
+        sessions.clock().catch_up();
         if swept.elapsed() >= sweep {
             swept = Instant::now();
             sessions.sweep();
@@ -118,7 +117,7 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
 
 impl Worker {
     fn new(index: usize, crew: Arc<Crew>, reactor: &Rc<Reactor>) -> Self {
-        let sessions = Rc::new(Table::default());
+        let sessions = Rc::new(Table::starting());
         let clock = Rc::clone(sessions.clock());
         let dialer = Dialer { reactor: Rc::clone(reactor), clock };
         Self {

@@ -236,15 +236,14 @@ mod tests {
         let (reader, sink) = pipe();
         let lost = Lost::default();
         let queue = Queue::with_room("test", sink, lost.clone(), 8).unwrap();
-        // More than a pipe takes: whenever the thread gets to it, it stays there.
-        queue.offer(Source::Access, vec![b'x'; 1 << 20]);
-        let line = vec![b'x'; 4096];
+        // More than a pipe takes: the first one blocks the writer.
+        let line = vec![b'x'; 256 * 1024];
         let before = Instant::now();
-        for _ in 0..2000 {
+        for _ in 0..200 {
             queue.offer(Source::Access, line.clone());
         }
         assert!(before.elapsed() < Duration::from_secs(2));
-        assert!(lost.access.get() > 1000, "{}", lost.access.get());
+        assert!(lost.access.get() > 100, "{}", lost.access.get());
         assert_eq!(lost.program.get(), 0);
         assert!(!queue.flush(Duration::from_millis(50)), "nobody reads");
         drop(reader);

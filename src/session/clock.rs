@@ -5,7 +5,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -25,9 +25,28 @@ pub struct Clock {
     waiting: RefCell<Slab<(Tick, Waker)>>,
     /// Nothing waits any more: all limits count as reached.
     over: Cell<bool>,
+    /// When its worker started; without it, it goes by what it is told alone.
+    origin: Option<Instant>,
 }
 
 impl Clock {
+    /// A clock that starts now.
+    pub fn starting() -> Self {
+        Self { origin: Some(Instant::now()), ..Self::default() }
+    }
+
+    /// Moves the clock to the time that has really passed since its start.
+    pub fn catch_up(&self) {
+        if let Some(origin) = self.origin {
+            self.advance(origin.elapsed());
+        }
+    }
+
+    /// Now to the millisecond, rounded up: a limit must not end early because the tick is old.
+    fn exact(&self) -> Tick {
+        self.origin.map_or_else(|| self.now.get(), |origin| ticks(origin.elapsed()) + 1)
+    }
+
     /// The present tick.
     pub fn now(&self) -> Tick {
         self.now.get()
@@ -78,7 +97,7 @@ impl Clock {
         limit: Duration,
         work: F,
     ) -> Result<F::Output, Overdue> {
-        let until = self.now.get() + self.slack() + ticks(limit);
+        let until = self.exact() + ticks(limit);
         let mut waiting = Waiting { clock: self, until, key: None };
         let mut work = pin!(work);
         poll_fn(|cx| {

@@ -145,6 +145,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// An empty table with a clock that starts now.
+    pub fn starting() -> Self {
+        Self { slots: RefCell::default(), clock: Rc::new(Clock::starting()) }
+    }
+
     /// Enters a session that is about to relay; it leaves when the entry is dropped.
     pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, limits: Limits) -> Entry {
         let now = self.clock.now();

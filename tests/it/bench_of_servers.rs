@@ -15,6 +15,7 @@ use crate::harness::wait::{PATIENCE, eventually};
 fn a_greeting_server_greets_echoes_and_ends() {
     let server = Server::greet("a");
     assert_eq!(who(server.address()), "a");
+    eventually("the server saw the end", PATIENCE, || server.open() == 0);
     let mut held = hold(server.address());
     ping(&mut held.stream, "hello");
     assert_eq!(server.open(), 1);

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::client::{End, Held, close, connect, end_of, hold, is_reset, try_hold};
+use crate::harness::client::{
+    End, Held, close, connect, end_of, hold, is_reset, try_connect, try_hold,
+};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;
 use crate::harness::servers::{Server, entries};
@@ -156,6 +158,7 @@ fn the_derived_cap_refuses_before_descriptors_run_out() {
     let metrics = proxy.metrics();
     assert_eq!(metrics.count("rejected_total", &[("reason", "max-sessions")]), refused as u64);
     assert_eq!(metrics.count("accept_paused_total", &[]), 0);
-    let mut one = connect(proxy.at());
-    assert_eq!(end_of(&mut one), End::Reset);
+    // The reset may come before the client has seen that it was connected.
+    let one = try_connect(proxy.at());
+    assert!(one.is_err() || one.is_ok_and(|mut one| end_of(&mut one) == End::Reset));
 }

@@ -1,7 +1,9 @@
 //! What needs root: a low port refused without it, and rights given up after binding.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Signal, geteuid};
@@ -14,6 +16,12 @@ use crate::harness::servers::{Server, entries};
 use crate::harness::wait::PATIENCE;
 
 const NOBODY: [&str; 4] = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+
+/// A file that nobody but root may read, whatever the folder says.
+fn for_root_alone(path: &Path) {
+    fs::write(path, "x").unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
 
 fn is_root() -> bool {
     let root = geteuid().is_root();
@@ -68,7 +76,7 @@ fn a_certificate_that_the_user_may_not_read_is_named() {
          [pool.p.health.tls]\nca = \"{}/secret.pem\"\n",
         dir.path().display()
     );
-    fs::write(dir.path().join("secret.pem"), "x").unwrap();
+    for_root_alone(&dir.path().join("secret.pem"));
     let mut proxy = Evenkeel::launch(&NOBODY, &toml);
     assert_eq!(proxy.exit_code(PATIENCE), Some(2));
     crate::harness::wait::eventually("the log names it", PATIENCE, || {
@@ -84,7 +92,7 @@ fn an_unreadable_file_exits_with_2() {
     }
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("evenkeel.toml");
-    fs::write(&path, "x").unwrap();
+    for_root_alone(&path);
     let mut command = Command::new(NOBODY[0]);
     command.args(&NOBODY[1..]).args([program(), "run", "-c", path.to_str().unwrap()]);
     let answer = finish(&mut command, PATIENCE).expect_code(2);
