@@ -70,7 +70,7 @@ impl Bound {
             AdminBind::Off => "off".to_owned(),
         };
         let mut door = Door::open(self.socket)?;
-        tracing::info!(listener = "admin", %address, "listening");
+        tracing::info!(listener = %"admin", %address, "listening");
         let mut connections = JoinSet::new();
         loop {
             while connections.len() >= CONNECTIONS {
@@ -84,7 +84,7 @@ impl Bound {
                     connections.spawn(converse(stream, Arc::clone(&site)));
                 }
                 Err(error) => {
-                    tracing::warn!(listener = "admin", %error, "accept failed");
+                    tracing::warn!(listener = %"admin", %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -141,6 +141,6 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>) 
         }
     };
     if let Ok(Err(error)) = end {
-        tracing::debug!(listener = "admin", %error, "connection ended");
+        tracing::debug!(listener = %"admin", %error, "connection ended");
     }
 }

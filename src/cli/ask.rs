@@ -68,7 +68,8 @@ fn limit(read: io::Result<()>, write: io::Result<()>) -> io::Result<()> {
 
 fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result<Vec<u8>> {
     let fields = "Accept: application/json\r\nConnection: close";
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let until = Instant::now() + PATIENCE;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];

@@ -394,21 +394,33 @@ fn a_file_that_cannot_be_read_says_so() {
 fn certificates_and_tokens_must_be_there_and_be_what_they_should() {
     let health = "[pool.postgres.health]\nprobe = \"https\"\ntls = { ca = \"ca.pem\", cert = \"c.pem\", key = \"k.pem\" }\n[admin]\ntoken_file = \"token\"\n";
     let main = format!("{SMALLEST}{health}");
-    let certificate = "-----BEGIN CERTIFICATE-----\n";
+    let own = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
+    let certificate = own.cert.pem();
+    let broken = "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n";
     let folder = Folder::with(&[
         ("main.toml", &main),
-        ("ca.pem", certificate),
+        ("ca.pem", broken),
         ("c.pem", "nothing"),
+        ("k.pem", " \n"),
         ("token", "\n"),
     ]);
-    let problems = folder.load().unwrap_err().problems;
-    let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(text.len(), 3, "{text:#?}");
-    assert!(text[0].contains("holds no PEM") && text[1].contains("k.pem cannot be read"));
-    assert!(text[2].contains("empty first line"));
-    fs::write(folder.path("c.pem"), certificate).unwrap();
-    fs::write(folder.path("k.pem"), "-----BEGIN EC PRIVATE KEY-----\n").unwrap();
+    let refused = || -> Vec<String> {
+        folder.load().unwrap_err().problems.iter().map(ToString::to_string).collect()
+    };
+    let text = refused();
+    assert_eq!(text.len(), 4, "{text:#?}");
+    assert!(text[0].contains("no usable authority") && text[1].contains("no certificate"));
+    assert!(text[2].contains("k.pem is empty") && text[3].contains("empty first line"));
+    for name in ["ca.pem", "c.pem"] {
+        fs::write(folder.path(name), &certificate).unwrap();
+    }
     fs::write(folder.path("token"), "secret\n").unwrap();
+    fs::write(folder.path("k.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let text = refused();
+    assert!(text.len() == 1 && text[0].contains("is not the key of its certificate"), "{text:#?}");
+    fs::remove_file(folder.path("k.pem")).unwrap();
+    assert!(refused()[0].contains("k.pem cannot be read"));
+    fs::write(folder.path("k.pem"), own.signing_key.serialize_pem()).unwrap();
     let Probe::Http(probe) = folder.load().unwrap().config.pools[0].health.probe.clone() else {
         panic!("no http probe");
     };
