@@ -1,4 +1,34 @@
 //! Evenkeel: a load balancer for TCP that says how it fails before it does.
+//!
+//! This is the code map; `docs/architecture.md` has the ways through it, `docs/decisions/` the
+//! reasons. A module imports only from lower floors, which `tests/architecture.rs` enforces.
+//!
+//! | floor | module | what it is for |
+//! | --- | --- | --- |
+//! | 0 | [`addr`] | addresses by role |
+//! | 0 | [`metric`] | counters that the data path may touch |
+//! | 0 | [`outcome`] | closed lists: how sessions end, why clients are turned away |
+//! | 1 | [`api`] | the JSON of the admin interface, for both ends of it |
+//! | 1 | [`config`] | the file: text to checked values, and back |
+//! | 1 | [`net`] | sockets, and a worker's own epoll set |
+//! | 1 | [`record`] | the line that a session leaves |
+//! | 1 | [`session`] | a worker's live sessions, their limits, its clock |
+//! | 2 | [`log`] | program log and access log, which nobody waits for |
+//! | 2 | [`pool`] | backends, the list of those that may be picked, policies |
+//! | 2 | [`tls`] | TLS towards backends |
+//! | 3 | [`relay`] | bytes both ways |
+//! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |
+//! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
+//! | 4 | [`tcp`] | one session on one page |
+//! | 5 | [`listener`] | accepting, admission, workers |
+//! | 6 | [`server`] | the order of life of all of it |
+//! | 7 | [`admin`] | status, readiness and metrics over HTTP |
+//! | 8 | [`cli`] | the commands |
+//!
+//! To find one's way: [`tcp::serve`] is a session from its pick to its record,
+//! [`pool::Entrance::pick`] the pick, [`relay::run`] the bytes, [`server::Bound`] the start,
+//! [`config::load`] the file. The library is there for the binary, its tests, benchmarks and
+//! fuzzers; it promises nobody a stable interface.
 
 #![cfg_attr(
     test,
