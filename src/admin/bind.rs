@@ -21,13 +21,13 @@ const BACKLOG: i32 = 128;
 pub enum BindError {
     /// The address is somebody else's, or cannot be had.
     #[error(
-        "admin: cannot listen on {address}: {source}; choose another address with `bind` in [admin]"
+        "admin: cannot listen on {address}: {why}; choose another address with `bind` in [admin]"
     )]
     Tcp {
         /// What was asked for.
         address: SocketAddr,
         /// What the kernel said.
-        source: io::Error,
+        why: io::Error,
     },
     /// Another process answers on the socket.
     #[error("admin: another process serves {}; stop it, or choose another path", path.display())]
@@ -42,12 +42,12 @@ pub enum BindError {
         path: PathBuf,
     },
     /// The socket cannot be made.
-    #[error("admin: cannot listen on unix:{}: {source}", path.display())]
+    #[error("admin: cannot listen on unix:{}: {why}", path.display())]
     Unix {
         /// What was asked for.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -84,16 +84,14 @@ pub fn bind(spec: &config::Admin) -> Result<Option<Bound>, BindError> {
         AdminBind::Off => Ok(None),
         AdminBind::Tcp(address) => {
             let tcp = listen_tcp(*address);
-            let (socket, bound) =
-                tcp.map_err(|source| BindError::Tcp { address: *address, source })?;
+            let (socket, bound) = tcp.map_err(|why| BindError::Tcp { address: *address, why })?;
             let socket = Listening::Tcp(socket);
             Ok(Some(Bound { socket, address: AdminBind::Tcp(bound) }))
         }
         AdminBind::Unix(path) => {
             clear(path)?;
             let unix = listen_unix(path);
-            let (socket, file) =
-                unix.map_err(|source| BindError::Unix { path: path.clone(), source })?;
+            let (socket, file) = unix.map_err(|why| BindError::Unix { path: path.clone(), why })?;
             let socket = Listening::Unix(socket, file);
             Ok(Some(Bound { socket, address: AdminBind::Unix(path.clone()) }))
         }
@@ -117,7 +115,7 @@ fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 
 /// Removes a socket that nobody serves any more.
 fn clear(path: &Path) -> Result<(), BindError> {
-    let unix = |source| BindError::Unix { path: path.to_owned(), source };
+    let unix = |why| BindError::Unix { path: path.to_owned(), why };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unix(error)),

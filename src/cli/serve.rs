@@ -1,6 +1,7 @@
 //! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use tokio::task::JoinSet;
 
 use super::{FAILED, complain};
 use crate::admin;
-use crate::config::{AdminBind, Config, Process};
+use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
-use crate::server::{self, Bound, Handle, Server, Signals, Told};
+use crate::server::{self, Account, Bound, Handle, Server, Signals, Told};
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
 const CONTROL_THREADS: usize = 2;
@@ -49,7 +50,7 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
 pub(crate) struct Ready {
     bound: Bound,
     admin: Option<admin::Bound>,
-    process: Process,
+    pid_file: Option<PidFile>,
 }
 
 impl Ready {
@@ -62,20 +63,41 @@ impl Ready {
 /// Binds everything, gives up privileges, and makes the control plane's runtime.
 pub(crate) fn prepare(config: Config, log: &Log) -> anyhow::Result<(Runtime, Ready)> {
     let process = config.process.clone();
+    let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
         AdminBind::Off => None,
         _ => admin::bind(&config.admin)?,
     };
-    let access = log.access();
+    let (access, access_file) = (log.access(), config.log.access.clone());
     let bound = Bound::bind(config, access.as_ref(), server::raise_open_files())?;
-    server::drop_to(process.user.as_deref(), process.group.as_deref())?;
+    let pid_file = process.pid_file.map(PidFile::open).transpose()?;
+    hand_over(&account, admin.as_ref(), &access_file)?;
+    account.assume()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    Ok((runtime, Ready { bound, admin, process }))
+    Ok((runtime, Ready { bound, admin, pid_file }))
+}
+
+/// Gives the account what it will have to use, remove or open again.
+fn hand_over(
+    account: &Account,
+    admin: Option<&admin::Bound>,
+    access: &Access,
+) -> anyhow::Result<()> {
+    let socket = match admin.map(admin::Bound::address) {
+        Some(AdminBind::Unix(path)) => Some(path),
+        _ => None,
+    };
+    let file = if let Access::File(path) = access { Some(path) } else { None };
+    for path in socket.into_iter().chain(file) {
+        let failed = || format!("cannot give {} to process.user", path.display());
+        account.give(path).with_context(failed)?;
+    }
+    Ok(())
 }
 
 /// A balancer that serves, with its admin interface.
@@ -100,8 +122,10 @@ impl Running {
             });
         }
         let server = ready.bound.start().await?;
-        let pid_file = ready.process.pid_file.map(PidFile::write).transpose()?;
-        Ok(Self { server, _admin: serving, pid_file })
+        if let Some(pid_file) = &ready.pid_file {
+            pid_file.write()?;
+        }
+        Ok(Self { server, _admin: serving, pid_file: ready.pid_file })
     }
 
     /// What reports read.
@@ -154,20 +178,31 @@ fn reopen(log: &Log) {
 
 /// The file with the process id, removed when the balancer ends.
 #[derive(Debug)]
-struct PidFile(PathBuf);
+struct PidFile {
+    path: PathBuf,
+    file: File,
+}
 
 impl PidFile {
-    fn write(path: PathBuf) -> anyhow::Result<Self> {
+    /// Opens the file while it can still be opened, and leaves what is in it.
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        let failed = || format!("process.pid_file: cannot write {}", path.display());
+        let file = opened.with_context(failed)?;
+        Ok(Self { path, file })
+    }
+
+    /// Says that the balancer is ready.
+    fn write(&self) -> anyhow::Result<()> {
         let line = format!("{}\n", std::process::id());
-        fs::write(&path, line)
-            .with_context(|| format!("process.pid_file: cannot write {}", path.display()))?;
-        Ok(Self(path))
+        let written = self.file.set_len(0).and_then(|()| (&self.file).write_all(line.as_bytes()));
+        written.with_context(|| format!("process.pid_file: cannot write {}", self.path.display()))
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Whoever was dropped to may not remove it; a stale file is the lesser harm.
-        fs::remove_file(&self.0).ok();
+        fs::remove_file(&self.path).ok();
     }
 }

@@ -81,6 +81,7 @@ fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: Socke
 
 /// Clients wait in the listen queue meanwhile; nothing is lost.
 async fn rest(worker: &Worker, listener: &Listener, complained: &mut Option<Instant>) {
+    worker.release();
     listener.figures.accept_paused.increment();
     if complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
         *complained = Some(Instant::now());

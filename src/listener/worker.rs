@@ -208,10 +208,15 @@ impl Worker {
         let proxy = permit.listener().proxy();
         let running = Running::new(self, permit);
         spawn_local(async move {
-            if let Err(why) = tcp::serve(client, proxy, &running.busy.worker.tools).await {
-                running.permit.listener().figures.reject(why);
+            if let Err(away) = tcp::serve(client, proxy, &running.busy.worker.tools).await {
+                running.permit.listener().figures.reject(away.why);
             }
         });
+    }
+
+    /// Gives up what no session uses just now.
+    pub(super) fn release(&self) {
+        self.tools.lent.release();
     }
 
     pub(super) fn clock(&self) -> &Rc<Clock> {

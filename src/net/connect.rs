@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::net::socket::bind_source;
+
 /// Connects to `address`, from `source` if given, with small writes sent at once.
 ///
 /// # Errors
@@ -13,7 +15,7 @@ pub async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        bind_source(&socket, source)?;
     }
     socket.connect(address).await
 }

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
@@ -74,7 +76,7 @@ impl Socket {
             sockopt::set_tcp_keepidle(&fd, idle)?;
         }
         if let Some(source) = source {
-            net::bind(&fd, &SocketAddr::new(source, 0))?;
+            bind_source(&fd, source)?;
         }
         match net::connect(&fd, &to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
@@ -202,6 +204,15 @@ impl Socket {
     pub fn local(&self) -> Option<SocketAddr> {
         SocketAddr::try_from(net::getsockname(&self.fd).ok()?).ok()
     }
+}
+
+/// Binds a socket that will connect to `source`. The port is left to the connect: chosen now it
+/// would be taken from all destinations at once.
+pub(super) fn bind_source(fd: impl AsFd, source: IpAddr) -> Result<(), Errno> {
+    let fd = fd.as_fd();
+    // Where the kernel lacks it, fewer connections fit, and that is all.
+    setsockopt(&fd, IpBindAddressNoPort, &true).ok();
+    net::bind(fd, &SocketAddr::new(source, 0))
 }
 
 /// Makes the coming close of `fd` a reset.

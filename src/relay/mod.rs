@@ -27,6 +27,13 @@ pub struct Lent {
     pub(self) pipes: Rc<Pipes>,
 }
 
+impl Lent {
+    /// Gives up what no session uses just now, since descriptors are short.
+    pub fn release(&self) {
+        self.pipes.release();
+    }
+}
+
 impl Default for Lent {
     fn default() -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();

@@ -35,6 +35,12 @@ impl Pipes {
         Some(Pipe { ends: Some(ends), held: 0, owner: Rc::clone(self) })
     }
 
+    /// Closes the pipes that nobody has: their descriptors are needed elsewhere.
+    pub(super) fn release(&self) {
+        let spare = self.spare.take();
+        self.open.set(self.open.get().saturating_sub(spare.len()));
+    }
+
     fn open_one(&self) -> Option<Ends> {
         if self.open.get() >= MOST {
             return None;

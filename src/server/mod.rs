@@ -25,7 +25,7 @@ use crate::listener::{self, Crew, Door, Gate, Order, Pace, Plan};
 use crate::log::AccessLog;
 use crate::net::{BindError, bind_listener};
 pub use limits::{raise_open_files, sessions_for};
-pub use privileges::{PrivilegeError, drop_to};
+pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot};
 use world::World;
@@ -46,12 +46,12 @@ pub enum StartError {
     #[error(transparent)]
     Health(#[from] health::StartError),
     /// A thread or a listening socket was refused.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {why}")]
     Kernel {
         /// What was tried.
         what: String,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -206,7 +206,7 @@ impl Thread {
             end.send(()).ok();
         };
         let spawned = thread::Builder::new().name(format!("worker-{index}")).spawn(body);
-        let refused = |source| StartError::Kernel { what: format!("start worker {index}"), source };
+        let refused = |why| StartError::Kernel { what: format!("start worker {index}"), why };
         spawned.map_err(refused)?;
         Ok(Self { orders, ended: Some(ended) })
     }
@@ -273,7 +273,7 @@ async fn open(
     else {
         return Ok(());
     };
-    let refused = |source| StartError::Kernel { what: format!("listen on {address}"), source };
+    let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
     let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
     for fd in &fds {
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;

@@ -1,5 +1,8 @@
 //! Gives up root once the addresses are bound.
 
+use std::io;
+use std::path::Path;
+
 use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 
 /// What keeps the process from becoming another user.
@@ -16,38 +19,68 @@ pub enum PrivilegeError {
         name: String,
     },
     /// The kernel says no.
-    #[error("cannot become {key} \"{name}\": {source}; start as root, or remove process.{key}")]
+    #[error("cannot become {key} \"{name}\": {why}; start as root, or remove process.{key}")]
     Refused {
         /// `user` or `group`.
         key: &'static str,
         /// What the file says.
         name: String,
         /// Why.
-        source: nix::Error,
+        why: nix::Error,
     },
 }
 
-/// Becomes `group` and `user`, each a name or a number; a user alone brings its own group.
-///
-/// # Errors
-/// An unknown name, or too few rights.
-pub fn drop_to(user: Option<&str>, group: Option<&str>) -> Result<(), PrivilegeError> {
-    let account = user.map(find_user).transpose()?;
-    let gid = match group {
-        Some(name) => Some((name, "group", find_group(name)?)),
-        None => user.zip(account).map(|(name, (_, gid))| (name, "user", gid)),
-    };
-    if let Some((name, key, gid)) = gid {
-        let refused = |source| PrivilegeError::Refused { key, name: name.to_owned(), source };
-        setgroups(&[gid]).map_err(refused)?;
-        setgid(gid).map_err(refused)?;
+/// Whom the process becomes once it needs root no more.
+#[derive(Debug)]
+pub struct Account {
+    user: Option<(String, Uid)>,
+    /// With the key that asked for it.
+    group: Option<(String, &'static str, Gid)>,
+}
+
+impl Account {
+    /// Looks up `user` and `group`, each a name or a number; a user alone brings its own group.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Self, PrivilegeError> {
+        let account = user.map(|name| Ok((name, find_user(name)?))).transpose()?;
+        let group = match group {
+            Some(name) => Some((name.to_owned(), "group", find_group(name)?)),
+            None => account.map(|(name, (_, gid))| (name.to_owned(), "user", gid)),
+        };
+        Ok(Self { user: account.map(|(name, (uid, _))| (name.to_owned(), uid)), group })
     }
-    if let Some((name, (uid, _))) = user.zip(account) {
-        let refused =
-            |source| PrivilegeError::Refused { key: "user", name: name.to_owned(), source };
-        setuid(uid).map_err(refused)?;
+
+    /// Gives a file to the account: root made it, and only the account will be there to use it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn give(&self, path: &Path) -> io::Result<()> {
+        let uid = self.user.as_ref().map(|(_, uid)| uid.as_raw());
+        let gid = self.group.as_ref().map(|(_, _, gid)| gid.as_raw());
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        std::os::unix::fs::chown(path, uid, gid)
     }
-    Ok(())
+
+    /// Becomes the account, in all threads of the process.
+    ///
+    /// # Errors
+    /// Too few rights.
+    pub fn assume(&self) -> Result<(), PrivilegeError> {
+        if let Some((name, key, gid)) = &self.group {
+            let refused = |why| PrivilegeError::Refused { key, name: name.clone(), why };
+            setgroups(&[*gid]).map_err(refused)?;
+            setgid(*gid).map_err(refused)?;
+        }
+        if let Some((name, uid)) = &self.user {
+            let refused = |why| PrivilegeError::Refused { key: "user", name: name.clone(), why };
+            setuid(*uid).map_err(refused)?;
+        }
+        Ok(())
+    }
 }
 
 fn find_user(name: &str) -> Result<(Uid, Gid), PrivilegeError> {

@@ -52,8 +52,25 @@ pub struct Client {
     pub since: Instant,
 }
 
-/// Serves one connection to its end. Gives the reason if it never reached a backend.
-pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Rejection> {
+/// A client that never reached a backend. Its connection is reset when this is dropped, so that
+/// whoever counts it can do so before the client knows.
+#[derive(Debug)]
+pub struct TurnedAway {
+    /// Why.
+    pub why: Rejection,
+    /// Keeps the connection open until drop.
+    pub socket: Socket,
+}
+
+/// Serves one connection to its end.
+///
+/// # Errors
+/// The client never reached a backend.
+pub async fn serve(
+    client: Client,
+    proxy: Arc<Proxy>,
+    tools: &Tools,
+) -> Result<Outcome, TurnedAway> {
     let mut line = Line::begin(&client, &proxy);
     // Boxed, since it is twice as large as all that an established session needs.
     let connect = Box::pin(upstream::connect(&proxy.entrance, client.address, &tools.dialer));
@@ -66,7 +83,7 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<O
                 line.record.attempts = unreached.attempts;
                 line.finish(unreached.why.as_str());
             }
-            return Err(unreached.why);
+            return Err(TurnedAway { why: unreached.why, socket: client.socket });
         }
     };
     if let Some(line) = &mut line {

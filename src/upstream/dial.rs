@@ -11,6 +11,9 @@ use crate::outcome::ConnectFailure;
 use crate::session::Overdue;
 use crate::upstream::Dialer;
 
+/// How long a connect rests when the process is short of something.
+const SHORTAGE: Duration = Duration::from_millis(50);
+
 /// A failed connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DialError {
@@ -37,12 +40,30 @@ pub(super) async fn dial(
     keepalive: Option<Duration>,
     limit: Duration,
 ) -> Result<Socket, DialError> {
-    let connect = Socket::connect(&dialer.reactor, to, source, keepalive);
+    let connect = patiently(dialer, to, source, keepalive);
     match dialer.clock.limit(limit, connect).await {
         Ok(connected) => {
             connected.map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) })
         }
         Err(Overdue) => Err(DialError { reason: ConnectFailure::Timeout, errno: None }),
+    }
+}
+
+/// Connects, and while the process is out of descriptors or memory waits for some to come free: it
+/// would be wrong to turn a client away for what the next moment brings.
+async fn patiently(
+    dialer: &Dialer,
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    keepalive: Option<Duration>,
+) -> Result<Socket, Errno> {
+    loop {
+        match Socket::connect(&dialer.reactor, to, source, keepalive).await {
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                dialer.clock.sleep(SHORTAGE).await;
+            }
+            connected => return connected,
+        }
     }
 }
 

@@ -177,7 +177,7 @@ struct BalanceTable {
     policy: &'static str,
     /// consistent-hash: what is hashed, by default "client-ip".
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::hash_keys")]
+    #[schemars(default, schema_with = "schema::hash_keys")]
     key: Option<&'static str>,
     /// consistent-hash: no backend takes more than this times the mean; off unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
