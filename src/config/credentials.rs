@@ -13,6 +13,7 @@ use super::ProbeTls;
 use super::later::Later;
 use super::read::Section;
 use super::value::Value;
+use super::words::quoted;
 
 pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "verify"];
 const NO_LATER: &[Later] = &[];
@@ -26,11 +27,22 @@ pub(super) fn tls(section: &Section<'_>) -> ProbeTls {
         }
     }
     ProbeTls {
-        server_name: section.value("server_name").and_then(|value| super::http_probe::host(&value)),
+        server_name: section.value("server_name").and_then(|value| host(&value)),
         ca: section.value("ca").and_then(|value| authorities(&value)),
         identity: section.value("cert").zip(section.value("key")).and_then(identity),
         verify: section.flag("verify", true),
     }
+}
+
+/// A name to ask for.
+pub(super) fn host(value: &Value<'_>) -> Option<String> {
+    let text = value.filled()?;
+    if !text.chars().all(|c| c.is_ascii_graphic() && c != '/') {
+        let message = format!("{} is not a host name", quoted(text));
+        value.refuse(&message, "write a name, as in \"db.internal\"");
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// A file of certificates, each of which can be an authority.

@@ -13,7 +13,7 @@ pub(super) fn read(section: &Section<'_>, over_tls: bool) -> HttpProbe {
     let default = HttpProbe::default();
     HttpProbe {
         path: section.value("path").and_then(|value| path(&value)).unwrap_or(default.path),
-        host: section.value("host").and_then(|value| host(&value)),
+        host: section.value("host").and_then(|value| credentials::host(&value)),
         method: section.value("method").and_then(|value| method(&value)).unwrap_or(default.method),
         headers: headers(&section.section("headers")),
         expect_status: section
@@ -36,16 +36,6 @@ fn path(value: &Value<'_>) -> Option<String> {
     if !text.chars().all(|c| c.is_ascii_graphic()) || text.contains('#') {
         let message = format!("{} holds what a URL may not", quoted(text));
         value.refuse(&message, "percent-encode it: a space is %20");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-pub(super) fn host(value: &Value<'_>) -> Option<String> {
-    let text = value.filled()?;
-    if !text.chars().all(|c| c.is_ascii_graphic() && c != '/') {
-        let message = format!("{} is not a host name", quoted(text));
-        value.refuse(&message, "write a name, as in \"db.internal\"");
         return None;
     }
     Some(text.to_owned())

@@ -22,6 +22,15 @@ use crate::net::Socket;
 /// Events taken from the kernel at once.
 const BATCH: usize = 256;
 
+/// What a socket may be ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// Reading, or accepting.
+    Read,
+    /// Writing, or the end of a connect.
+    Write,
+}
+
 /// What the kernel has said about one socket and nobody has found otherwise since.
 #[derive(Debug)]
 pub(super) struct State {
@@ -63,16 +72,9 @@ impl State {
         }
     }
 
-    pub(super) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(&self.readable, cx)
-    }
-
-    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.poll(&self.writable, cx)
-    }
-
-    fn poll(&self, flag: &Cell<bool>, cx: &Context<'_>) -> Poll<()> {
-        if flag.get() {
+    /// Ready if a call of this kind may do something; else the task is woken when that changes.
+    pub(super) fn poll(&self, ready: Ready, cx: &Context<'_>) -> Poll<()> {
+        if self.flag(ready).get() {
             return Poll::Ready(());
         }
         let mut waker = self.waker.borrow_mut();
@@ -82,9 +84,16 @@ impl State {
         Poll::Pending
     }
 
-    /// A call found nothing to read.
-    pub(super) fn clear_readable(&self) {
-        self.readable.set(false);
+    fn flag(&self, ready: Ready) -> &Cell<bool> {
+        match ready {
+            Ready::Read => &self.readable,
+            Ready::Write => &self.writable,
+        }
+    }
+
+    /// A call of this kind found nothing to do.
+    pub(super) fn clear(&self, ready: Ready) {
+        self.flag(ready).set(false);
     }
 
     /// A read took less than it could: the socket is drained, unless the end is still to come.
@@ -92,11 +101,6 @@ impl State {
         if !self.ending.get() {
             self.readable.set(false);
         }
-    }
-
-    /// A call found no room to write.
-    pub(super) fn clear_writable(&self) {
-        self.writable.set(false);
     }
 
     /// The kernel has reported an error that nobody has fetched.

@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use rustix::pipe::{SpliceFlags, splice};
 
-use crate::net::reactor::{Reactor, State};
+use crate::net::reactor::{Reactor, Ready, State};
 
 /// A socket watched by its worker's reactor. All its waiting must be done by one task.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Socket {
         keepalive: Option<Duration>,
     ) -> Result<Self, Errno> {
         let socket = Self::start_connect(reactor, to, source, keepalive)?;
-        std::future::poll_fn(|cx| socket.state.poll_writable(cx)).await;
+        std::future::poll_fn(|cx| socket.state.poll(Ready::Write, cx)).await;
         // Asking for the error costs a system call; the kernel has told whether there is one.
         if socket.state.has_failed() {
             sockopt::socket_error(&socket.fd)??;
@@ -94,7 +94,7 @@ impl Socket {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let accepted = net::acceptfrom_with(&self.fd, flags);
         if matches!(accepted, Err(Errno::AGAIN)) {
-            self.state.clear_readable();
+            self.clear_readable();
         }
         let (fd, from) = accepted?;
         let from = from.and_then(|from| SocketAddr::try_from(from).ok());
@@ -103,49 +103,33 @@ impl Socket {
 
     /// A call found nothing to read.
     pub(super) fn clear_readable(&self) {
-        self.state.clear_readable();
+        self.state.clear(Ready::Read);
     }
 
     /// Waits until there may be something to read, or to accept.
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.state.poll_readable(cx)
+        self.state.poll(Ready::Read, cx)
     }
 
     /// Reads into `buffer`; 0 is the end of the stream.
     pub fn poll_recv(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize, Errno>> {
         let room = buffer.len();
-        loop {
-            ready!(self.state.poll_readable(cx));
-            match net::recv(&self.fd, &mut *buffer, RecvFlags::empty()) {
-                Ok((n, _)) => {
-                    if n < room {
-                        self.state.drained();
-                    }
-                    return Poll::Ready(Ok(n));
-                }
-                Err(Errno::AGAIN) => self.state.clear_readable(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let receive = || net::recv(&self.fd, &mut *buffer, RecvFlags::empty()).map(|(n, _)| n);
+        let received = ready!(self.poll_call(cx, Ready::Read, receive));
+        if received.is_ok_and(|n| n < room) {
+            self.state.drained();
         }
+        Poll::Ready(received)
     }
 
     /// Writes what fits of `bytes`, at least one byte.
     pub fn poll_send(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<Result<usize, Errno>> {
-        loop {
-            ready!(self.state.poll_writable(cx));
-            match net::send(&self.fd, bytes, SendFlags::NOSIGNAL) {
-                Ok(n) => {
-                    if n < bytes.len() {
-                        self.state.clear_writable();
-                    }
-                    return Poll::Ready(Ok(n));
-                }
-                Err(Errno::AGAIN) => self.state.clear_writable(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let send = || net::send(&self.fd, bytes, SendFlags::NOSIGNAL);
+        let sent = ready!(self.poll_call(cx, Ready::Write, send));
+        if sent.is_ok_and(|n| n < bytes.len()) {
+            self.state.clear(Ready::Write);
         }
+        Poll::Ready(sent)
     }
 
     /// Moves up to `most` bytes into a pipe that is empty; 0 is the end of the stream.
@@ -155,16 +139,8 @@ impl Socket {
         pipe: &OwnedFd,
         most: usize,
     ) -> Poll<Result<usize, Errno>> {
-        loop {
-            ready!(self.state.poll_readable(cx));
-            match splice(&self.fd, None, pipe, None, most, NEVER_WAIT) {
-                Ok(n) => return Poll::Ready(Ok(n)),
-                // The pipe is empty, so it is the socket that has nothing.
-                Err(Errno::AGAIN) => self.state.clear_readable(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        // The pipe is empty, so if the call would wait, it is for the socket.
+        self.poll_call(cx, Ready::Read, || splice(&self.fd, None, pipe, None, most, NEVER_WAIT))
     }
 
     /// Moves up to `most` bytes out of a pipe that holds as many.
@@ -174,13 +150,22 @@ impl Socket {
         pipe: &OwnedFd,
         most: usize,
     ) -> Poll<Result<usize, Errno>> {
+        self.poll_call(cx, Ready::Write, || splice(pipe, None, &self.fd, None, most, NEVER_WAIT))
+    }
+
+    /// Calls until something was done, an error came, or the socket would have to be waited for.
+    fn poll_call(
+        &self,
+        cx: &Context<'_>,
+        ready: Ready,
+        mut call: impl FnMut() -> Result<usize, Errno>,
+    ) -> Poll<Result<usize, Errno>> {
         loop {
-            ready!(self.state.poll_writable(cx));
-            match splice(pipe, None, &self.fd, None, most, NEVER_WAIT) {
-                Ok(n) => return Poll::Ready(Ok(n)),
-                Err(Errno::AGAIN) => self.state.clear_writable(),
+            ready!(self.state.poll(ready, cx));
+            match call() {
+                Err(Errno::AGAIN) => self.state.clear(ready),
                 Err(Errno::INTR) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                done => return Poll::Ready(done),
             }
         }
     }

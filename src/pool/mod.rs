@@ -4,6 +4,7 @@
 
 mod backend;
 mod balance;
+mod interleave;
 mod judge;
 mod latency;
 mod ready;

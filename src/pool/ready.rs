@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::pool::backend::Backend;
-use crate::pool::balance::interleave;
+use crate::pool::interleave::interleave;
 use crate::pool::standing::Standing;
 use crate::pool::{Member, Tier};
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use rustix::io::Errno;
 
 use crate::net::Socket;
+use crate::outcome::Outcome;
 use crate::relay::Lent;
 use crate::relay::pipes::Pipe;
 use crate::session::{Direction, Live};
@@ -19,13 +20,23 @@ const LARGE: usize = 16 * 1024;
 /// Reads in a row that decide between copying and splicing.
 const STREAK: u8 = 3;
 
-/// Which side failed, and how.
+/// Which side failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The side that bytes come from.
-    Source(Errno),
+    Source,
     /// The side that bytes go to.
-    Sink(Errno),
+    Sink,
+}
+
+impl Broken {
+    /// Whose fault it is, seen from the direction it happened in.
+    pub(super) fn blame(self, direction: Direction) -> Outcome {
+        match (self, direction) {
+            (Self::Source, Direction::In) | (Self::Sink, Direction::Out) => Outcome::ClientReset,
+            (Self::Source, Direction::Out) | (Self::Sink, Direction::In) => Outcome::BackendReset,
+        }
+    }
 }
 
 /// The state of one direction: a few words while nothing is under way.
@@ -83,13 +94,13 @@ impl Half {
     ) -> Poll<Result<(), Broken>> {
         self.yielded = false;
         for _ in 0..TURNS {
-            ready!(self.poll_flush(cx, to, live)).map_err(Broken::Sink)?;
+            ready!(self.poll_flush(cx, to, live)).map_err(|_| Broken::Sink)?;
             if self.ended {
                 self.pipe = None;
                 return Poll::Ready(Ok(()));
             }
             if self.splicing {
-                ready!(self.poll_fill(cx, from, lent)).map_err(Broken::Source)?;
+                ready!(self.poll_fill(cx, from, lent)).map_err(|_| Broken::Source)?;
             } else {
                 ready!(self.poll_copy(cx, (from, to), live, lent))?;
             }
@@ -134,14 +145,14 @@ impl Half {
         lent: &Lent,
     ) -> Poll<Result<(), Broken>> {
         let mut buffer = lent.buffer.borrow_mut();
-        let n = ready!(from.poll_recv(cx, &mut buffer)).map_err(Broken::Source)?;
+        let n = ready!(from.poll_recv(cx, &mut buffer)).map_err(|_| Broken::Source)?;
         if n == 0 {
             self.ended = true;
             return Poll::Ready(Ok(()));
         }
         let bytes = buffer.get(..n).unwrap_or_default();
         let sent = match to.poll_send(cx, bytes) {
-            Poll::Ready(sent) => sent.map_err(Broken::Sink)?,
+            Poll::Ready(sent) => sent.map_err(|_| Broken::Sink)?,
             Poll::Pending => 0,
         };
         live.moved(self.direction, sent as u64);

@@ -65,10 +65,13 @@ impl Relay<'_> {
         if let Poll::Ready(cause) = live.poll_end(cx) {
             return Poll::Ready(cause);
         }
-        if let Some(outcome) = self.poll_up(cx, live, lent) {
+        let Self { client, server, up, down } = self;
+        let broken = forward(up, down, cx, (client, server), live, lent);
+        if let Some(outcome) = broken.map(|broken| broken.blame(Direction::In)) {
             return Poll::Ready(outcome);
         }
-        if let Some(outcome) = self.poll_down(cx, live, lent) {
+        let broken = forward(down, up, cx, (server, client), live, lent);
+        if let Some(outcome) = broken.map(|broken| broken.blame(Direction::Out)) {
             return Poll::Ready(outcome);
         }
         if self.up.is_done() && self.down.is_done() {
@@ -86,41 +89,6 @@ impl Relay<'_> {
         server.then_some(Outcome::BackendReset)
     }
 
-    fn poll_up(&mut self, cx: &Context<'_>, live: &Live, lent: &Lent) -> Option<Outcome> {
-        if self.up.is_done() {
-            return None;
-        }
-        match self.up.poll(cx, (self.client, self.server), live, lent) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(())) => {
-                // If the other way has ended too, closing sends the FIN as well.
-                if !self.down.is_done() {
-                    self.server.end_writing();
-                }
-                None
-            }
-            Poll::Ready(Err(Broken::Source(_))) => Some(Outcome::ClientReset),
-            Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::BackendReset),
-        }
-    }
-
-    fn poll_down(&mut self, cx: &Context<'_>, live: &Live, lent: &Lent) -> Option<Outcome> {
-        if self.down.is_done() {
-            return None;
-        }
-        match self.down.poll(cx, (self.server, self.client), live, lent) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(())) => {
-                if !self.up.is_done() {
-                    self.client.end_writing();
-                }
-                None
-            }
-            Poll::Ready(Err(Broken::Source(_))) => Some(Outcome::BackendReset),
-            Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::ClientReset),
-        }
-    }
-
     fn close(&self, outcome: Outcome) {
         match outcome {
             Outcome::Ok => {}
@@ -133,5 +101,30 @@ impl Relay<'_> {
                 self.server.reset_on_close();
             }
         }
+    }
+}
+
+/// Moves what can be moved one way; passes the end on once it is reached.
+fn forward(
+    half: &mut Half,
+    other: &Half,
+    cx: &Context<'_>,
+    (from, to): (&Socket, &Socket),
+    live: &Live,
+    lent: &Lent,
+) -> Option<Broken> {
+    if half.is_done() {
+        return None;
+    }
+    match half.poll(cx, (from, to), live, lent) {
+        Poll::Pending => None,
+        Poll::Ready(Ok(())) => {
+            // If the other way has ended too, closing sends the FIN as well.
+            if !other.is_done() {
+                to.end_writing();
+            }
+            None
+        }
+        Poll::Ready(Err(broken)) => Some(broken),
     }
 }

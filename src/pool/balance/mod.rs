@@ -9,8 +9,6 @@ use crate::config::Policy;
 use crate::pool::ready::{Candidates, Share};
 use crate::pool::{Ask, Member};
 
-pub(super) use round_robin::interleave;
-
 /// A policy with the state that outlives each list.
 #[derive(Debug)]
 pub(in crate::pool) enum Balancer {
