@@ -23,6 +23,14 @@ pub struct DialError {
     pub errno: Option<Errno>,
 }
 
+impl DialError {
+    /// How slow a connect this is worth when backends are compared: as slow as one may be, unless
+    /// it is we who are short of something.
+    pub(super) fn cost(&self, slowest: Duration) -> Option<Duration> {
+        (!self.errno.is_some_and(is_own_shortage)).then_some(slowest)
+    }
+}
+
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errno {
