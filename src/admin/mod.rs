@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
@@ -24,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 pub use crate::admin::bind::{BindError, Bound, bind};
@@ -72,16 +73,22 @@ impl Bound {
         let mut door = Door::open(self.socket)?;
         tracing::info!(listener = %"admin", %address, "listening");
         let mut connections = JoinSet::new();
+        let mut ages: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             while connections.len() >= CONNECTIONS {
+                // Questions take milliseconds: who has been here longest asks or reads too slowly,
+                // and must not keep the next health check out.
+                if let Some(longest) = ages.pop_front() {
+                    longest.abort();
+                }
                 connections.join_next().await;
             }
             match door.accept().await {
                 Ok(Stream::Tcp(stream)) => {
-                    connections.spawn(converse(stream, Arc::clone(&site)));
+                    ages.push_back(connections.spawn(converse(stream, Arc::clone(&site))));
                 }
                 Ok(Stream::Unix(stream)) => {
-                    connections.spawn(converse(stream, Arc::clone(&site)));
+                    ages.push_back(connections.spawn(converse(stream, Arc::clone(&site))));
                 }
                 Err(error) => {
                     tracing::warn!(listener = %"admin", %error, "accept failed");
@@ -89,6 +96,7 @@ impl Bound {
                 }
             }
             while connections.try_join_next().is_some() {}
+            ages.retain(|connection| !connection.is_finished());
         }
     }
 }

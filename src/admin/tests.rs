@@ -110,7 +110,7 @@ fn handle() -> Arc<Handle> {
     tally.bytes_out.add(2000);
     tally.end(Outcome::Idle, Duration::from_millis(1500));
     tally.active.increment();
-    pool.members()[1].backend.connect_failed(ConnectFailure::Refused, Duration::ZERO, 0);
+    pool.members()[1].backend.connect_failed(ConnectFailure::Refused, None, 0);
     pool.members()[1].backend.stats.last_probe.store(Some(Arc::new(LastProbe {
         ok: false,
         reason: "connection refused".into(),

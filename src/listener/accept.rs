@@ -29,7 +29,9 @@ enum Wake {
 /// Accepts until the worker closes, then takes what still waits in the queue.
 pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Socket) {
     let mut complained = None;
-    loop {
+    // Past the cut nobody waits any more, so whoever is still queued is left to the kernel's reset:
+    // with descriptors short, this loop would otherwise never let the sessions end that hold them.
+    while !worker.is_cut() {
         let wake = poll_fn(|cx| {
             if worker.poll_closing(cx).is_ready() {
                 return Poll::Ready(Wake::Closing);

@@ -1,6 +1,7 @@
 //! One worker: a thread with a runtime of its own, its sockets, its sessions.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -65,8 +66,10 @@ pub(super) struct Worker {
     crew: Arc<Crew>,
     tools: Tools,
     closing: Cell<bool>,
+    /// Nothing may go on any more.
+    cut: Cell<bool>,
     acceptors: RefCell<Vec<Waker>>,
-    /// Accept loops and sessions that have not ended.
+    /// Accept loops, the door, and sessions that have not ended.
     busy: Cell<usize>,
     quiet: Notify,
 }
@@ -89,14 +92,23 @@ pub fn run(plan: Plan) -> io::Result<()> {
         });
         let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
         spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace.sweep));
-        spawn_local(take_handed(Rc::clone(&worker), plan.door));
+        spawn_local(take_handed(Busy::new(&worker), plan.door));
         worker.obey(plan.orders).await;
         Ok(())
     })
 }
 
-async fn take_handed(worker: Rc<Worker>, mut door: Door) {
-    while let Some(accepted) = door.0.recv().await {
+/// Serves what others hand over, until the worker closes and nothing is left in the door.
+async fn take_handed(busy: Busy, mut door: Door) {
+    let worker = &busy.worker;
+    let mut next = |cx: &mut Context<'_>| {
+        if worker.poll_closing(cx).is_ready() {
+            // Others may still accept: they keep what they would have handed over.
+            door.0.close();
+        }
+        door.0.poll_recv(cx)
+    };
+    while let Some(accepted) = poll_fn(&mut next).await {
         worker.serve(accepted);
     }
 }
@@ -125,6 +137,7 @@ impl Worker {
             crew,
             tools: Tools { dialer, lent: Lent::default(), sessions },
             closing: Cell::new(false),
+            cut: Cell::new(false),
             acceptors: RefCell::default(),
             busy: Cell::new(0),
             quiet: Notify::new(),
@@ -171,9 +184,15 @@ impl Worker {
     }
 
     fn cut(&self) {
+        self.cut.set(true);
         self.close();
         self.tools.sessions.clock().finish();
         self.tools.sessions.end_all(Outcome::Shutdown);
+    }
+
+    /// True once sessions are ended instead of waited for.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
     }
 
     /// Ready once the worker takes no more connections.

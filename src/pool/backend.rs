@@ -111,6 +111,10 @@ impl Backend {
 
     /// Written by the pool's monitor alone.
     pub fn judge(&self, standing: Standing) {
+        if standing.is_usable() && !self.standing().is_usable() {
+            // What it cost before it came back says nothing about it now.
+            self.latency.forget();
+        }
         self.standing.store(standing.to_bits(), Ordering::Relaxed);
     }
 
@@ -136,12 +140,15 @@ impl Backend {
         self.latency.observe(took, now);
     }
 
-    /// Counts a failed connect that took `took`.
-    pub fn connect_failed(&self, why: ConnectFailure, took: Duration, now: u64) {
+    /// Counts a failed connect, which is to weigh like one that took `cost`: a refusal is quick,
+    /// but quickness of that kind must not draw sessions. No cost: it was not the backend's fault.
+    pub fn connect_failed(&self, why: ConnectFailure, cost: Option<Duration>, now: u64) {
         if let Some(counter) = self.stats.connect_failures.get(why as usize) {
             counter.increment();
         }
-        self.latency.observe(took, now);
+        if let Some(cost) = cost {
+            self.latency.observe(cost, now);
+        }
     }
 
     pub(super) fn load(&self) -> &Load {

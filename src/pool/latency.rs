@@ -25,6 +25,11 @@ impl PeakEwma {
         self.0.store(stamp | u64::from(next.to_bits()), Ordering::Relaxed);
     }
 
+    /// Starts anew.
+    pub(super) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// The average in microseconds as of `now`; 0 before the first sample.
     pub(super) fn at(&self, now: u64) -> f32 {
         let word = self.0.load(Ordering::Relaxed);

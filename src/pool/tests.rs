@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::addr::BackendAddr;
 use crate::config::{HashKey, Health as Check, Policy, Probe, Retry};
+use crate::outcome::ConnectFailure;
 
 struct Bench {
     entrance: Entrance,
@@ -324,11 +325,21 @@ fn bounded_load_keeps_a_popular_key_from_filling_one_backend() {
 
 #[test]
 fn least_latency_avoids_the_slow_one_and_power_of_two_the_busy_one() {
-    let bench = Bench::equal(Policy::LeastLatency, 2);
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut bench = Bench::equal(Policy::LeastLatency, 2);
     for (member, ms) in bench.entrance.pool.members.iter().zip([50, 1]) {
         member.backend.connected(Duration::from_millis(ms), 0);
     }
     assert!(bench.names(50).iter().all(|name| name == "b1"));
+    // However quickly it refuses.
+    let refused = ConnectFailure::Refused;
+    bench.entrance.pool.members[1].backend.connect_failed(refused, Some(SECOND), 0);
+    assert!(bench.names(50).iter().all(|name| name == "b0"));
+    bench.entrance.pool.members[0].backend.connect_failed(ConnectFailure::Other, None, 0);
+    assert!(bench.names(50).iter().all(|name| name == "b0"), "our own shortage is not its fault");
+    bench.judge(1, Health::Down);
+    bench.judge(1, Health::Up);
+    assert!(bench.names(50).iter().all(|name| name == "b1"), "back again, it starts anew");
     let bench = Bench::equal(Policy::PowerOfTwo, 2);
     let _held: Vec<_> = (0..100).map(|_| bench.pick().unwrap()).collect();
     assert_eq!(bench.sessions(), [50, 50]);

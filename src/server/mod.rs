@@ -23,7 +23,7 @@ use crate::config::{self, Config};
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Gate, Order, Pace, Plan};
 use crate::log::AccessLog;
-use crate::net::{BindError, bind_listener};
+use crate::net::{BindError, bind_listener, is_taken};
 pub use limits::{raise_open_files, sessions_for};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
@@ -123,6 +123,7 @@ impl Bound {
         for monitor in &monitors {
             monitor.first_round().await;
         }
+        still_free(&self.sockets)?;
         let pace = pace(&config);
         let workers = self
             .doors
@@ -239,6 +240,19 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, StartError>
         }
     }
     if refused.is_empty() { Ok(bound) } else { Err(StartError::Bind(refused)) }
+}
+
+/// Looks once more whether the addresses are ours alone, before any of them listens: a socket that
+/// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
+/// round included.
+fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
+    let is_lost = |sockets: &&Sockets| is_taken(sockets.address).is_ok_and(|taken| taken);
+    let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
+        address: sockets.address,
+        source: io::ErrorKind::AddrInUse.into(),
+    });
+    let lost: Vec<_> = lost.collect();
+    if lost.is_empty() { Ok(()) } else { Err(StartError::Bind(lost)) }
 }
 
 fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {

@@ -86,6 +86,10 @@ impl Clock {
     pub async fn sleep(self: &Rc<Self>, pause: Duration) {
         // Nothing else can come out of work that never ends.
         self.limit(pause, pending::<()>()).await.ok();
+        if self.over.get() {
+            // Whoever tries again after each pause must still let the others end.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Runs `work` for at most `limit`, and up to two steps of the clock longer.

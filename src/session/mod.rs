@@ -141,13 +141,15 @@ impl Drop for Entry {
 #[derive(Debug, Default)]
 pub struct Table {
     slots: RefCell<Slab<Rc<Live>>>,
+    /// Why all were ended, and whoever enters later is: a connect may succeed in that very moment.
+    over: Cell<Option<Outcome>>,
     clock: Rc<Clock>,
 }
 
 impl Table {
     /// An empty table with a clock that starts now.
     pub fn starting() -> Self {
-        Self { slots: RefCell::default(), clock: Rc::new(Clock::starting()) }
+        Self { clock: Rc::new(Clock::starting()), ..Self::default() }
     }
 
     /// Enters a session that is about to relay; it leaves when the entry is dropped.
@@ -162,7 +164,7 @@ impl Table {
             bytes: Default::default(),
             folded: Default::default(),
             first_byte: Cell::new(None),
-            end: Cell::new(None),
+            end: Cell::new(self.over.get()),
             waker: RefCell::new(None),
         });
         let slot = self.slots.borrow_mut().insert(Rc::clone(&live));
@@ -195,8 +197,9 @@ impl Table {
         }
     }
 
-    /// Ends every session for `cause`.
+    /// Ends every session for `cause`, those that are still to come included.
     pub fn end_all(&self, cause: Outcome) {
+        self.over.set(Some(cause));
         for (_, live) in self.slots.borrow().iter() {
             live.end(cause);
         }
@@ -259,5 +262,13 @@ mod tests {
         sweep_at(&table, 1);
         table.end_all(Outcome::Shutdown);
         assert_eq!(end_of(&entry), Poll::Ready(Outcome::Lifetime));
+    }
+
+    #[test]
+    fn whoever_enters_after_the_end_of_all_is_ended_too() {
+        let table = Rc::new(Table::default());
+        table.end_all(Outcome::Shutdown);
+        let (late, _tally) = enter(&table, Limits::default());
+        assert_eq!(end_of(&late), Poll::Ready(Outcome::Shutdown));
     }
 }

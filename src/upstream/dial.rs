@@ -1,5 +1,6 @@
 //! One TCP connect, bounded, with the reason for its failure sorted into the closed list.
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,14 @@ pub struct DialError {
     pub errno: Option<Errno>,
 }
 
+impl DialError {
+    /// How slow a connect this is worth when backends are compared: as slow as one may be, unless
+    /// it is we who are short of something.
+    pub(super) fn cost(&self, slowest: Duration) -> Option<Duration> {
+        (!self.errno.is_some_and(is_own_shortage)).then_some(slowest)
+    }
+}
+
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errno {
@@ -40,26 +49,34 @@ pub(super) async fn dial(
     keepalive: Option<Duration>,
     limit: Duration,
 ) -> Result<Socket, DialError> {
-    let connect = patiently(dialer, to, source, keepalive);
+    let short = Cell::new(None);
+    let connect = patiently(dialer, to, source, keepalive, &short);
     match dialer.clock.limit(limit, connect).await {
         Ok(connected) => {
             connected.map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) })
+        }
+        Err(Overdue) if short.get().is_some() => {
+            Err(DialError { reason: ConnectFailure::Other, errno: short.get() })
         }
         Err(Overdue) => Err(DialError { reason: ConnectFailure::Timeout, errno: None }),
     }
 }
 
 /// Connects, and while the process is out of descriptors or memory waits for some to come free: it
-/// would be wrong to turn a client away for what the next moment brings.
+/// would be wrong to turn a client away for what the next moment brings. `short` tells what it waits
+/// for: a time limit that runs out then is not the backend's fault.
 async fn patiently(
     dialer: &Dialer,
     to: SocketAddr,
     source: Option<IpAddr>,
     keepalive: Option<Duration>,
+    short: &Cell<Option<Errno>>,
 ) -> Result<Socket, Errno> {
     loop {
+        short.set(None);
         match Socket::connect(&dialer.reactor, to, source, keepalive).await {
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                short.set(Some(errno));
                 dialer.clock.sleep(SHORTAGE).await;
             }
             connected => return connected,

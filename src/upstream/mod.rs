@@ -111,7 +111,7 @@ async fn attempt(
             Ok(socket)
         }
         Err(error) => {
-            lease.backend().connect_failed(error.reason, took, now);
+            lease.backend().connect_failed(error.reason, error.cost(rules.timeout), now);
             tracing::debug!(pool = &**pool.name(), backend = &**lease.backend().name(), address = %to,
                 %error, "connect failed");
             Err(began)

@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::client::{close, hold, ping, try_connect};
+use crate::harness::client::{close, connect, hold, ping, try_connect};
 use crate::harness::evenkeel::{Evenkeel, by_name, evenkeel};
 use crate::harness::files::{file, pool};
 use crate::harness::http;
@@ -267,6 +268,15 @@ fn with_the_admin_interface_off_commands_fail_and_say_why() {
     assert!(proxy.addresses("admin").is_empty());
     let answer = evenkeel(&["status", "-c", proxy.file().to_str().unwrap()]).expect_code(1);
     assert!(answer.stderr.contains("off"), "{}", answer.stderr);
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_keep_a_health_check_out() {
+    let (_server, proxy) = with_one("");
+    let _silent: Vec<_> = (0..100).map(|_| connect(proxy.admin())).collect();
+    let start = Instant::now();
+    assert_eq!(proxy.get("/healthz").status, 200);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::harness::evenkeel::{Evenkeel, evenkeel};
-use crate::harness::files::unprobed;
+use crate::harness::files::{file, unprobed};
 use crate::harness::process::Finished;
-use crate::harness::seat::Seat;
+use crate::harness::seat::{Blackhole, Seat};
+use crate::harness::wait::{PATIENCE, eventually};
 
 struct Written {
     _dir: TempDir,
@@ -142,6 +143,21 @@ fn an_address_that_another_evenkeel_has_is_refused_too() {
     let answer = file.command(&["run"]).expect_code(1);
     says(&answer.stderr, &[&address, "in use"]);
     assert_eq!(first.get("/healthz").status, 200);
+}
+
+#[test]
+fn of_two_that_start_together_one_gets_the_address() {
+    // While the first round lasts, both have bound it and neither listens.
+    let (port, slow) = (Seat::take(), Blackhole::open());
+    let address = port.address().to_string();
+    let list = format!("[\"{}\"]", slow.address());
+    let toml = file(&list, "", "").replacen("127.0.0.1:0", &address, 1);
+    drop(port);
+    let first = Evenkeel::launch(&[], &toml);
+    eventually("the first is in its round", PATIENCE, || first.log().contains("admin"));
+    let file = Written::new(&(toml + "[admin]\nbind = \"off\"\n"));
+    says(&file.command(&["run"]).expect_code(1).stderr, &[&address, "in use"]);
+    eventually("the first listens", PATIENCE, || !first.addresses("l").is_empty());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::harness::client::{
     End, Held, close, connect, end_of, hold, is_reset, try_connect, try_hold,
@@ -146,6 +148,26 @@ fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
     assert!(paused() >= 1);
     proxy.wait_idle();
     assert_eq!(proxy.backend("s0")["health"], "up");
+}
+
+#[test]
+fn the_deadline_cuts_sessions_while_descriptors_are_short_and_clients_queue() {
+    let servers = servers(1);
+    let toml = unprobed(&entries(&servers), "", "");
+    let process = "threads = 1\nmax_sessions = 1000\nshutdown_timeout = \"1s\"";
+    let toml = format!("[process]\n{process}\n{toml}");
+    let mut proxy = Evenkeel::start_under(&["prlimit", "--nofile=64:64"], &toml);
+    let mut held = hold(proxy.at());
+    let _queued: Vec<_> = (0..80).map(|_| connect(proxy.at())).collect();
+    let descriptors = format!("/proc/{}/fd", proxy.pid());
+    eventually("the descriptors run out", PATIENCE, || {
+        std::fs::read_dir(&descriptors).unwrap().count() >= 63
+    });
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    assert_eq!(end_of(&mut held.stream), End::Reset);
+    assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
 }
 
 #[test]
