@@ -62,14 +62,18 @@ fn authorities(value: &Value<'_>) -> Option<PathBuf> {
 
 /// A certificate chain and the key of its first certificate.
 fn identity((cert, key): (Value<'_>, Value<'_>)) -> Option<(PathBuf, PathBuf)> {
-    let (cert_path, chain) = file(&cert)?;
-    let (key_path, secret) = file(&key)?;
+    let (chain, secret) = (file(&cert), file(&key));
+    let chain = chain.map(|(path, bytes)| {
+        let found = bytes.and_then(|bytes| note(&cert, &path, certificates(&bytes)));
+        (path, found)
+    });
+    let secret = secret.map(|(path, bytes)| {
+        let found = bytes.and_then(|bytes| note(&key, &path, private_key(&bytes)));
+        (path, found)
+    });
+    let ((cert_path, chain), (key_path, secret)) = chain.zip(secret)?;
     if let (Some(chain), Some(secret)) = (chain, secret) {
-        let chain = note(&cert, &cert_path, certificates(&chain));
-        let secret = note(&key, &key_path, private_key(&secret));
-        if let (Some(chain), Some(secret)) = (chain, secret) {
-            note(&key, &key_path, belongs(chain, &secret));
-        }
+        note(&key, &key_path, belongs(chain, &secret));
     }
     Some((cert_path, key_path))
 }
@@ -85,7 +89,7 @@ fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match read {
         Ok(found) if found.is_empty() => Err(nothing(bytes, "certificate")),
         Ok(found) => Ok(found),
-        Err(error) => Err(format!("holds a broken certificate: {error}")),
+        Err(_) => Err("holds a broken certificate".to_owned()),
     }
 }
 

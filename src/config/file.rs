@@ -128,7 +128,8 @@ fn questionable(section: &Section<'_>, pool: &Pool, pools: &[Pool]) {
     let is_fallback = pools.iter().any(|other| {
         other.fallback.and_then(|at| pools.get(at)).is_some_and(|at| at.name == pool.name)
     });
-    if pool.members.len() == 1 && pool.fallback.is_none() && !is_fallback {
+    let is_alone = pool.members.len() == 1 && value.one_or_more().len() == 1;
+    if is_alone && pool.fallback.is_none() && !is_fallback {
         value.warn(
             "has one entry only: when it fails, nothing takes over",
             "add another, or a fallback",

@@ -18,6 +18,9 @@ const BATCH: usize = 16;
 /// How long accepting rests when descriptors or memory are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the queue may take to empty at a stop: who keeps filling it came after the stop.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 /// How often a shortage is worth a line.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
@@ -28,7 +31,7 @@ enum Wake {
 
 /// Accepts until the worker closes, then takes what still waits in the queue.
 pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Socket) {
-    let mut complained = None;
+    let (mut complained, mut closing) = (None, Instant::now());
     // Past the cut nobody waits any more, so whoever is still queued is left to the kernel's reset:
     // with descriptors short, this loop would otherwise never let the sessions end that hold them.
     while !worker.is_cut() {
@@ -39,8 +42,12 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Soc
             socket.poll_readable(cx).map(|()| Wake::Somebody)
         })
         .await;
+        if matches!(wake, Wake::Somebody) {
+            closing = Instant::now();
+        }
         let pause = match accept_batch(&worker, &listener, &socket) {
             AcceptError::Empty if matches!(wake, Wake::Closing) => return,
+            _ if matches!(wake, Wake::Closing) && closing.elapsed() > LAST_CALL => return,
             AcceptError::Empty => continue,
             AcceptError::Skip => false,
             AcceptError::Pause => true,

@@ -53,10 +53,10 @@ pub struct Plan {
     pub crew: Arc<Crew>,
     /// Where others hand connections to it.
     pub door: Door,
-    /// What the supervisor says.
-    pub orders: mpsc::Receiver<Order>,
     /// How often it looks around.
     pub pace: Pace,
+    /// Descriptors from this number on are left to sessions.
+    pub ceiling: u64,
 }
 
 /// A running worker.
@@ -74,17 +74,17 @@ pub(super) struct Worker {
     quiet: Notify,
 }
 
-/// Runs a worker to its end on the calling thread.
+/// Runs a worker to its end on the calling thread, as `orders` say.
 ///
 /// # Errors
 /// The runtime or the epoll set cannot be made.
-pub fn run(plan: Plan) -> io::Result<()> {
+pub fn run(plan: Plan, orders: mpsc::Receiver<Order>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let reactor = Reactor::new()?;
-        let worker = Rc::new(Worker::new(plan.index, plan.crew, &reactor));
+        let worker = Rc::new(Worker::new(plan.index, plan.crew, plan.ceiling, &reactor));
         spawn_local(async move {
             if let Err(error) = reactor.run().await {
                 tracing::error!(%error, "a worker can no longer wait for its sockets");
@@ -93,7 +93,7 @@ pub fn run(plan: Plan) -> io::Result<()> {
         let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
         spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace.sweep));
         spawn_local(take_handed(Busy::new(&worker), plan.door));
-        worker.obey(plan.orders).await;
+        worker.obey(orders).await;
         Ok(())
     })
 }
@@ -128,14 +128,14 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
 }
 
 impl Worker {
-    fn new(index: usize, crew: Arc<Crew>, reactor: &Rc<Reactor>) -> Self {
+    fn new(index: usize, crew: Arc<Crew>, ceiling: u64, reactor: &Rc<Reactor>) -> Self {
         let sessions = Rc::new(Table::starting());
         let clock = Rc::clone(sessions.clock());
         let dialer = Dialer { reactor: Rc::clone(reactor), clock };
         Self {
             index,
             crew,
-            tools: Tools { dialer, lent: Lent::default(), sessions },
+            tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
             closing: Cell::new(false),
             cut: Cell::new(false),
             acceptors: RefCell::default(),

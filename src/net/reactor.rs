@@ -34,6 +34,8 @@ pub(super) enum Ready {
 /// What the kernel has said about one socket and nobody has found otherwise since.
 #[derive(Debug)]
 pub(super) struct State {
+    /// Tells it from those that had its slot before.
+    generation: u32,
     readable: Cell<bool>,
     writable: Cell<bool>,
     /// The peer has sent FIN: after what is still to be read comes the end.
@@ -43,8 +45,9 @@ pub(super) struct State {
 }
 
 impl State {
-    fn new() -> Self {
+    fn new(generation: u32) -> Self {
         Self {
+            generation,
             readable: Cell::new(false),
             writable: Cell::new(false),
             ending: Cell::new(false),
@@ -114,6 +117,7 @@ impl State {
 pub struct Reactor {
     epoll: OwnedFd,
     sockets: RefCell<Slab<Rc<State>>>,
+    generation: Cell<u32>,
 }
 
 impl Reactor {
@@ -123,7 +127,7 @@ impl Reactor {
     /// The process is out of descriptors or memory.
     pub fn new() -> io::Result<Rc<Self>> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Rc::new(Self { epoll, sockets: RefCell::default() }))
+        Ok(Rc::new(Self { epoll, sockets: RefCell::default(), generation: Cell::new(0) }))
     }
 
     /// Watches a non-blocking socket, which closes and leaves the set on drop.
@@ -131,18 +135,21 @@ impl Reactor {
     /// # Errors
     /// The kernel is out of memory or watches.
     pub fn watch(self: &Rc<Self>, fd: OwnedFd) -> io::Result<Socket> {
-        let state = Rc::new(State::new());
+        let generation = self.generation.get().wrapping_add(1);
+        self.generation.set(generation);
+        let state = Rc::new(State::new(generation));
         let key = self.sockets.borrow_mut().insert(Rc::clone(&state));
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if let Err(error) = epoll::add(&self.epoll, &fd, EventData::new_u64(key as u64), interest) {
+        if let Err(error) =
+            epoll::add(&self.epoll, &fd, EventData::new_u64(token(key, generation)), interest)
+        {
             self.forget(key);
             return Err(error.into());
         }
         Ok(Socket::new(fd, state, key, Rc::clone(self)))
     }
 
-    /// Closing the descriptor takes it out of the set; its slot may then be used again. An event
-    /// that was already fetched may reach the slot's next user, who finds that it was not so.
+    /// Closing the descriptor takes it out of the set, and its slot may then be used again.
     pub(super) fn forget(&self, key: usize) {
         self.sockets.borrow_mut().remove(key);
     }
@@ -174,11 +181,22 @@ impl Reactor {
         let count = epoll::wait(&self.epoll, buffer, Some(&rustix::fs::Timespec::default()))?;
         let sockets = self.sockets.borrow();
         for event in &*events {
-            let key = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-            if let Some(state) = sockets.get(key) {
+            let (key, generation) = of_token(event.data.u64());
+            // A child between fork and exec keeps a closed socket in the set for a moment: what it
+            // reports is not for whoever has the slot now.
+            if let Some(state) = sockets.get(key).filter(|state| state.generation == generation) {
                 state.on_event(event.flags);
             }
         }
         Ok(count)
     }
+}
+
+/// What the kernel gives back with each event: generation above, slot below.
+fn token(key: usize, generation: u32) -> u64 {
+    u64::from(generation) << 32 | (key as u64 & u64::from(u32::MAX))
+}
+
+fn of_token(token: u64) -> (usize, u32) {
+    ((token & u64::from(u32::MAX)) as usize, (token >> 32) as u32)
 }

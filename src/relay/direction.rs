@@ -79,6 +79,11 @@ impl Half {
         self.ended && self.stash.is_none() && self.pipe.is_none()
     }
 
+    /// True if bytes were read that have not been written.
+    pub(super) fn holds_bytes(&self) -> bool {
+        self.stash.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
+    }
+
     /// True if it waits for a socket: for something to read, or for room to write.
     pub(super) fn is_stuck(&self) -> bool {
         !self.yielded && !self.is_done()

@@ -28,16 +28,15 @@ pub struct Lent {
 }
 
 impl Lent {
+    /// A buffer and no pipes yet; pipes are not opened with descriptors of `ceiling` or above.
+    pub fn new(ceiling: u64) -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        Self { buffer: RefCell::new(buffer), pipes: Rc::new(Pipes::new(ceiling)) }
+    }
+
     /// Gives up what no session uses just now, since descriptors are short.
     pub fn release(&self) {
         self.pipes.release();
-    }
-}
-
-impl Default for Lent {
-    fn default() -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { buffer: RefCell::new(buffer), pipes: Rc::default() }
     }
 }
 
@@ -92,7 +91,8 @@ impl Relay<'_> {
     fn close(&self, outcome: Outcome) {
         match outcome {
             Outcome::Ok => {}
-            Outcome::Idle => {
+            // With bytes still on their way a FIN would pass a cut stream off as a whole one.
+            Outcome::Idle if !self.up.holds_bytes() && !self.down.holds_bytes() => {
                 self.client.end_writing();
                 self.server.end_writing();
             }

@@ -1,7 +1,7 @@
 //! Pipes for splice(2), lent to the directions that move much and given back when they pause.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
@@ -14,10 +14,12 @@ const CAPACITY: usize = 256 * 1024;
 const MOST: usize = 64;
 
 /// The pipes of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pipes {
     spare: RefCell<Vec<Ends>>,
     open: Cell<usize>,
+    /// No pipe has a descriptor as high as this: what is above is for sessions.
+    ceiling: u64,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,10 @@ struct Ends {
 }
 
 impl Pipes {
+    pub(super) fn new(ceiling: u64) -> Self {
+        Self { spare: RefCell::default(), open: Cell::new(0), ceiling }
+    }
+
     /// An empty pipe, or none if descriptors, memory or the limit forbid it.
     pub(super) fn lend(self: &Rc<Self>) -> Option<Pipe> {
         let spare = self.spare.borrow_mut().pop();
@@ -46,6 +52,11 @@ impl Pipes {
             return None;
         }
         let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
+        // The kernel gives the lowest free number, so a high one says that few are left.
+        let highest = into.as_raw_fd().max(out.as_raw_fd());
+        if u64::try_from(highest).is_ok_and(|highest| highest >= self.ceiling) {
+            return None;
+        }
         // Beyond the user's allowance the kernel refuses: then the default size serves.
         let wanted = fcntl_setpipe_size(&into, CAPACITY);
         let capacity = wanted.or_else(|_| fcntl_getpipe_size(&into)).ok()?;

@@ -11,6 +11,16 @@ const KEPT_BACK: u64 = 128;
 /// Descriptors kept back for each worker: listening sockets, pipes, its epoll sets.
 const KEPT_BACK_A_WORKER: u64 = 16;
 
+/// Descriptors with this number and above are not for pipes: half of what sessions leave.
+pub(super) fn pipe_ceiling(open_files: u64, workers: usize) -> u64 {
+    open_files - kept_back(open_files, workers) / 2
+}
+
+fn kept_back(open_files: u64, workers: usize) -> u64 {
+    let wanted = KEPT_BACK + KEPT_BACK_A_WORKER * workers as u64;
+    wanted.min(open_files / 4)
+}
+
 /// Raises the open-file limit to its hard limit and gives what holds now.
 pub fn raise_open_files() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -22,9 +32,7 @@ pub fn raise_open_files() -> u64 {
 
 /// The sessions that `open_files` descriptors allow with so many workers; at least 1.
 pub fn sessions_for(open_files: u64, workers: usize) -> u64 {
-    let wanted = KEPT_BACK + KEPT_BACK_A_WORKER * workers as u64;
-    let kept_back = wanted.min(open_files / 4);
-    ((open_files - kept_back) / A_SESSION).max(1)
+    ((open_files - kept_back(open_files, workers)) / A_SESSION).max(1)
 }
 
 #[cfg(test)]

@@ -7,31 +7,27 @@ mod limits;
 mod privileges;
 mod signals;
 mod snapshot;
+mod sockets;
+mod workers;
 mod world;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::health::{self, Monitor};
-use crate::listener::{self, Crew, Door, Gate, Order, Pace, Plan};
+use crate::listener::{self, Crew, Door, Gate, Order, Plan};
 use crate::log::AccessLog;
-use crate::net::{BindError, bind_listener, is_taken};
+use crate::net::BindError;
 pub use limits::{raise_open_files, sessions_for};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot};
+use sockets::Sockets;
+use workers::Thread;
 use world::World;
-
-/// Orders a worker may have waiting: all come from one task that waits for room.
-const ORDERS: usize = 64;
 
 /// How long workers may take to end once their sessions were cut.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -59,14 +55,6 @@ fn join(errors: &[BindError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// The sockets of one listener address, one for each worker.
-#[derive(Debug)]
-struct Sockets {
-    listener: usize,
-    address: SocketAddr,
-    fds: Vec<OwnedFd>,
-}
-
 /// A balancer whose addresses are bound and do not listen yet.
 #[derive(Debug)]
 pub struct Bound {
@@ -75,6 +63,8 @@ pub struct Bound {
     sockets: Vec<Sockets>,
     crew: Arc<Crew>,
     doors: Vec<Door>,
+    /// Descriptors from this number on are left to sessions.
+    ceiling: u64,
 }
 
 impl Bound {
@@ -90,13 +80,13 @@ impl Bound {
         access: Option<&AccessLog>,
         open_files: u64,
     ) -> Result<Self, StartError> {
-        let workers = workers(&config);
+        let workers = workers::count(&config);
         let cap = match config.process.max_sessions {
             0 => sessions_for(open_files, workers),
             cap => u64::from(cap),
         };
         let world = World::build(&config, access, &Arc::new(Gate::new(cap)));
-        let sockets = bind_all(&config, workers)?;
+        let sockets = sockets::bind_all(&config, workers)?;
         let (crew, doors) = Crew::new(workers);
         let snapshot = Snapshot {
             listeners: views(&world, &sockets),
@@ -104,7 +94,8 @@ impl Bound {
             config: Arc::new(config),
         };
         let handle = Arc::new(Handle::new(snapshot, Arc::clone(crew.loads())));
-        Ok(Self { handle, world, sockets, crew, doors })
+        let ceiling = limits::pipe_ceiling(open_files, workers);
+        Ok(Self { handle, world, sockets, crew, doors, ceiling })
     }
 
     /// What reports read, before and after the start.
@@ -123,16 +114,16 @@ impl Bound {
         for monitor in &monitors {
             monitor.first_round().await;
         }
-        still_free(&self.sockets)?;
-        let pace = pace(&config);
-        let workers = self
-            .doors
-            .into_iter()
-            .enumerate()
-            .map(|(index, door)| Thread::start(index, Arc::clone(&self.crew), door, pace))
-            .collect::<Result<Vec<_>, _>>()?;
+        sockets::still_free(&self.sockets)?;
+        let (pace, ceiling) = (workers::pace(&config), self.ceiling);
+        let start = |(index, door)| {
+            let crew = Arc::clone(&self.crew);
+            Thread::start(Plan { index, crew, door, pace, ceiling })
+        };
+        let doors = self.doors.into_iter().enumerate();
+        let workers = doors.map(start).collect::<Result<Vec<_>, _>>()?;
         for sockets in self.sockets {
-            open(&config, &self.world, sockets, &workers).await?;
+            sockets::open(&config, &self.world, sockets, &workers).await?;
         }
         self.handle.set_listening();
         let grace = config.process.shutdown_timeout;
@@ -182,77 +173,9 @@ impl Server {
 
     async fn tell_all(&self, order: impl Fn() -> Order) {
         for worker in &self.workers {
-            // A worker that is gone has nothing left to be told.
-            worker.orders.send(order()).await.ok();
+            worker.tell(order()).await;
         }
     }
-}
-
-/// A worker's thread as the supervisor sees it.
-#[derive(Debug)]
-struct Thread {
-    orders: mpsc::Sender<Order>,
-    ended: Option<oneshot::Receiver<()>>,
-}
-
-impl Thread {
-    fn start(index: usize, crew: Arc<Crew>, door: Door, pace: Pace) -> Result<Self, StartError> {
-        let (orders, received) = mpsc::channel(ORDERS);
-        let (end, ended) = oneshot::channel();
-        let plan = Plan { index, crew, door, orders: received, pace };
-        let body = move || {
-            if let Err(error) = listener::run(plan) {
-                tracing::error!(worker = index, %error, "a worker could not start");
-            }
-            end.send(()).ok();
-        };
-        let spawned = thread::Builder::new().name(format!("worker-{index}")).spawn(body);
-        let refused = |why| StartError::Kernel { what: format!("start worker {index}"), why };
-        spawned.map_err(refused)?;
-        Ok(Self { orders, ended: Some(ended) })
-    }
-
-    /// Waits for the end of the thread; at once if it has been seen.
-    async fn ended(&mut self) {
-        if let Some(ended) = &mut self.ended {
-            ended.await.ok();
-            self.ended = None;
-        }
-    }
-}
-
-fn workers(config: &Config) -> usize {
-    match config.process.threads {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    }
-}
-
-fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, StartError> {
-    let mut bound = Vec::new();
-    let mut refused = Vec::new();
-    for (listener, spec) in config.listeners.iter().enumerate() {
-        for address in &spec.bind {
-            match bind_listener(*address, workers, spec.keepalive) {
-                Ok((address, fds)) => bound.push(Sockets { listener, address, fds }),
-                Err(error) => refused.push(error),
-            }
-        }
-    }
-    if refused.is_empty() { Ok(bound) } else { Err(StartError::Bind(refused)) }
-}
-
-/// Looks once more whether the addresses are ours alone, before any of them listens: a socket that
-/// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
-/// round included.
-fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
-    let is_lost = |sockets: &&Sockets| is_taken(sockets.address).is_ok_and(|taken| taken);
-    let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
-        address: sockets.address,
-        source: io::ErrorKind::AddrInUse.into(),
-    });
-    let lost: Vec<_> = lost.collect();
-    if lost.is_empty() { Ok(()) } else { Err(StartError::Bind(lost)) }
 }
 
 fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
@@ -273,42 +196,4 @@ fn watch(config: &Config, world: &World) -> Result<Vec<Monitor>, StartError> {
         ordinal += spec.members.len();
     }
     Ok(monitors)
-}
-
-/// Opens the sockets of one address and gives each worker its own.
-async fn open(
-    config: &Config,
-    world: &World,
-    sockets: Sockets,
-    workers: &[Thread],
-) -> Result<(), StartError> {
-    let Sockets { listener, address, fds } = sockets;
-    let (Some(spec), Some(live)) = (config.listeners.get(listener), world.listeners.get(listener))
-    else {
-        return Ok(());
-    };
-    let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
-    let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
-    for fd in &fds {
-        rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
-    }
-    for (fd, worker) in fds.into_iter().zip(workers) {
-        worker.orders.send(Order::Listen(Arc::clone(live), fd)).await.ok();
-    }
-    tracing::info!(listener = &*live.name, %address, "listening");
-    Ok(())
-}
-
-/// How often workers look around: often enough for the shortest limits of the configuration.
-fn pace(config: &Config) -> Pace {
-    let shortest =
-        |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
-    let second = Duration::from_secs(1);
-    let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
-    let waits = |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff];
-    let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
-    let tick = shortest(&mut limits.clone().chain(connects), second) / 10;
-    let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));
-    let sweep = shortest(&mut limits.clone(), second * 4) / 4;
-    Pace { tick, sweep: sweep.clamp(tick, second) }
 }

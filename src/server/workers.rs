@@ -1,0 +1,74 @@
+//! The workers' threads as the supervisor sees them.
+
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{self, Config};
+use crate::listener::{self, Order, Pace, Plan};
+use crate::server::StartError;
+
+/// Orders a worker may have waiting: all come from one task that waits for room.
+const ORDERS: usize = 64;
+
+/// A worker's thread as the supervisor sees it.
+#[derive(Debug)]
+pub(super) struct Thread {
+    orders: mpsc::Sender<Order>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Thread {
+    /// Starts a worker as planned.
+    pub(super) fn start(plan: Plan) -> Result<Self, StartError> {
+        let index = plan.index;
+        let (orders, received) = mpsc::channel(ORDERS);
+        let (end, ended) = oneshot::channel();
+        let body = move || {
+            if let Err(error) = listener::run(plan, received) {
+                tracing::error!(worker = index, %error, "a worker could not start");
+            }
+            end.send(()).ok();
+        };
+        let spawned = thread::Builder::new().name(format!("worker-{index}")).spawn(body);
+        let refused = |why| StartError::Kernel { what: format!("start worker {index}"), why };
+        spawned.map_err(refused)?;
+        Ok(Self { orders, ended: Some(ended) })
+    }
+
+    /// Gives an order. A worker that is gone has nothing left to be told.
+    pub(super) async fn tell(&self, order: Order) {
+        self.orders.send(order).await.ok();
+    }
+
+    /// Waits for the end of the thread; at once if it has been seen.
+    pub(super) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            ended.await.ok();
+            self.ended = None;
+        }
+    }
+}
+
+/// Worker threads that a configuration asks for.
+pub(super) fn count(config: &Config) -> usize {
+    match config.process.threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    }
+}
+
+/// How often workers look around: often enough for the shortest limits of the configuration.
+pub(super) fn pace(config: &Config) -> Pace {
+    let shortest =
+        |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
+    let second = Duration::from_secs(1);
+    let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
+    let waits = |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff];
+    let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
+    let tick = shortest(&mut limits.clone().chain(connects), second) / 10;
+    let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));
+    let sweep = shortest(&mut limits.clone(), second * 4) / 4;
+    Pace { tick, sweep: sweep.clamp(tick, second) }
+}
