@@ -227,9 +227,11 @@ impl Worker {
         let proxy = permit.listener().proxy();
         let running = Running::new(self, permit);
         spawn_local(async move {
-            if let Err(away) = tcp::serve(client, proxy, &running.busy.worker.tools).await {
-                running.permit.listener().figures.reject(away.why);
+            if let Err(why) = tcp::serve(&client, proxy, &running.busy.worker.tools).await {
+                running.permit.listener().figures.reject(why);
             }
+            // Only now does the client see how it ended.
+            drop(client);
         });
     }
 

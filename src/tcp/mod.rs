@@ -52,26 +52,17 @@ pub struct Client {
     pub since: Instant,
 }
 
-/// A client that never reached a backend. Its connection is reset when this is dropped, so that
-/// whoever counts it can do so before the client knows.
-#[derive(Debug)]
-pub struct TurnedAway {
-    /// Why.
-    pub why: Rejection,
-    /// Keeps the connection open until drop.
-    pub socket: Socket,
-}
-
-/// Serves one connection to its end.
+/// Serves one connection to its end. The client's socket is closed when its owner drops it, so that
+/// whoever counts can do so before the client knows.
 ///
 /// # Errors
-/// The client never reached a backend.
+/// Why the client never reached a backend.
 pub async fn serve(
-    client: Client,
+    client: &Client,
     proxy: Arc<Proxy>,
     tools: &Tools,
-) -> Result<Outcome, TurnedAway> {
-    let mut line = Line::begin(&client, &proxy);
+) -> Result<Outcome, Rejection> {
+    let mut line = Line::begin(client, &proxy);
     // Boxed, since it is twice as large as all that an established session needs.
     let connect = Box::pin(upstream::connect(&proxy.entrance, client.address, &tools.dialer));
     let connected = connect.await;
@@ -83,7 +74,7 @@ pub async fn serve(
                 line.record.attempts = unreached.attempts;
                 line.finish(unreached.why.as_str());
             }
-            return Err(TurnedAway { why: unreached.why, socket: client.socket });
+            return Err(unreached.why);
         }
     };
     if let Some(line) = &mut line {
