@@ -13,6 +13,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -167,7 +169,7 @@ impl Reactor {
         let mut events = Vec::with_capacity(BATCH);
         loop {
             let mut ready = poll_fn(|cx| set.poll_read_ready(cx)).await?;
-            while self.dispatch(&mut events)? == BATCH {
+            while self.dispatch(&mut events)? >= BATCH {
                 tokio::task::yield_now().await;
             }
             // Edge-triggered here too: what comes after the last wait makes a new edge.
@@ -178,7 +180,11 @@ impl Reactor {
     fn dispatch(&self, events: &mut Vec<Event>) -> io::Result<usize> {
         events.clear();
         let buffer = rustix::buffer::spare_capacity(events);
-        let count = epoll::wait(&self.epoll, buffer, Some(&rustix::fs::Timespec::default()))?;
+        let count = match epoll::wait(&self.epoll, buffer, Some(&Timespec::default())) {
+            // The set would be left unread and never make another edge: as if it were full.
+            Err(Errno::INTR) => return Ok(BATCH),
+            count => count?,
+        };
         let sockets = self.sockets.borrow();
         for event in &*events {
             let (key, generation) = of_token(event.data.u64());
