@@ -15,6 +15,8 @@ pub enum Outcome {
     Idle,
     /// `max_lifetime` was reached.
     Lifetime,
+    /// An HTTP request took longer than `request_timeout`.
+    RequestTimeout,
     /// The backend went down and `close.down` said so.
     Down,
     /// The backend lost its role.
@@ -25,6 +27,8 @@ pub enum Outcome {
     Maintenance,
     /// The backend was removed and `close.removed` said so.
     Removed,
+    /// A UDP flow went on with another backend.
+    Moved,
     /// The process stopped and `shutdown_timeout` ran out.
     Shutdown,
     /// Something of ours failed.
@@ -33,17 +37,19 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Ok,
         Self::ClientReset,
         Self::BackendReset,
         Self::Idle,
         Self::Lifetime,
+        Self::RequestTimeout,
         Self::Down,
         Self::Role,
         Self::Drain,
         Self::Maintenance,
         Self::Removed,
+        Self::Moved,
         Self::Shutdown,
         Self::Error,
     ];
@@ -56,11 +62,13 @@ impl Outcome {
             Self::BackendReset => "backend-reset",
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
+            Self::RequestTimeout => "request-timeout",
             Self::Down => "down",
             Self::Role => "role",
             Self::Drain => "drain",
             Self::Maintenance => "maintenance",
             Self::Removed => "removed",
+            Self::Moved => "moved",
             Self::Shutdown => "shutdown",
             Self::Error => "error",
         }
