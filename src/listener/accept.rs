@@ -24,30 +24,23 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How often a shortage is worth a line.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
-enum Wake {
-    Somebody,
-    Closing,
-}
-
 /// Accepts until the worker closes, then takes what still waits in the queue.
 pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Socket) {
-    let (mut complained, mut closing) = (None, Instant::now());
+    let (mut complained, mut closing) = (None, None);
     // Past the cut nobody waits any more, so whoever is still queued is left to the kernel's reset:
     // with descriptors short, this loop would otherwise never let the sessions end that hold them.
     while !worker.is_cut() {
-        let wake = poll_fn(|cx| {
+        let is_closing = poll_fn(|cx| {
             if worker.poll_closing(cx).is_ready() {
-                return Poll::Ready(Wake::Closing);
+                return Poll::Ready(true);
             }
-            socket.poll_readable(cx).map(|()| Wake::Somebody)
+            socket.poll_readable(cx).map(|()| false)
         })
         .await;
-        if matches!(wake, Wake::Somebody) {
-            closing = Instant::now();
-        }
+        let last_call = is_closing.then(|| *closing.get_or_insert_with(Instant::now));
         let pause = match accept_batch(&worker, &listener, &socket) {
-            AcceptError::Empty if matches!(wake, Wake::Closing) => return,
-            _ if matches!(wake, Wake::Closing) && closing.elapsed() > LAST_CALL => return,
+            AcceptError::Empty if is_closing => return,
+            _ if last_call.is_some_and(|since| since.elapsed() > LAST_CALL) => return,
             AcceptError::Empty => continue,
             AcceptError::Skip => false,
             AcceptError::Pause => true,

@@ -84,6 +84,9 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn connections_that_were_queued_when_the_stop_came_are_served() {
     let (_server, mut proxy) = greeter("threads = 1");
+    // A listener that has been idle has as much time for its queue as a busy one.
+    let uptime = || proxy.status()["uptime_seconds"].as_f64().unwrap();
+    eventually("more than a second has passed", PATIENCE, || uptime() > 1.2);
     // Frozen, the balancer accepts nothing; the signal and the connections wait for it together.
     proxy.signal(Signal::STOP);
     let at = proxy.at();
