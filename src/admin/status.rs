@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api;
-use crate::config::{AdminState, Policy};
+use crate::config::Policy;
 use crate::pool::{LastProbe, Member, Pool, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
 use crate::session::Tally;
@@ -88,7 +88,7 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
     let members = pool.members().iter().enumerate();
     api::PoolStatus {
         name: pool.name().to_string(),
-        balance: balance(policy).to_owned(),
+        balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
         backends: members
             .map(|(place, member)| backend(member, ready.effective_weight(place)))
@@ -104,7 +104,7 @@ fn backend(member: &Member, effective_weight: u32) -> api::BackendStatus {
         name: backend.name().to_string(),
         address: backend.address().to_string(),
         health: standing.health.as_str().to_owned(),
-        state: wish(standing.admin).to_owned(),
+        state: standing.admin.as_str().to_owned(),
         ejected_until: None,
         weight: u32::from(member.weight),
         effective_weight,
@@ -131,26 +131,4 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
 /// With up to three decimals.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
-}
-
-/// The word of the file.
-fn wish(state: AdminState) -> &'static str {
-    match state {
-        AdminState::Ready => "ready",
-        AdminState::Drain => "drain",
-        AdminState::Maintenance => "maintenance",
-    }
-}
-
-/// The word of the file.
-fn balance(policy: Policy) -> &'static str {
-    match policy {
-        Policy::RoundRobin => "round-robin",
-        Policy::LeastConnections => "least-connections",
-        Policy::ConsistentHash { .. } => "consistent-hash",
-        Policy::Random => "random",
-        Policy::PowerOfTwo => "power-of-two",
-        Policy::LeastLatency => "least-latency",
-        Policy::First => "first",
-    }
 }

@@ -1,5 +1,7 @@
 //! Reads `balance`: a word, or a table for a policy that has settings.
 
+use std::mem::discriminant;
+
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
 use super::{HashKey, Policy};
@@ -19,6 +21,14 @@ pub(super) const POLICIES: &[(&str, Policy)] = &[
 
 pub(super) const HASH_KEYS: &[(&str, HashKey)] =
     &[("client-ip", HashKey::ClientIp), ("client-ip-port", HashKey::ClientIpPort)];
+
+impl Policy {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        let is_it = |(_, policy): &&(&str, Self)| discriminant(policy) == discriminant(&self);
+        POLICIES.iter().find(is_it).map_or("", |(word, _)| word)
+    }
+}
 
 pub(super) fn read(value: &Value<'_>) -> Option<Policy> {
     if !value.is_table() {

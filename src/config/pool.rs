@@ -39,6 +39,13 @@ pub(super) const STATES: &[(&str, AdminState)] = &[
     ("maintenance", AdminState::Maintenance),
 ];
 
+impl AdminState {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        STATES.iter().find(|(_, state)| *state == self).map_or("", |(word, _)| word)
+    }
+}
+
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Pool {
     let section = section.only(KEYS, later::POOL);
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);

@@ -42,10 +42,7 @@ pub(super) fn pool(addresses: impl IntoIterator<Item = BackendAddr>, probe: Prob
             probe,
             interval: Duration::from_millis(20),
             timeout: LONG,
-            rise: 2,
-            fall: 3,
-            address: None,
-            port: None,
+            ..Health::default()
         },
     }
 }

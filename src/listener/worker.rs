@@ -66,8 +66,6 @@ pub(super) struct Worker {
     crew: Arc<Crew>,
     tools: Tools,
     closing: Cell<bool>,
-    /// Nothing may go on any more.
-    cut: Cell<bool>,
     acceptors: RefCell<Vec<Waker>>,
     /// Accept loops, the door, and sessions that have not ended.
     busy: Cell<usize>,
@@ -137,7 +135,6 @@ impl Worker {
             crew,
             tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
             closing: Cell::new(false),
-            cut: Cell::new(false),
             acceptors: RefCell::default(),
             busy: Cell::new(0),
             quiet: Notify::new(),
@@ -184,15 +181,13 @@ impl Worker {
     }
 
     fn cut(&self) {
-        self.cut.set(true);
         self.close();
-        self.tools.sessions.clock().finish();
         self.tools.sessions.end_all(Outcome::Shutdown);
     }
 
     /// True once sessions are ended instead of waited for.
     pub(super) fn is_cut(&self) -> bool {
-        self.cut.get()
+        self.tools.sessions.is_over()
     }
 
     /// Ready once the worker takes no more connections.

@@ -34,10 +34,12 @@ impl From<Errno> for AcceptError {
 
 /// True for errors that are about our own resources and say nothing about the peer.
 pub fn is_own_shortage(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL
-    )
+    is_exhaustion(error) || error == Errno::ADDRNOTAVAIL
+}
+
+/// True if descriptors or memory have run out: the same call may succeed in a moment.
+pub fn is_exhaustion(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod reactor;
 mod socket;
 mod ticker;
 
-pub use accept_error::{AcceptError, is_own_shortage};
+pub use accept_error::{AcceptError, is_exhaustion, is_own_shortage};
 pub use bind::{BindError, bind_listener, is_taken};
 pub use connect::connect;
 pub use lookup::Lookup;

@@ -38,16 +38,8 @@ fn spec(policy: Policy, members: Vec<config::Member>) -> config::Pool {
         fail_open: false,
         max_sessions: 0,
         source: Vec::new(),
-        retry: Retry { attempts: 3, window: Duration::from_secs(5), backoff: Duration::ZERO },
-        health: Check {
-            probe: Probe::None,
-            interval: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            rise: 2,
-            fall: 3,
-            address: None,
-            port: None,
-        },
+        retry: Retry::default(),
+        health: Check { probe: Probe::None, ..Check::default() },
     }
 }
 

@@ -197,9 +197,15 @@ impl Table {
         }
     }
 
-    /// Ends every session for `cause`, those that are still to come included.
+    /// True once all sessions were ended: nothing may be waited for any more.
+    pub fn is_over(&self) -> bool {
+        self.over.get().is_some()
+    }
+
+    /// Ends every session for `cause`, those that are still to come included, and every time limit.
     pub fn end_all(&self, cause: Outcome) {
         self.over.set(Some(cause));
+        self.clock.finish();
         for (_, live) in self.slots.borrow().iter() {
             live.end(cause);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::net::{Socket, is_own_shortage};
+use crate::net::{Socket, is_exhaustion, is_own_shortage};
 use crate::outcome::ConnectFailure;
 use crate::session::Overdue;
 use crate::upstream::Dialer;
@@ -75,7 +75,7 @@ async fn patiently(
     loop {
         short.set(None);
         match Socket::connect(&dialer.reactor, to, source, keepalive).await {
-            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+            Err(errno) if is_exhaustion(errno) => {
                 short.set(Some(errno));
                 dialer.clock.sleep(SHORTAGE).await;
             }

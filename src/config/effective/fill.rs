@@ -8,7 +8,7 @@ use super::{
     Retry,
 };
 use crate::config::{self, Access, AdminBind, Config, HttpProbe, Policy, Probe};
-use crate::config::{balance, http_probe, pool, process};
+use crate::config::{balance, http_probe, process};
 
 pub(super) fn file(config: &Config) -> File {
     let pool_name = |index: usize| {
@@ -116,19 +116,19 @@ fn backend(member: &config::Member) -> Backend {
         weight: member.weight,
         max_sessions: Some(member.max_sessions),
         backup: member.backup,
-        state: word(pool::STATES, &member.state),
+        state: member.state.as_str(),
     }
 }
 
 pub(super) fn balance(policy: Policy) -> Balance {
     if let Policy::ConsistentHash { key, bounded_load } = policy {
         return Balance::Table(BalanceTable {
-            policy: "consistent-hash",
+            policy: policy.as_str(),
             key: Some(word(balance::HASH_KEYS, &key)),
             bounded_load,
         });
     }
-    Balance::Word(word(balance::POLICIES, &policy))
+    Balance::Word(policy.as_str())
 }
 
 impl Retry {

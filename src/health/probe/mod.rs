@@ -66,9 +66,6 @@ impl Prober {
     /// One for each member, in their order; `None` for `probe = "none"`. Reads the files of
     /// `[pool.NAME.health.tls]`.
     pub(super) fn of_all(spec: &config::Pool) -> Result<Option<Vec<Arc<Self>>>, StartError> {
-        if matches!(spec.health.probe, Probe::None) {
-            return Ok(None);
-        }
         let tls = tls_of(spec)?;
         let probers = spec.members.iter().map(|member| Self::of(spec, member, tls.as_ref()));
         probers.map(|prober| Ok(prober?.map(Arc::new))).collect()
