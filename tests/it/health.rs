@@ -12,7 +12,7 @@ use crate::harness::files::{file, unprobed};
 use crate::harness::http;
 use crate::harness::seat::Seat;
 use crate::harness::servers::{Server, entries};
-use crate::harness::wait::{PATIENCE, eventually, throughout};
+use crate::harness::wait::{PATIENCE, eventually, throughout, until};
 
 /// A file whose pool has one backend and the given lines under `health`.
 fn probing(server: &Server, health: &str) -> String {
@@ -196,7 +196,7 @@ fn rise_and_fall_count_consecutive_results() {
     assert!(asked.load(Ordering::SeqCst) >= 7, "two failures in a row were enough");
     proxy.wait_health("s", "up");
     assert!(asked.load(Ordering::SeqCst) >= 11, "came up before four good results");
-    let about = changes(&proxy, "s");
+    let about = wait_changes(&proxy, "s", 3);
     assert_eq!(about.len(), 3, "first up, down, up: {about:#?}");
 }
 
@@ -235,18 +235,24 @@ fn changes(proxy: &Evenkeel, backend: &str) -> Vec<String> {
     proxy.events().iter().filter(|event| about(event)).map(ToString::to_string).collect()
 }
 
+/// The same, once there are so many: a state is in the status before its line is in the log.
+fn wait_changes(proxy: &Evenkeel, backend: &str, count: usize) -> Vec<String> {
+    until(&format!("{count} changes of {backend} in the log"), PATIENCE, || {
+        Some(changes(proxy, backend)).filter(|lines| lines.len() >= count)
+    })
+}
+
 #[test]
 fn a_change_of_state_is_logged_once_with_its_reason() {
     let server = Server::greet("s");
     let proxy = Evenkeel::start(&file(&entries(std::slice::from_ref(&server)), "", ""));
-    let at_start = changes(&proxy, "s").len();
+    let at_start = wait_changes(&proxy, "s", 1).len();
     server.stop();
-    proxy.wait_health("s", "down");
+    wait_changes(&proxy, "s", at_start + 1);
     throughout("one line", Duration::from_millis(600), || {
-        changes(&proxy, "s").len() <= at_start + 1
+        changes(&proxy, "s").len() == at_start + 1
     });
     let lines = changes(&proxy, "s");
-    assert_eq!(lines.len(), at_start + 1, "{lines:#?}");
     let last = lines.last().unwrap();
     assert!(last.contains("down") && last.contains("refused"), "{last}");
 }
