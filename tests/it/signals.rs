@@ -11,7 +11,7 @@ use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::{file, unprobed};
 use crate::harness::peers::Peer;
 use crate::harness::servers::{Server, entries};
-use crate::harness::wait::{PATIENCE, eventually, throughout};
+use crate::harness::wait::{PATIENCE, eventually, throughout, until};
 
 fn greeter(process: &str) -> (Server, Evenkeel) {
     let server = Server::greet("s");
@@ -154,8 +154,11 @@ fn signals_work_before_the_listeners_are_open() {
 fn the_pid_file_is_written_when_ready_and_gone_after_the_end() {
     let (_server, mut proxy) = greeter("pid_file = \"{dir}/evenkeel.pid\"");
     let path = proxy.dir().join("evenkeel.pid");
-    eventually("the file is there", PATIENCE, || path.exists());
-    assert_eq!(fs::read_to_string(&path).unwrap().trim(), proxy.pid().to_string());
+    // It is opened at the start, while the rights to do so are there, and filled when ready.
+    let found = until("it is filled", PATIENCE, || {
+        fs::read_to_string(&path).ok().filter(|text| !text.is_empty())
+    });
+    assert_eq!(found.trim(), proxy.pid().to_string());
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
     assert!(!path.exists(), "a stale pid file is an invitation to signal a stranger");
