@@ -1,7 +1,7 @@
 //! A backend is killed while clients keep coming: who notices, for how long, and that each error is
 //! accounted for.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,13 @@ use crate::harness::peers::Peer;
 use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually, pace};
 
+/// Clients at once.
+const LANES: u32 = 10;
+
 /// What became of one client.
 struct Visit {
     began: Instant,
-    error: Option<std::io::Error>,
+    error: Option<io::Error>,
 }
 
 /// Clients at a steady rate until told to stop, each a greeting, a word and its echo.
@@ -32,8 +35,7 @@ impl Traffic {
     fn start(at: SocketAddr, per_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let visits = Arc::new(Mutex::new(Vec::new()));
-        let lanes = 10;
-        let gap = Duration::from_secs(1) * lanes / per_second;
+        let gap = Duration::from_secs(1) * LANES / per_second;
         let lane = |_| {
             let (stop, visits) = (stop.clone(), visits.clone());
             thread::spawn(move || {
@@ -47,7 +49,7 @@ impl Traffic {
                 }
             })
         };
-        let threads = (0..lanes).map(lane).collect();
+        let threads = (0..LANES).map(lane).collect();
         Self { stop, visits, threads }
     }
 
@@ -67,12 +69,12 @@ impl Traffic {
     }
 }
 
-fn visit(at: SocketAddr) -> std::io::Result<()> {
+fn visit(at: SocketAddr) -> io::Result<()> {
     let mut held = try_hold(at)?;
     held.stream.write_all(b"word")?;
     held.stream.read_exact(&mut [0; 4])?;
     held.stream.shutdown(std::net::Shutdown::Write)?;
-    std::io::copy(&mut held.stream, &mut std::io::sink()).map(drop)
+    io::copy(&mut held.stream, &mut io::sink()).map(drop)
 }
 
 #[test]
@@ -96,14 +98,17 @@ fn a_backend_killed_under_load_costs_only_sessions_it_already_had_and_each_is_co
     proxy.wait_idle();
     let metrics = proxy.metrics();
     // A failed connect costs no client anything; a session the dead process had is the only loss.
+    // Its kernel ends such a session with a reset if a byte was unread, else as if it were over, so
+    // a client may see an early end where the balancer saw a reset a moment later, or none.
     let lost =
         metrics.count("sessions_total", &[("backend", "victim"), ("outcome", "backend-reset")]);
-    assert_eq!(
-        failed.len() as u64,
-        lost,
-        "{:?}",
-        failed.iter().map(|v| &v.error).collect::<Vec<_>>()
-    );
+    let errors: Vec<_> = failed.iter().filter_map(|visit| visit.error.as_ref()).collect();
+    let resets = errors.iter().filter(|error| is_reset(error)).count() as u64;
+    let is_early = |error: &&&io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    let early = errors.iter().filter(is_early).count() as u64;
+    assert_eq!(resets + early, errors.len() as u64, "{errors:?}");
+    assert!(resets <= lost && lost <= resets + early, "{lost} counted: {errors:?}");
+    assert!(errors.len() <= LANES as usize, "more than were open at once: {errors:?}");
     assert!(metrics.count("connect_failures_total", &[("backend", "victim")]) >= 1);
     assert_eq!(metrics.count("rejected_total", &[]), 0);
     assert_eq!(metrics.count("sessions_total", &[]), visits.len() as u64);
@@ -172,6 +177,6 @@ fn a_killed_backend_comes_back_and_is_used_again() {
     let odd = visits
         .iter()
         .filter_map(|v| v.error.as_ref())
-        .find(|error| !is_reset(error) && error.kind() != std::io::ErrorKind::UnexpectedEof);
+        .find(|error| !is_reset(error) && error.kind() != io::ErrorKind::UnexpectedEof);
     assert!(odd.is_none(), "{odd:?}");
 }

@@ -45,34 +45,52 @@ fn perform(seconds: Option<u64>) -> anyhow::Result<()> {
     // Backends of their own, as far from the balancer's threads as one process allows.
     let backends = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let backends = backends.context("cannot start the demo's backends")?;
-    let stage = backends.block_on(Stage::set()).context("cannot start the demo's backends")?;
+    let mut stage = backends.block_on(Stage::set()).context("cannot start the demo's backends")?;
     let log = log::start(&stage.config()?.log).context("cannot open the log")?;
-    let (control, ready, stage) = take_ports(stage, &log)?;
-    let played = control.block_on(play(stage, ready, &log, seconds));
+    let (control, opened) = raise_curtain(&mut stage, &log)?;
+    let played = match opened {
+        Some(opened) => control.block_on(play(stage, opened, seconds)),
+        None => Ok(()),
+    };
     control.shutdown_background();
     backends.shutdown_background();
     log.flush(LAST_LINES);
     played
 }
 
-/// Binds the balancer to the usual ports, or to free ones when that fails.
-fn take_ports(mut stage: Stage, log: &Log) -> anyhow::Result<(Runtime, Ready, Stage)> {
-    if let Ok((control, ready)) = prepare(stage.config()?, log) {
-        return Ok((control, ready, stage));
-    }
-    stage.move_elsewhere();
-    let (control, ready) = prepare(stage.config()?, log)?;
-    Ok((control, ready, stage))
+/// A balancer that serves the demo.
+struct Opened {
+    running: Running,
+    admin: SocketAddr,
+    signals: Signals,
 }
 
-async fn play(stage: Stage, ready: Ready, log: &Log, seconds: Option<u64>) -> anyhow::Result<()> {
-    // Before anything listens: a signal that comes early must find its handler.
-    let mut signals = Signals::install().context("cannot listen to signals")?;
-    let admin = admin_address(&ready).context("the demo has no admin address")?;
-    let running = tokio::select! {
-        running = Running::start(ready, log) => running?,
-        () = signals.stop() => return Ok(()),
-    };
+/// Opens the balancer on the usual ports, or on free ones when that fails. Whether it fails is
+/// known only when they are open: another demo may start in the same moment.
+fn raise_curtain(stage: &mut Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
+    open(stage, log).or_else(|_| {
+        stage.move_elsewhere();
+        open(stage, log)
+    })
+}
+
+/// Nothing if told to stop meanwhile.
+fn open(stage: &Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
+    let (control, ready) = prepare(stage.config()?, log)?;
+    let opened = control.block_on(async {
+        // Before anything listens: a signal that comes early must find its handler.
+        let mut signals = Signals::install().context("cannot listen to signals")?;
+        let admin = admin_address(&ready).context("the demo has no admin address")?;
+        tokio::select! {
+            running = Running::start(ready, log) => Ok(Some(Opened { running: running?, admin, signals })),
+            () = signals.stop() => Ok(None),
+        }
+    });
+    opened.map(|opened| (control, opened))
+}
+
+async fn play(stage: Stage, opened: Opened, seconds: Option<u64>) -> anyhow::Result<()> {
+    let Opened { running, admin, mut signals } = opened;
     let handle = running.handle().clone();
     let out = io::stdout();
     let live = out.is_terminal();

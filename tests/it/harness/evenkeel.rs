@@ -33,7 +33,7 @@ enum Stdout {
 }
 
 impl Evenkeel {
-    /// Starts with this file and waits until every listener is open.
+    /// Starts with this file and waits until every listener is open and it says that it is ready.
     ///
     /// A JSON log, an access log at [`access`](Self::access) and an admin address are added where
     /// the file says nothing of them.
@@ -104,8 +104,13 @@ impl Evenkeel {
         eventually("every listener is open", PATIENCE, || {
             let ended = self.child_state() == 'Z';
             assert!(!ended, "the balancer ended:\n{}", self.log());
-            open()
+            open() && self.says_ready()
         });
+    }
+
+    /// The last listener is open before `/readyz` says so.
+    fn says_ready(&self) -> bool {
+        self.events().iter().any(|event| event["message"] == "ready")
     }
 
     /// The process state letter of /proc, `Z` once it has ended.
