@@ -106,7 +106,7 @@ impl Backend {
 
     /// What its pool's monitor last judged.
     pub fn standing(&self) -> Standing {
-        Standing::from_bits(self.standing.load(Ordering::Relaxed))
+        Standing::from_bits(self.standing.load(Ordering::Acquire))
     }
 
     /// Written by the pool's monitor alone.
@@ -115,7 +115,8 @@ impl Backend {
             // What it cost before it came back says nothing about it now.
             self.latency.forget();
         }
-        self.standing.store(standing.to_bits(), Ordering::Relaxed);
+        // Whoever reads it sees the list that was published before it, too.
+        self.standing.store(standing.to_bits(), Ordering::Release);
     }
 
     /// The counters of one listener's sessions with this backend, made at the first call.

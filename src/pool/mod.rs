@@ -195,13 +195,14 @@ impl Pool {
     /// Called by the pool's monitor alone. Once it returns, no picker hands out a backend that the
     /// new list does not hold.
     pub fn publish(&self, judged: &[Judged]) {
-        for (member, judged) in self.members.iter().zip(judged) {
-            member.backend.judge(judged.standing);
-        }
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         let set = ReadySet { generation, ..ReadySet::of(&self.members, judged, self.fail_open) };
         self.ready.store(Arc::new(set));
         self.generation.store(generation, Ordering::SeqCst);
+        // Last: whoever reads in a report that a backend is up may count on the next pick.
+        for (member, judged) in self.members.iter().zip(judged) {
+            member.backend.judge(judged.standing);
+        }
     }
 
     /// True if a newer list than `set` has been published whole.

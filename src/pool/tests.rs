@@ -224,6 +224,32 @@ fn nobody_gets_a_session_that_a_published_list_denies_them() {
 }
 
 #[test]
+fn whoever_reads_that_a_backend_is_up_gets_it_at_the_next_pick() {
+    let bench = Bench::equal(Policy::RoundRobin, 1);
+    let standing = || bench.entrance.pool.members[0].backend.standing();
+    // 3 of 4: it is being published as up.
+    let phase = AtomicU64::new(0);
+    let mut judged = bench.judged.clone();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while phase.load(Ordering::SeqCst) < 40_000 {
+                let before = phase.load(Ordering::SeqCst);
+                let (is_up, picked) = (standing().is_usable(), bench.pick());
+                let is_coming = before % 4 == 3 && before == phase.load(Ordering::SeqCst);
+                assert!(!(is_coming && is_up) || picked.is_ok(), "said to be up, but not picked");
+            }
+        });
+        for health in [Health::Down, Health::Up].into_iter().cycle().take(20_000) {
+            judged[0].standing.health = health;
+            phase.fetch_add(1, Ordering::SeqCst);
+            bench.entrance.pool.publish(&judged);
+            phase.fetch_add(1, Ordering::SeqCst);
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn a_tried_backend_is_only_picked_again_if_there_is_no_other() {
     for policy in [Policy::LeastConnections, Policy::RoundRobin, Policy::PowerOfTwo, HASH] {
         let bench = Bench::equal(policy, 2);
