@@ -84,11 +84,15 @@ pub async fn serve(
     drop(proxy); // the session may outlive many configurations
 
     let outcome = relay::run(&client.socket, &server.socket, &live, &tools.lent).await;
-    server.lease.tally().end(outcome, client.since.elapsed());
     if let Some(line) = &mut line {
         line.record.bytes_in = live.bytes(Direction::In);
         line.record.bytes_out = live.bytes(Direction::Out);
         line.record.first_byte = live.first_byte().map(|at| at - client.since);
+    }
+    // Its last bytes are counted before its end is: whoever sees the end sees them all.
+    drop(live);
+    server.lease.tally().end(outcome, client.since.elapsed());
+    if let Some(line) = &mut line {
         line.finish(outcome.as_str());
     }
     Ok(outcome)
