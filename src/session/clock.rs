@@ -20,8 +20,6 @@ pub struct Overdue;
 #[derive(Debug, Default)]
 pub struct Clock {
     now: Cell<Tick>,
-    /// The latest step: what a reading may lag behind.
-    step: Cell<Tick>,
     waiting: RefCell<Slab<(Tick, Waker)>>,
     /// Nothing waits any more: all limits count as reached.
     over: Cell<bool>,
@@ -43,7 +41,7 @@ impl Clock {
     }
 
     /// Now to the millisecond, rounded up: a limit must not end early because the tick is old.
-    fn exact(&self) -> Tick {
+    pub(super) fn exact(&self) -> Tick {
         self.origin.map_or_else(|| self.now.get(), |origin| ticks(origin.elapsed()) + 1)
     }
 
@@ -52,15 +50,10 @@ impl Clock {
         self.now.get()
     }
 
-    /// How long the present tick may have lasted already.
-    pub(super) fn slack(&self) -> Tick {
-        self.step.get()
-    }
-
     /// Moves the clock to `now` since the worker's start and wakes those whose limit is reached.
     pub fn advance(&self, now: Duration) {
         let now = ticks(now);
-        self.step.set(now - self.now.replace(now).min(now));
+        self.now.set(now);
         self.wake_until(now);
     }
 

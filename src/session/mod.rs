@@ -41,7 +41,10 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Live {
     tally: Arc<Tally>,
-    clock: Rc<Clock>,
+    /// It came or bytes moved since the last sweep.
+    active: Cell<bool>,
+    /// The last sweep that found it active: never before it really was, however old the clock's
+    /// reading had become by then.
     last: Cell<Tick>,
     idle: Option<Tick>,
     deadline: Option<Tick>,
@@ -60,7 +63,7 @@ impl Live {
             self.first_byte.set(Some(Instant::now()));
         }
         bytes.set(bytes.get() + n);
-        self.last.set(self.clock.now());
+        self.active.set(true);
     }
 
     /// When the backend's first byte was handed on.
@@ -106,8 +109,10 @@ impl Live {
     }
 
     fn overdue(&self, now: Tick) -> Option<Outcome> {
-        let slack = self.clock.slack();
-        if self.idle.is_some_and(|idle| now >= self.last.get() + idle + slack) {
+        if self.active.replace(false) {
+            self.last.set(now);
+        }
+        if self.idle.is_some_and(|idle| now >= self.last.get() + idle) {
             return Some(Outcome::Idle);
         }
         self.deadline.is_some_and(|deadline| now >= deadline).then_some(Outcome::Lifetime)
@@ -154,13 +159,12 @@ impl Table {
 
     /// Enters a session that is about to relay; it leaves when the entry is dropped.
     pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, limits: Limits) -> Entry {
-        let now = self.clock.now();
         let live = Rc::new(Live {
             tally,
-            clock: Rc::clone(&self.clock),
-            last: Cell::new(now),
+            active: Cell::new(true),
+            last: Cell::new(0),
             idle: limits.idle.map(ticks),
-            deadline: limits.lifetime.map(|lifetime| now + ticks(lifetime)),
+            deadline: limits.lifetime.map(|lifetime| self.clock.exact() + ticks(lifetime)),
             bytes: Default::default(),
             folded: Default::default(),
             first_byte: Cell::new(None),
@@ -186,7 +190,7 @@ impl Table {
         self.len() == 0
     }
 
-    /// Folds byte counts and ends what is due by the clock.
+    /// Folds byte counts and ends what is due by the clock, which has just been moved.
     pub fn sweep(&self) {
         let now = self.clock.now();
         for (_, live) in self.slots.borrow().iter() {
@@ -253,11 +257,36 @@ mod tests {
         sweep_at(&table, 1);
         busy.moved(Direction::Out, 1);
         sweep_at(&table, 2);
-        assert_eq!(end_of(&quiet), Poll::Pending, "the last tick may have begun a second ago");
+        assert_eq!(end_of(&quiet), Poll::Pending, "it may have come just before the first sweep");
         busy.moved(Direction::Out, 1);
         sweep_at(&table, 3);
         assert_eq!(end_of(&quiet), Poll::Ready(Outcome::Idle));
         assert_eq!(end_of(&busy), Poll::Pending);
+    }
+
+    #[test]
+    fn a_worker_that_stood_still_ends_nobody_early() {
+        let table = Rc::new(Table::starting());
+        while table.clock().exact() < 20 {
+            std::hint::spin_loop();
+        }
+        let short = Some(Duration::from_millis(10));
+        let (mortal, _mortal) = enter(&table, Limits { idle: None, lifetime: short });
+        table.clock().advance(Duration::from_millis(20));
+        table.sweep();
+        assert_eq!(end_of(&mortal), Poll::Pending, "it came when the clock was 20 ms old");
+        sweep_at(&table, 9);
+        assert_eq!(end_of(&mortal), Poll::Ready(Outcome::Lifetime));
+
+        let limits = Limits { idle: Some(Duration::from_secs(2)), lifetime: None };
+        let (quiet, _quiet) = enter(&table, limits);
+        sweep_at(&table, 10);
+        quiet.moved(Direction::In, 1);
+        sweep_at(&table, 20);
+        sweep_at(&table, 21);
+        assert_eq!(end_of(&quiet), Poll::Pending, "it may have moved a second ago");
+        sweep_at(&table, 22);
+        assert_eq!(end_of(&quiet), Poll::Ready(Outcome::Idle));
     }
 
     #[test]
