@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -14,6 +15,9 @@ const SHY: Duration = Duration::from_millis(200);
 
 /// Connections at once: it is a demo.
 const MOST: usize = 1024;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// Pause after an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -28,18 +32,17 @@ pub(super) fn greeting(name: &str) -> String {
 pub(super) struct Backend {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
+    seat: Socket,
     running: Option<JoinSet<()>>,
 }
 
 impl Backend {
-    /// Starts on `wanted`, or on a free port of the same address if that is taken.
-    pub(super) async fn start(name: &'static str, wanted: SocketAddr) -> io::Result<Self> {
-        let listener = match TcpListener::bind(wanted).await {
-            Ok(listener) => listener,
-            Err(_) => TcpListener::bind(SocketAddr::new(wanted.ip(), 0)).await?,
-        };
+    /// Starts on `wanted`, or on a free port of the same address if that is taken. Must be called
+    /// inside a runtime, on which it stays.
+    pub(super) fn start(name: &'static str, wanted: SocketAddr) -> io::Result<Self> {
+        let (seat, listener) = open(wanted).or_else(|_| open(SocketAddr::new(wanted.ip(), 0)))?;
         let address = listener.local_addr()?;
-        Ok(Self { name, address, running: Some(run(listener, name)) })
+        Ok(Self { name, address, seat, running: Some(run(listener, name)) })
     }
 
     /// Stops as a process that is killed: nobody listens any more, every connection is closed.
@@ -48,11 +51,40 @@ impl Backend {
     }
 
     /// Comes back at the same address.
-    pub(super) async fn revive(&mut self) -> io::Result<()> {
-        let listener = TcpListener::bind(self.address).await?;
+    pub(super) fn revive(&mut self) -> io::Result<()> {
+        let listener = listen(&self.seat, self.address)?;
         self.running = Some(run(listener, self.name));
         Ok(())
     }
+}
+
+/// A seat on an address, and a socket that listens there.
+///
+/// The seat is bound and never listens: connects are refused while the backend is stopped, and yet
+/// nobody else, such as a second demo, can take the port that it comes back to.
+fn open(at: SocketAddr) -> io::Result<(Socket, TcpListener)> {
+    let seat = bound(at)?;
+    let address = seat.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let listener = listen(&seat, address)?;
+    Ok((seat, listener))
+}
+
+fn listen(seat: &Socket, address: SocketAddr) -> io::Result<TcpListener> {
+    // It lets others in beside it for as long as that takes, and then nobody any more.
+    seat.set_reuse_address(true)?;
+    let socket = bound(address)?;
+    socket.listen(BACKLOG)?;
+    seat.set_reuse_address(false)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bound(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    // Connections of an earlier demo in TIME_WAIT do not matter.
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    Ok(socket)
 }
 
 fn run(listener: TcpListener, name: &'static str) -> JoinSet<()> {
@@ -122,8 +154,8 @@ fn more(read: io::Result<usize>) -> bool {
 mod tests {
     use super::*;
 
-    async fn backend() -> Backend {
-        Backend::start("alpha", "127.0.0.1:0".parse().unwrap()).await.unwrap()
+    fn backend() -> Backend {
+        Backend::start("alpha", "127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
     async fn read_line(stream: &mut TcpStream) -> String {
@@ -136,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_greets_and_echoes_and_speaks_http() {
-        let backend = backend().await;
+        let backend = backend();
         let mut silent = TcpStream::connect(backend.address).await.unwrap();
         assert_eq!(read_line(&mut silent).await, "hello from alpha\n");
         silent.write_all(b"one\n").await.unwrap();
@@ -147,8 +179,11 @@ mod tests {
         assert_eq!(read_line(&mut eager).await, "hello from alpha\n");
         assert_eq!(read_line(&mut eager).await, "two\n");
 
-        let mut web = TcpStream::connect(backend.address).await.unwrap();
-        web.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        // Without a pause between, in which the backend might take it for a shy one.
+        let mut asks = std::net::TcpStream::connect(backend.address).unwrap();
+        io::Write::write_all(&mut asks, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        asks.set_nonblocking(true).unwrap();
+        let mut web = TcpStream::from_std(asks).unwrap();
         let mut answer = String::new();
         web.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("from alpha\n"));
@@ -156,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_backend_cuts_its_clients_and_comes_back_where_it_was() {
-        let mut backend = backend().await;
+        let mut backend = backend();
         let mut client = TcpStream::connect(backend.address).await.unwrap();
         assert_eq!(read_line(&mut client).await, "hello from alpha\n");
         backend.stop();
@@ -164,14 +199,17 @@ mod tests {
         let end = timeout(Duration::from_secs(5), client.read_to_end(&mut left)).await;
         assert!(end.is_ok(), "the connection is cut");
         assert!(TcpStream::connect(backend.address).await.is_err());
-        backend.revive().await.unwrap();
+        let other = Backend::start("beta", backend.address).unwrap();
+        assert_ne!(other.address, backend.address, "its port is kept for it");
+        assert!(std::net::TcpListener::bind(backend.address).is_err());
+        backend.revive().unwrap();
         TcpStream::connect(backend.address).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_taken_port_is_replaced_by_a_free_one() {
-        let first = backend().await;
-        let second = Backend::start("beta", first.address).await.unwrap();
+        let first = backend();
+        let second = Backend::start("beta", first.address).unwrap();
         assert_ne!(first.address, second.address);
     }
 }

@@ -47,7 +47,7 @@ impl Stage {
     pub(crate) async fn set() -> io::Result<Self> {
         let mut backends = Vec::new();
         for (name, port) in CAST {
-            backends.push(Backend::start(name, loopback(port)).await?);
+            backends.push(Backend::start(name, loopback(port))?);
         }
         Ok(Self { backends, front: usual(FRONT), admin: usual(ADMIN) })
     }
@@ -185,7 +185,7 @@ impl<W: Write> Play<W> {
             while second < now && self.length.is_none_or(|length| second < length) {
                 second += 1;
                 if let Some(event) = event(second, self.length, self.backends.len()) {
-                    self.happen(event).await?;
+                    self.happen(event)?;
                 }
                 self.view.show(second, &self.rows(), &self.ledger)?;
             }
@@ -193,13 +193,13 @@ impl<W: Write> Play<W> {
         Ok(())
     }
 
-    async fn happen(&mut self, event: Event) -> io::Result<()> {
+    fn happen(&mut self, event: Event) -> io::Result<()> {
         let (Event::Stop(who) | Event::Revive(who)) = event;
         let up = matches!(event, Event::Revive(_));
         let Some(backend) = self.backends.get_mut(who) else { return Ok(()) };
         let name = backend.name;
         if up {
-            backend.revive().await?;
+            backend.revive()?;
             self.view.say(&format!(">> {name} is started again"))?;
         } else {
             backend.stop();
