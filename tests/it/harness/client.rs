@@ -128,9 +128,10 @@ pub(crate) fn end_of(stream: &mut TcpStream) -> End {
     }
 }
 
-/// Whether the connection was reset, at whichever call that showed.
+/// Whether the connection was reset, at whichever call that showed: a read, a write or a shutdown.
 pub(crate) fn is_reset(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    use ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionReset | BrokenPipe | NotConnected)
 }
 
 /// Whether a read timeout ran out.
