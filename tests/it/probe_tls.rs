@@ -57,7 +57,7 @@ fn health_with(seat: &Seat, tls: &str) -> Evenkeel {
     Evenkeel::start(&format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\n\
          backends = [{{ address = \"{}\", name = \"s\" }}]\n[pool.p.health]\n\
-         probe = \"https\"\ninterval = \"200ms\"\ntimeout = \"3s\"\n[pool.p.health.tls]\n{tls}\n",
+         probe = \"https\"\ninterval = \"200ms\"\ntimeout = \"10s\"\n[pool.p.health.tls]\n{tls}\n",
         seat.address()
     ))
 }

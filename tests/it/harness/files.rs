@@ -8,11 +8,12 @@ pub(crate) fn file(backends: &str, listener: &str, pool: &str) -> String {
     )
 }
 
-/// A pool that probes ten times a second.
+/// A pool that probes ten times a second. A probe has time enough: a machine that stalls must not
+/// look like a backend that is down.
 pub(crate) fn pool(name: &str, backends: &str, keys: &str) -> String {
     format!(
         "[pool.{name}]\nbackends = {backends}\n{keys}\n[pool.{name}.health]\n\
-         interval = \"100ms\"\ntimeout = \"500ms\"\n"
+         interval = \"100ms\"\ntimeout = \"10s\"\n"
     )
 }
 

@@ -65,7 +65,7 @@ fn an_http_probe_follows_a_file_that_is_removed_and_restored() {
     let proxy = Evenkeel::start(&format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\nbackends = [{}, {}]\n\
          balance = \"round-robin\"\n[pool.p.health]\nprobe = \"http\"\npath = \"/alive\"\n\
-         interval = \"100ms\"\n",
+         interval = \"100ms\"\ntimeout = \"10s\"\n",
         entry("one", &one),
         entry("two", &two)
     ));

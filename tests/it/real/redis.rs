@@ -37,7 +37,7 @@ fn pool_of(servers: &[Redis]) -> Evenkeel {
     Evenkeel::start(&format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\nbackends = [{}]\n\
          [pool.p.health]\nprobe = \"send-expect\"\nsend = \"PING\\r\\n\"\nexpect = \"+PONG\"\n\
-         interval = \"100ms\"\n",
+         interval = \"100ms\"\ntimeout = \"10s\"\n",
         list.join(", ")
     ))
 }
