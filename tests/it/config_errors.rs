@@ -4,13 +4,17 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
 use crate::harness::evenkeel::{Evenkeel, evenkeel};
-use crate::harness::files::{file, unprobed};
+use crate::harness::files::unprobed;
+use crate::harness::http;
 use crate::harness::process::Finished;
-use crate::harness::seat::{Blackhole, Seat};
+use crate::harness::seat::Seat;
+use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually};
 
 struct Written {
@@ -145,19 +149,52 @@ fn an_address_that_another_evenkeel_has_is_refused_too() {
     assert_eq!(first.get("/healthz").status, 200);
 }
 
+/// A backend that keeps the probe of a first round waiting until it is told to answer.
+struct Round {
+    server: Server,
+    go: Arc<AtomicBool>,
+}
+
+impl Round {
+    fn held() -> Self {
+        let go = Arc::new(AtomicBool::new(false));
+        let told = go.clone();
+        let server = Server::http("s", move |_| {
+            eventually("told to answer", 2 * PATIENCE, || told.load(Ordering::SeqCst));
+            http::answer(200, "")
+        });
+        Self { server, go }
+    }
+
+    fn let_go(&self) {
+        self.go.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn of_two_that_start_together_one_gets_the_address() {
     // While the first round lasts, both have bound it and neither listens.
-    let (port, slow) = (Seat::take(), Blackhole::open());
+    let port = Seat::take();
     let address = port.address().to_string();
-    let list = format!("[\"{}\"]", slow.address());
-    let toml = file(&list, "", "").replacen("127.0.0.1:0", &address, 1);
-    drop(port);
-    let first = Evenkeel::launch(&[], &toml);
-    eventually("the first is in its round", PATIENCE, || first.log().contains("admin"));
-    let file = Written::new(&(toml + "[admin]\nbind = \"off\"\n"));
-    says(&file.command(&["run"]).expect_code(1).stderr, &[&address, "in use"]);
+    let rounds = [Round::held(), Round::held()];
+    let start = |round: &Round| {
+        let probe = "[pool.p.health]\nprobe = \"http\"\ntimeout = \"1m\"\ninterval = \"2m\"\n";
+        let toml = format!(
+            "[listener.l]\nbind = \"{address}\"\npool = \"p\"\n[pool.p]\nbackends = [{}]\n{probe}",
+            round.server.entry("")
+        );
+        let starting = Evenkeel::launch(&[], &toml);
+        eventually("it is in its round", PATIENCE, || round.server.accepted() > 0);
+        starting
+    };
+    let (first, mut second) = (start(&rounds[0]), start(&rounds[1]));
+    rounds[0].let_go();
     eventually("the first listens", PATIENCE, || !first.addresses("l").is_empty());
+    rounds[1].let_go();
+    assert_eq!(second.exit_code(PATIENCE), Some(1));
+    eventually("the second says why", PATIENCE, || {
+        second.log().contains(&address) && second.log().contains("in use")
+    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What needs root: a low port refused without it, and rights given up after binding.
 
 use std::fs::{self, Permissions};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +12,7 @@ use crate::harness::client::who;
 use crate::harness::evenkeel::{Evenkeel, program};
 use crate::harness::files::unprobed;
 use crate::harness::process::finish;
+use crate::harness::seat::Seat;
 use crate::harness::servers::{Server, entries};
 use crate::harness::wait::PATIENCE;
 
@@ -31,12 +32,16 @@ fn is_root() -> bool {
     root
 }
 
+/// The first port from 700 on, and below the given one, where nobody listens.
+fn low_seat(below: u16) -> Option<Seat> {
+    (700..below).find_map(|port| Seat::at(([127, 0, 0, 1], port).into()).ok())
+}
+
 /// A free port below 1024 that a plain user may not bind here.
 fn low_port() -> Option<u16> {
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let first: u16 = fs::read_to_string(path).unwrap().trim().parse().unwrap();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let port = (700..first.min(1024)).find(free);
+    let port = low_seat(first.min(1024)).map(|seat| seat.port());
     if port.is_none() {
         eprintln!("skipped: ports are free for all from {first} on this machine");
     }
@@ -104,7 +109,8 @@ fn root_binds_a_low_port_and_goes_on_as_nobody() {
     if !is_root() {
         return;
     }
-    let port = (700..1024).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    let seat = low_seat(1024).unwrap();
+    let port = seat.port();
     let server = Server::greet("s");
     let process = "user = \"nobody\"\ngroup = \"nogroup\"\npid_file = \"{dir}/evenkeel.pid\"";
     let mut proxy = Evenkeel::start(&on_port(&server, port, process));

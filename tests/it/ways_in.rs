@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use crate::harness::client::{read_line, try_connect, who};
 use crate::harness::evenkeel::{Evenkeel, evenkeel};
 use crate::harness::files::{file, unprobed};
+use crate::harness::seat::Seat;
 use crate::harness::servers::{Server, entries};
 use crate::harness::wait::{PATIENCE, until};
 
@@ -30,8 +31,16 @@ fn ipv6_works_on_both_sides() {
 fn an_ipv6_wildcard_takes_ipv6_alone() {
     let server = Server::greet("s");
     let list = entries(std::slice::from_ref(&server));
-    let proxy = Evenkeel::start(&file(&list, "", "").replacen("127.0.0.1:0", "[::]:0", 1));
-    let port = proxy.at().port();
+    // The port of the other family is held, or somebody else might answer there.
+    let (v4, v6) = until("a port that is free in both families", PATIENCE, || {
+        let v4 = Seat::take();
+        let v6 = Seat::at((Ipv6Addr::UNSPECIFIED, v4.port()).into()).ok()?;
+        Some((v4, v6))
+    });
+    let toml = file(&list, "", "").replacen("127.0.0.1:0", &v6.address().to_string(), 1);
+    let proxy = Evenkeel::start(&toml);
+    let port = v4.port();
+    assert_eq!(proxy.at().port(), port);
     assert_eq!(who(SocketAddr::from((Ipv6Addr::LOCALHOST, port))), "s");
     assert!(try_connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err());
 }

@@ -4,6 +4,7 @@
 //! giving the port away, and with `SO_REUSEADDR` a listener may come and go beside it. So a backend
 //! can be dead, come back on the same port, and no test running in parallel takes its place.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -23,9 +24,17 @@ impl Seat {
 
     /// On a given local address.
     pub(crate) fn on(ip: IpAddr) -> Self {
-        let reservation = bound(SocketAddr::new(ip, 0));
-        let address = reservation.local_addr().unwrap().as_socket().unwrap();
-        Self { address, _reservation: reservation }
+        Self::at(SocketAddr::new(ip, 0)).unwrap()
+    }
+
+    /// On a given address and port, unless somebody listens there.
+    ///
+    /// Unlike a bind with `TcpListener` to see whether a port is free, this is never in the way of
+    /// whoever is about to listen there.
+    pub(crate) fn at(address: SocketAddr) -> io::Result<Self> {
+        let reservation = bound(address)?;
+        let address = reservation.local_addr()?.as_socket().unwrap();
+        Ok(Self { address, _reservation: reservation })
     }
 
     /// Where it is.
@@ -40,17 +49,17 @@ impl Seat {
 
     /// Starts to listen; the seat stays reserved when the listener is dropped.
     pub(crate) fn listen(&self) -> TcpListener {
-        let socket = bound(self.address);
+        let socket = bound(self.address).unwrap();
         socket.listen(4096).unwrap();
         socket.into()
     }
 }
 
-fn bound(address: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// A port whose SYNs go unanswered: its listen queue is full and nobody accepts.
@@ -63,7 +72,7 @@ pub(crate) struct Blackhole {
 impl Blackhole {
     /// Fills the queue until a connect hangs.
     pub(crate) fn open() -> Self {
-        let listener = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = bound(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let mut fill = Vec::new();
