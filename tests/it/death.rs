@@ -82,7 +82,9 @@ fn a_backend_killed_under_load_costs_only_sessions_it_already_had_and_each_is_co
     let mut victim = Peer::start("victim");
     let others = ["a", "b"].map(Server::greet);
     let list = format!("[{}, {}, {}]", victim.entry(""), others[0].entry(""), others[1].entry(""));
-    let proxy = Evenkeel::start(&file(&list, "", "balance = \"round-robin\""));
+    // Clients must come to the dead backend before a probe does, on a machine that stalls too.
+    let toml = file(&list, "", "balance = \"round-robin\"");
+    let proxy = Evenkeel::start(&toml.replacen("\"100ms\"", "\"500ms\"", 1));
     let traffic = Traffic::start(proxy.at(), 200);
     traffic.run_for(150);
     victim.kill();

@@ -148,9 +148,13 @@ fn counts_return_to_zero_whatever_way_sessions_end() {
         refused.address()
     );
     let keys = "balance = \"round-robin\"\nfail_open = true";
-    let proxy = Evenkeel::start(&unprobed(&list, "idle_timeout = \"300ms\"", keys));
+    let proxy = Evenkeel::start(&unprobed(&list, "idle_timeout = \"1s\"", keys));
     let mut streams: Vec<_> = (0..40).map(|_| connect(proxy.at())).collect();
-    eventually("all are connected", PATIENCE, || proxy.sessions() > 30);
+    // Ever, not now: on a machine that stalls the first may be idle already when the last comes.
+    let connected = |name| proxy.backend(name)["sessions_total"].as_u64().unwrap();
+    eventually("all are connected", PATIENCE, || {
+        connected("greet") + connected("resetting") + connected("peer") == 40
+    });
     for (i, stream) in streams.drain(..).enumerate() {
         match i % 4 {
             0 => reset(stream),
@@ -168,9 +172,10 @@ fn counts_return_to_zero_whatever_way_sessions_end() {
     for name in ["greet", "resetting", "peer", "refused"] {
         assert_eq!(proxy.backend(name)["sessions"], 0, "{name}");
     }
-    let metrics = proxy.metrics();
-    assert_eq!(metrics.count("sessions_active", &[]), 0);
-    assert_eq!(metrics.count("worker_sessions", &[]), 0);
+    assert_eq!(proxy.metrics().count("sessions_active", &[]), 0);
+    // A worker lets go of a session a moment after the backend has its place back.
+    let on_workers = || proxy.metrics().count("worker_sessions", &[]);
+    eventually("the workers have none", PATIENCE, || on_workers() == 0);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Caps hold exactly, also when everyone comes at once, and a refusal is counted under its reason.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,18 @@ fn crowd(at: SocketAddr, size: usize) -> (Vec<Held>, usize) {
         }
     }
     (served, refused)
+}
+
+/// A greeting server that counts those who are there until just before anybody can know that they
+/// have gone, and notes the most there were.
+fn counting(name: &str, peak: &Arc<AtomicUsize>) -> Server {
+    let (here, peak, line) = (AtomicUsize::new(0), peak.clone(), format!("{name}\n"));
+    Server::new(name, move |mut stream| {
+        peak.fetch_max(here.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        drop(stream.write_all(line.as_bytes()));
+        drop(io::copy(&mut stream, &mut io::sink()));
+        here.fetch_sub(1, Ordering::SeqCst);
+    })
 }
 
 fn servers(count: usize) -> Vec<Server> {
@@ -65,7 +80,8 @@ fn a_backends_own_cap_goes_before_the_pools() {
 
 #[test]
 fn a_cap_holds_under_churn() {
-    let servers = servers(2);
+    let peaks: [Arc<AtomicUsize>; 2] = Default::default();
+    let servers = [counting("s0", &peaks[0]), counting("s1", &peaks[1])];
     let toml = unprobed(&entries(&servers), "", "max_sessions = 3");
     let proxy = Evenkeel::start(&format!("[process]\nthreads = 4\n{toml}"));
     let at = proxy.at();
@@ -79,9 +95,8 @@ fn a_cap_holds_under_churn() {
     let visitors: Vec<_> = (0..12).map(|_| thread::spawn(visitor)).collect();
     visitors.into_iter().for_each(|visitor| visitor.join().unwrap());
     proxy.wait_idle();
-    // A session is over for the balancer a moment before the server's thread has noticed, so the
-    // server may see one more for each place at the very moment of the change.
-    assert!(servers.iter().all(|server| server.peak() <= 6), "{}", servers[0].peak());
+    let peaks = peaks.map(|peak| peak.load(Ordering::SeqCst));
+    assert!(peaks.iter().all(|&peak| peak <= 3), "{peaks:?}");
     let metrics = proxy.metrics();
     let sum = metrics.count("sessions_total", &[]) + metrics.count("rejected_total", &[]);
     assert_eq!(sum, 480, "each visit is counted once");
@@ -167,7 +182,8 @@ fn the_deadline_cuts_sessions_while_descriptors_are_short_and_clients_queue() {
     proxy.signal(Signal::TERM);
     assert_eq!(end_of(&mut held.stream), End::Reset);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
-    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    // A worker that did not end by itself would be given 2 s more.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[test]

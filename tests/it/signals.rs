@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -50,7 +52,8 @@ fn a_stop_without_sessions_is_immediate() {
     let start = Instant::now();
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // With a session it would take up to 30 s.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -61,7 +64,8 @@ fn the_deadline_cuts_what_is_left_and_the_exit_code_is_still_0() {
     proxy.signal(Signal::TERM);
     assert_eq!(end_of(&mut held.stream), End::Reset);
     let took = start.elapsed();
-    assert!((Duration::from_millis(950)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    // Without the key it would be 30 s.
+    assert!((Duration::from_millis(950)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
     let lines = proxy.wait_access(1);
     assert_eq!(lines[0]["outcome"], "shutdown");
@@ -78,7 +82,8 @@ fn a_second_signal_ends_at_once() {
     proxy.signal(Signal::TERM);
     assert_eq!(end_of(&mut held.stream), End::Reset);
     proxy.exit_code(PATIENCE);
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // A single signal would wait 30 s for the session.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -103,43 +108,38 @@ fn connections_that_were_queued_when_the_stop_came_are_served() {
 
 #[test]
 fn no_client_is_reset_by_a_stop_under_load() {
-    let (_server, mut proxy) = greeter("");
+    let (server, mut proxy) = greeter("");
     let at = proxy.at();
-    let visitor = move || {
-        let mut served = 0;
-        loop {
-            match try_hold(at) {
-                Ok(held) => close(held.stream),
-                Err(error) => return (served, error.kind()),
+    let served: Arc<[AtomicUsize; 4]> = Arc::default();
+    let visitor = |lane: usize| {
+        let served = served.clone();
+        move || {
+            while let Ok(held) = try_hold(at) {
+                close(held.stream);
+                served[lane].fetch_add(1, Ordering::SeqCst);
             }
-            served += 1;
         }
     };
-    let visitors: Vec<_> = (0..4).map(|_| std::thread::spawn(visitor)).collect();
-    let begun = || proxy.backend("s")["sessions_total"].as_u64().unwrap() > 100;
-    eventually("clients come", PATIENCE, begun);
+    let visitors: Vec<_> = (0..4).map(|lane| std::thread::spawn(visitor(lane))).collect();
+    let begun = || served.iter().all(|served| served.load(Ordering::SeqCst) > 25);
+    eventually("every client comes and goes", PATIENCE, begun);
     proxy.signal(Signal::TERM);
-    let mut lost = 0;
-    for visitor in visitors {
-        let (served, end) = visitor.join().unwrap();
-        assert!(served > 0);
-        // A connect in its handshake while the socket closes is reset by the kernel: no more than
-        // the one each visitor may have had under way, and none after it was accepted.
-        lost += usize::from(end != ErrorKind::ConnectionRefused);
-    }
-    assert!(lost <= 1, "{lost} of 4 clients were cut");
+    visitors.into_iter().for_each(|visitor| visitor.join().unwrap());
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+    // A connect whose handshake ends between the last accept and the close of the socket is reset by
+    // the kernel, once for each visitor at most. But whoever was accepted was served to the end.
+    let served: usize = served.iter().map(|served| served.load(Ordering::SeqCst)).sum();
+    let lines = proxy.wait_access(served);
+    let said = lines.iter().filter(|line| line["outcome"] == "ok").count();
+    assert_eq!((said, lines.len(), server.accepted()), (served, served, served));
 }
 
 #[test]
 fn signals_work_before_the_listeners_are_open() {
-    let slow = Server::http("slow", |_| {
-        std::thread::park_timeout(Duration::from_secs(3));
-        String::new()
-    });
+    let slow = Server::silent("slow");
     let toml = format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\nbackends = {}\n\
-         [pool.p.health]\nprobe = \"http\"\ntimeout = \"10s\"\ninterval = \"20s\"\n",
+         [pool.p.health]\nprobe = \"http\"\ntimeout = \"1m\"\ninterval = \"2m\"\n",
         entries(std::slice::from_ref(&slow))
     );
     let mut proxy = Evenkeel::launch(&[], &toml);
@@ -147,7 +147,7 @@ fn signals_work_before_the_listeners_are_open() {
     let start = Instant::now();
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
