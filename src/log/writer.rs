@@ -242,7 +242,7 @@ mod tests {
         for _ in 0..200 {
             queue.offer(Source::Access, line.clone());
         }
-        assert!(before.elapsed() < Duration::from_secs(2));
+        assert!(before.elapsed() < Duration::from_secs(20), "it waited for the reader");
         assert!(lost.access.get() > 100, "{}", lost.access.get());
         assert_eq!(lost.program.get(), 0);
         assert!(!queue.flush(Duration::from_millis(50)), "nobody reads");

@@ -38,7 +38,8 @@ fn an_idle_session_ends_with_fin_on_both_sides() {
     let mut held = hold(proxy.at());
     assert_eq!(end_of(&mut held.stream), End::Fin);
     assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // Without the key it would be an hour.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), End::Fin);
     proxy.wait_outcome("idle", 1);
     proxy.wait_idle();
@@ -46,11 +47,12 @@ fn an_idle_session_ends_with_fin_on_both_sides() {
 
 #[test]
 fn a_byte_in_either_direction_puts_the_idle_end_off() {
-    let (_server, proxy) = greeter("idle_timeout = \"800ms\"", "");
+    // The limit is far above the pause, for a machine that stalls within one.
+    let (_server, proxy) = greeter("idle_timeout = \"2s\"", "");
     let mut held = hold(proxy.at());
     let start = Instant::now();
     let mut next = Instant::now();
-    while start.elapsed() < Duration::from_millis(2400) {
+    while start.elapsed() < Duration::from_millis(4500) {
         next += Duration::from_millis(300);
         crate::harness::wait::pace(next);
         ping(&mut held.stream, "still here");
@@ -97,7 +99,7 @@ fn a_session_past_its_lifetime_is_reset_on_both_sides() {
     let mut held = hold(proxy.at());
     assert_eq!(end_of(&mut held.stream), End::Reset);
     let took = start.elapsed();
-    assert!((Duration::from_millis(890)..Duration::from_millis(1800)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(890)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), End::Reset);
     proxy.wait_outcome("lifetime", 1);
 }
@@ -130,7 +132,8 @@ fn a_connect_that_hangs_is_given_up_and_retried_on_another_backend() {
     let start = Instant::now();
     assert_eq!(who(proxy.at()), "live");
     let took = start.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_millis(1500)).contains(&took), "{took:?}");
+    // The kernel alone would try for two minutes.
+    assert!((Duration::from_millis(300)..Duration::from_secs(10)).contains(&took), "{took:?}");
     let labels = [("backend", "hole"), ("reason", "timeout")];
     assert_eq!(proxy.metrics().count("connect_failures_total", &labels), 1);
 }
@@ -153,12 +156,13 @@ fn a_single_backend_is_tried_again_within_the_window() {
 fn the_window_bounds_all_attempts_together() {
     let holes = [Blackhole::open(), Blackhole::open()];
     let list = format!("[\"{}\", \"{}\"]", holes[0].address(), holes[1].address());
-    let keys = "connect_timeout = \"400ms\"\n[pool.p.retry]\nattempts = 10\nwindow = \"600ms\"";
+    let keys = "connect_timeout = \"400ms\"\n[pool.p.retry]\nattempts = 100\nwindow = \"600ms\"";
     let proxy = Evenkeel::start(&unprobed(&list, "", keys));
     let start = Instant::now();
     assert!(try_hold(proxy.at()).is_err());
     let took = start.elapsed();
-    assert!((Duration::from_millis(580)..Duration::from_millis(1500)).contains(&took), "{took:?}");
+    // A hundred attempts would take 40 s.
+    assert!((Duration::from_millis(580)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert_eq!(proxy.rejected("refused"), 1);
 }
 
@@ -184,14 +188,16 @@ fn both_sides_have_tcp_keepalive_as_configured() {
     let (server, proxy) = greeter("keepalive = \"30s\"", "keepalive = \"40s\"");
     let held = hold(proxy.at());
     let client = held.stream.local_addr().unwrap();
-    let table = must(Command::new("ss").args(["-Htno", "state", "established"]));
-    let with_timer = |one: &str, other: &str| {
-        let line = |l: &&str| l.contains(one) && l.contains(other) && l.contains("(keepalive,");
-        table.lines().filter(line).count()
-    };
     let (door, backend) = (proxy.at().to_string(), server.address().to_string());
-    assert_eq!(with_timer(&door, &client.to_string()), 1, "towards the client\n{table}");
-    assert_eq!(with_timer(&backend, ""), 1, "towards the backend\n{table}");
+    // Until the greeting is acknowledged, the timer shown is another one.
+    eventually("one socket on each side has the timer", PATIENCE, || {
+        let table = must(Command::new("ss").args(["-Htno", "state", "established"]));
+        let with_timer = |one: &str, other: &str| {
+            let line = |l: &&str| l.contains(one) && l.contains(other) && l.contains("(keepalive,");
+            table.lines().filter(line).count()
+        };
+        with_timer(&door, &client.to_string()) == 1 && with_timer(&backend, "") == 1
+    });
 }
 
 #[test]

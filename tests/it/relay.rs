@@ -243,7 +243,7 @@ fn bytes_advance_in_status_and_metrics_while_a_session_runs() {
     for round in 1..=3_u64 {
         ping(&mut held.stream, &"x".repeat(1000));
         let (sent, back) = (round * 1000, round * 1000 + 2);
-        eventually("the status counts them", Duration::from_secs(3), || {
+        eventually("the status counts them", PATIENCE, || {
             let backend = proxy.backend("s");
             backend["bytes_in"] == sent && backend["bytes_out"] == back
         });
