@@ -45,7 +45,11 @@ impl Pattern {
         let mut buffer = vec![0; 256 * 1024];
         let mut done = 0;
         loop {
-            let len = from.read(&mut buffer)?;
+            let len = match from.read(&mut buffer) {
+                // A read with a time limit ends so when the process was stopped and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if len == 0 {
                 return Ok(done);
             }
