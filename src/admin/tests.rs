@@ -19,14 +19,7 @@ use crate::server::{ListenerView, Snapshot};
 const BACKENDS: [&str; 2] = ["10.0.0.1:5432", "10.0.0.2:5432"];
 
 fn member(address: &str) -> config::Member {
-    config::Member {
-        name: Arc::from(address),
-        address: BackendAddr::Ip(address.parse().unwrap()),
-        weight: 1,
-        max_sessions: 0,
-        backup: false,
-        state: AdminState::Ready,
-    }
+    config::Member::unset(BackendAddr::Ip(address.parse().unwrap()))
 }
 
 fn configuration() -> config::Config {
@@ -35,16 +28,9 @@ fn configuration() -> config::Config {
         process: config::Process {
             threads: 2,
             shutdown_timeout: second,
-            pid_file: None,
-            max_sessions: 0,
-            user: None,
-            group: None,
+            ..config::Process::default()
         },
-        log: config::Log {
-            level: config::Level::Info,
-            format: config::LogFormat::Text,
-            access: config::Access::Off,
-        },
+        log: config::Log::default(),
         admin: config::Admin { bind: AdminBind::Off, token_file: None },
         listeners: vec![config::Listener {
             name: Arc::from("front"),
@@ -57,25 +43,12 @@ fn configuration() -> config::Config {
             backlog: 128,
         }],
         pools: vec![config::Pool {
-            name: Arc::from("db"),
-            members: BACKENDS.map(member).to_vec(),
-            policy: config::Policy::LeastConnections,
-            connect_timeout: second,
-            keepalive: None,
-            fallback: None,
-            fail_open: false,
-            max_sessions: 0,
-            source: Vec::new(),
-            retry: config::Retry { attempts: 3, window: second, backoff: Duration::ZERO },
             health: config::Health {
-                probe: config::Probe::Tcp,
                 interval: second,
                 timeout: second,
-                rise: 2,
-                fall: 3,
-                address: None,
-                port: None,
+                ..config::Health::default()
             },
+            ..config::Pool::unset("db", BACKENDS.map(member).to_vec())
         }],
         origin: config::Origin { file: Some("lb.toml".into()), hash: "0123456789abcdef".into() },
     }

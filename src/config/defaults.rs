@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, Admin, AdminBind, Health, HttpProbe, Level, Log, LogFormat, Policy, Probe, ProbeTls,
-    Process, Retry,
+    Access, Admin, AdminBind, AdminState, Health, HttpProbe, Level, Log, LogFormat, Member, Policy,
+    Pool, Probe, ProbeTls, Process, Retry,
 };
+use crate::addr::BackendAddr;
 
 /// TCP keepalive idle time, on both sides.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -44,6 +45,39 @@ impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
         Self { bind: AdminBind::Tcp(address), token_file: None }
+    }
+}
+
+impl Pool {
+    /// A pool of which the file says no more than its name and its backends.
+    pub fn unset(name: &str, members: Vec<Member>) -> Self {
+        Self {
+            name: name.into(),
+            members,
+            policy: POLICY,
+            connect_timeout: CONNECT_TIMEOUT,
+            keepalive: Some(KEEPALIVE),
+            fallback: None,
+            fail_open: false,
+            max_sessions: 0,
+            source: Vec::new(),
+            retry: Retry::default(),
+            health: Health::default(),
+        }
+    }
+}
+
+impl Member {
+    /// A backend of which the file says no more than this address, in a pool without a cap.
+    pub fn unset(address: BackendAddr) -> Self {
+        Self {
+            name: address.to_string().into(),
+            address,
+            weight: WEIGHT,
+            max_sessions: 0,
+            backup: false,
+            state: AdminState::default(),
+        }
     }
 }
 

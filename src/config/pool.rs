@@ -49,21 +49,19 @@ impl AdminState {
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Pool {
     let section = section.only(KEYS, later::POOL);
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
+    let unset = Pool::unset(name, members(&section, max_sessions));
+    let policy = section.value("balance").and_then(|value| balance::read(&value));
     Pool {
-        name: Arc::from(name),
-        members: members(&section, max_sessions),
-        policy: section
-            .value("balance")
-            .and_then(|value| balance::read(&value))
-            .unwrap_or(defaults::POLICY),
-        connect_timeout: section.duration("connect_timeout", defaults::CONNECT_TIMEOUT),
-        keepalive: section.switchable("keepalive", Some(defaults::KEEPALIVE)),
+        policy: policy.unwrap_or(unset.policy),
+        connect_timeout: section.duration("connect_timeout", unset.connect_timeout),
+        keepalive: section.switchable("keepalive", unset.keepalive),
         fallback: section.value("fallback").and_then(|value| pool_index(&value, pools)),
-        fail_open: section.flag("fail_open", false),
+        fail_open: section.flag("fail_open", unset.fail_open),
         max_sessions,
         source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
         retry: retry(&section.section("retry")),
         health: health::read(section.section("health")),
+        ..unset
     }
 }
 
@@ -99,14 +97,9 @@ fn member(item: &Value<'_>, max_sessions: u32) -> Option<Member> {
     if !item.is_table() {
         let text = item.text()?;
         return match address::backend(text) {
-            Ok(address) => Some(Member {
-                name: Arc::from(text),
-                address,
-                weight: defaults::WEIGHT,
-                max_sessions,
-                backup: false,
-                state: AdminState::default(),
-            }),
+            Ok(address) => {
+                Some(Member { name: Arc::from(text), max_sessions, ..Member::unset(address) })
+            }
             Err(bad) => {
                 item.refuse(&format!("address {}", bad.message), &bad.suggestion);
                 None

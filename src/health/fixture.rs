@@ -8,55 +8,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::addr::BackendAddr;
-use crate::config::{AdminState, Health, HttpProbe, Member, Policy, Pool, Probe, Retry};
+use crate::config::{Health, Member, Pool, Probe};
 
 /// Long enough for any step of a test on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 /// Short enough to wait for.
 pub(super) const SHORT: Duration = Duration::from_millis(100);
 
-pub(super) fn member(address: BackendAddr) -> Member {
-    Member {
-        name: address.to_string().into(),
-        address,
-        weight: 1,
-        max_sessions: 0,
-        backup: false,
-        state: AdminState::Ready,
-    }
-}
-
 pub(super) fn pool(addresses: impl IntoIterator<Item = BackendAddr>, probe: Probe) -> Pool {
     Pool {
-        name: "db".into(),
-        members: addresses.into_iter().map(member).collect(),
-        policy: Policy::RoundRobin,
-        connect_timeout: Duration::from_secs(1),
-        keepalive: None,
-        fallback: None,
-        fail_open: false,
-        max_sessions: 0,
-        source: Vec::new(),
-        retry: Retry { attempts: 1, window: LONG, backoff: Duration::ZERO },
         health: Health {
             probe,
             interval: Duration::from_millis(20),
             timeout: LONG,
             ..Health::default()
         },
-    }
-}
-
-pub(super) fn http() -> HttpProbe {
-    HttpProbe {
-        path: "/".to_owned(),
-        host: None,
-        method: "GET".to_owned(),
-        headers: Vec::new(),
-        expect_status: vec![(200, 299)],
-        expect_body: None,
-        role: None,
-        tls: None,
+        ..Pool::unset("db", addresses.into_iter().map(Member::unset).collect())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Monitor;
-use super::fixture::{LONG, head, http, on, pool, refusing, server, silent, until};
+use super::fixture::{LONG, head, on, pool, refusing, server, silent, until};
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, HttpProbe, Probe, Role};
 use crate::pool::{Health, Pool, Standing};
@@ -128,8 +128,10 @@ async fn rise_and_fall_count_results_in_a_row() {
     use Health::{Down, Unknown, Up};
     let log = Log::default();
     let _kept = log.keep();
-    let seen =
-        seen_while_answering(&[200, 500, 500, 200, 500, 500, 500, 200, 500, 200, 200], http());
+    let seen = seen_while_answering(
+        &[200, 500, 500, 200, 500, 500, 500, 200, 500, 200, 200],
+        HttpProbe::default(),
+    );
     assert_eq!(seen.await, [Unknown, Up, Up, Up, Up, Up, Up, Down, Down, Down, Down, Up]);
     let told: Vec<_> = log.lines().iter().map(|line| line[..17].trim_end().to_owned()).collect();
     assert_eq!(told, ["INFO backend up p", "WARN backend down", "INFO backend up p"]);
@@ -138,7 +140,7 @@ async fn rise_and_fall_count_results_in_a_row() {
 #[tokio::test]
 async fn a_role_follows_each_single_result() {
     use Health::{Standby, Unknown, Up};
-    let spec = HttpProbe { role: Some(Role::Primary), ..http() };
+    let spec = HttpProbe { role: Some(Role::Primary), ..HttpProbe::default() };
     let seen = seen_while_answering(&[503, 200, 503, 503, 200], spec).await;
     assert_eq!(seen, [Unknown, Standby, Up, Standby, Standby, Up]);
 }
@@ -284,7 +286,7 @@ async fn a_monitor_that_is_dropped_takes_its_probes_along() {
         }
     })
     .await;
-    let (pool, monitor) = start(&pool([ip(address)], Probe::Http(Box::new(http()))));
+    let (pool, monitor) = start(&pool([ip(address)], Probe::Http(Box::default())));
     timeout(LONG, told.recv()).await.unwrap().unwrap();
     drop(monitor);
     timeout(LONG, told.recv()).await.unwrap().unwrap();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::addr::BackendAddr;
-use crate::config::{HashKey, Health as Check, Policy, Probe, Retry};
+use crate::config::{HashKey, Health as Check, Policy, Probe};
 use crate::outcome::ConnectFailure;
 
 struct Bench {
@@ -19,27 +19,16 @@ struct Bench {
 fn member(name: &str, weight: u16) -> config::Member {
     config::Member {
         name: name.into(),
-        address: BackendAddr::Ip(SocketAddr::from(([127, 0, 0, 1], 1))),
         weight,
-        max_sessions: 0,
-        backup: false,
-        state: AdminState::Ready,
+        ..config::Member::unset(BackendAddr::Ip(SocketAddr::from(([127, 0, 0, 1], 1))))
     }
 }
 
 fn spec(policy: Policy, members: Vec<config::Member>) -> config::Pool {
     config::Pool {
-        name: "db".into(),
-        members,
         policy,
-        connect_timeout: Duration::from_secs(1),
-        keepalive: None,
-        fallback: None,
-        fail_open: false,
-        max_sessions: 0,
-        source: Vec::new(),
-        retry: Retry::default(),
         health: Check { probe: Probe::None, ..Check::default() },
+        ..config::Pool::unset("db", members)
     }
 }
 

@@ -45,7 +45,7 @@ fn perform(seconds: Option<u64>) -> anyhow::Result<()> {
     // Backends of their own, as far from the balancer's threads as one process allows.
     let backends = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let backends = backends.context("cannot start the demo's backends")?;
-    let mut stage = backends.block_on(Stage::set()).context("cannot start the demo's backends")?;
+    let mut stage = set_stage(&backends).context("cannot start the demo's backends")?;
     let log = log::start(&stage.config()?.log).context("cannot open the log")?;
     let (control, opened) = raise_curtain(&mut stage, &log)?;
     let played = match opened {
@@ -56,6 +56,11 @@ fn perform(seconds: Option<u64>) -> anyhow::Result<()> {
     backends.shutdown_background();
     log.flush(LAST_LINES);
     played
+}
+
+fn set_stage(backends: &Runtime) -> io::Result<Stage> {
+    let _inside = backends.enter();
+    Stage::set()
 }
 
 /// A balancer that serves the demo.
@@ -81,10 +86,11 @@ fn open(stage: &Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
         // Before anything listens: a signal that comes early must find its handler.
         let mut signals = Signals::install().context("cannot listen to signals")?;
         let admin = admin_address(&ready).context("the demo has no admin address")?;
-        tokio::select! {
-            running = Running::start(ready, log) => Ok(Some(Opened { running: running?, admin, signals })),
-            () = signals.stop() => Ok(None),
-        }
+        let running = tokio::select! {
+            running = Running::start(ready, log) => running?,
+            () = signals.stop() => return Ok(None),
+        };
+        Ok(Some(Opened { running, admin, signals }))
     });
     opened.map(|opened| (control, opened))
 }

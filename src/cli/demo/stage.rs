@@ -43,8 +43,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts the backends and finds ports: the usual ones, or free ones where those are taken.
-    pub(crate) async fn set() -> io::Result<Self> {
+    /// Starts the backends on the runtime that this is called in, and finds ports: the usual ones,
+    /// or free ones where those are taken.
+    pub(crate) fn set() -> io::Result<Self> {
         let mut backends = Vec::new();
         for (name, port) in CAST {
             backends.push(Backend::start(name, loopback(port))?);
@@ -276,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_play_says_what_happens_and_ends_with_a_summary() {
-        let stage = Stage::set().await.unwrap();
+        let stage = Stage::set().unwrap();
         let handle = stand_in(&stage);
         judge(&handle, Health::Up);
         let (second, balancer) = (stage.backends[1].address, Arc::clone(&handle));
@@ -309,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stop_ends_the_play_with_a_summary() {
-        let stage = Stage::set().await.unwrap();
+        let stage = Stage::set().unwrap();
         let handle = stand_in(&stage);
         let mut out = Vec::new();
         let admin = "127.0.0.1:9900".parse().unwrap();

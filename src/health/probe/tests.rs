@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::addr::BackendAddr;
 use crate::config::{HttpProbe, ProbeTls, Role};
-use crate::health::fixture::{LONG, SHORT, answering, head, http, pool, refusing, server, silent};
+use crate::health::fixture::{LONG, SHORT, answering, head, pool, refusing, server, silent};
 
 async fn ask_within(limit: Duration, probe: Probe, address: SocketAddr) -> Result<Answer, Miss> {
     let probers = Prober::of_all(&pool([BackendAddr::Ip(address)], probe)).unwrap().unwrap();
@@ -126,7 +126,7 @@ async fn the_request_says_who_asks_and_whom() {
     })
     .await;
     let headers = vec![("X-Probe".to_owned(), "1".to_owned())];
-    let spec = HttpProbe { path: "/live?full=1".to_owned(), headers, ..http() };
+    let spec = HttpProbe { path: "/live?full=1".to_owned(), headers, ..HttpProbe::default() };
     assert_eq!(ask(asking(spec), address).await, up("status 204"));
     let seen = told.recv().await.unwrap();
     assert!(seen.starts_with("GET /live?full=1 HTTP/1.1\r\n"), "{seen}");
@@ -140,7 +140,7 @@ async fn the_request_says_who_asks_and_whom() {
         assert!(seen.contains(&format!("\r\n{line}\r\n")), "{line} in {seen}");
     }
     let headers = vec![("Host".to_owned(), "db.example".to_owned())];
-    let spec = HttpProbe { method: "HEAD".to_owned(), headers, ..http() };
+    let spec = HttpProbe { method: "HEAD".to_owned(), headers, ..HttpProbe::default() };
     assert_eq!(ask(asking(spec), address).await, up("status 204"));
     let seen = told.recv().await.unwrap();
     assert!(seen.starts_with("HEAD / HTTP/1.1\r\n"), "{seen}");
@@ -152,9 +152,12 @@ async fn the_request_says_who_asks_and_whom() {
 async fn a_redirect_is_an_answer_like_any_other() {
     let moved = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
     let (address, _server) = answering(moved).await;
-    assert_eq!(ask(asking(http()), address).await, failed("status 302, expected 2xx"));
+    assert_eq!(
+        ask(asking(HttpProbe::default()), address).await,
+        failed("status 302, expected 2xx")
+    );
     let expect_status = vec![(200, 200), (300, 399)];
-    let spec = HttpProbe { expect_status, ..http() };
+    let spec = HttpProbe { expect_status, ..HttpProbe::default() };
     assert_eq!(ask(asking(spec), address).await, up("status 302"));
 }
 
@@ -168,25 +171,28 @@ async fn garbage_and_silence_are_failures() {
     ];
     for (bytes, reason) in cases {
         let (address, _server) = answering(bytes).await;
-        let spec = HttpProbe { role: Some(Role::Primary), ..http() };
+        let spec = HttpProbe { role: Some(Role::Primary), ..HttpProbe::default() };
         assert_eq!(ask(asking(spec), address).await, failed(reason));
     }
     let (address, _server) = silent().await;
-    let late = ask_within(SHORT, asking(http()), address).await;
+    let late = ask_within(SHORT, asking(HttpProbe::default()), address).await;
     assert_eq!(late, failed("timed out after 100ms"));
 }
 
 #[tokio::test]
 async fn with_a_role_an_unexpected_status_is_standby() {
     let (address, _server) = answering("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n").await;
-    let spec = HttpProbe { role: Some(Role::Primary), ..http() };
+    let spec = HttpProbe { role: Some(Role::Primary), ..HttpProbe::default() };
     let reason = "status 503, expected 2xx".to_owned();
     let standby = Answer { verdict: Verdict::Standby, reason };
     assert_eq!(ask(asking(spec), address).await, Ok(standby));
 }
 
 fn wanting(body: &str) -> Probe {
-    asking(HttpProbe { expect_body: Some(regex::bytes::Regex::new(body).unwrap()), ..http() })
+    asking(HttpProbe {
+        expect_body: Some(regex::bytes::Regex::new(body).unwrap()),
+        ..HttpProbe::default()
+    })
 }
 
 #[tokio::test]
@@ -212,7 +218,7 @@ async fn a_body_without_end_stalls_nobody_beyond_the_timeout() {
         pending().await
     })
     .await;
-    assert_eq!(ask(asking(http()), address).await, up("status 200"));
+    assert_eq!(ask(asking(HttpProbe::default()), address).await, up("status 200"));
     let late = ask_within(SHORT, wanting("ready"), address).await;
     assert_eq!(late, failed("timed out after 100ms"));
 }
@@ -220,8 +226,10 @@ async fn a_body_without_end_stalls_nobody_beyond_the_timeout() {
 #[test]
 fn what_cannot_be_sent_is_an_error_that_names_the_key() {
     let headers = vec![("bad name".to_owned(), "1".to_owned())];
-    let spec =
-        pool([BackendAddr::Host("a.example".into(), 80)], asking(HttpProbe { headers, ..http() }));
+    let spec = pool(
+        [BackendAddr::Host("a.example".into(), 80)],
+        asking(HttpProbe { headers, ..HttpProbe::default() }),
+    );
     let said = Prober::of_all(&spec).unwrap_err().to_string();
     assert!(said.starts_with("[pool.db.health] headers: \"bad name\" cannot be sent"), "{said}");
 }
@@ -274,7 +282,7 @@ impl Authority {
 }
 
 fn over(tls: ProbeTls) -> Probe {
-    asking(HttpProbe { tls: Some(tls), ..http() })
+    asking(HttpProbe { tls: Some(tls), ..HttpProbe::default() })
 }
 
 #[tokio::test]
