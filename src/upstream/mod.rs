@@ -60,7 +60,8 @@ pub async fn connect(
     let retry = entrance.pool().connecting.retry;
     let mut tried: Vec<Arc<Backend>> = Vec::new();
     let mut began = None;
-    for attempts in 0.. {
+    let mut attempts = 0;
+    loop {
         let chance = fastrand::u64(..);
         let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
         let Picked { lease, pool } =
@@ -68,17 +69,18 @@ pub async fn connect(
         if attempts > 0 {
             pool.retries.increment();
         }
+        attempts += 1;
         let left =
             began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
         match attempt(dialer, pool, &lease, left).await {
             Ok(socket) => {
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, lease, pool, attempts: attempts + 1 });
+                return Ok(Server { socket, lease, pool, attempts });
             }
             Err(began_at) => {
                 let spent = began.get_or_insert(began_at).elapsed();
-                if attempts + 1 >= retry.attempts || spent + retry.backoff >= retry.window {
-                    return Err(Unreached { why: Rejection::Refused, attempts: attempts + 1 });
+                if attempts >= retry.attempts || spent + retry.backoff >= retry.window {
+                    return Err(Unreached { why: Rejection::Refused, attempts });
                 }
                 tried.push(Arc::clone(lease.backend()));
             }
@@ -88,7 +90,6 @@ pub async fn connect(
             dialer.clock.sleep(retry.backoff).await;
         }
     }
-    Err(Unreached { why: Rejection::Refused, attempts: retry.attempts })
 }
 
 /// One connect, counted on its backend. On failure gives the time at which it began.
