@@ -161,26 +161,35 @@ fn round_trips(plan: &Plan) -> anyhow::Result<()> {
     finish(start.elapsed())
 }
 
-fn download(plan: &Plan) -> anyhow::Result<()> {
+/// One of a few connections that carry much.
+struct Stream {
+    socket: OwnedFd,
+    token: usize,
+    /// Bytes that are still to go.
+    left: u64,
+}
+
+/// Opens the streams and calls `step` with each that is ready, until it says that it is through.
+fn bulk(
+    plan: &Plan,
+    watch: impl Fn(&Readiness, &OwnedFd, usize) -> rustix::io::Result<()>,
+    mut step: impl FnMut(&Readiness, &mut Stream) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     let mut ready = Readiness::new()?;
-    let (mut tokens, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    let mut tokens = Vec::new();
     let start = gate()?;
     let mut streams = Vec::new();
     for (token, socket) in plan.open_all()?.into_iter().enumerate() {
-        ready.reads(&socket, token)?;
-        streams.push((Some(socket), plan.share()));
+        watch(&ready, &socket, token)?;
+        streams.push(Some(Stream { socket, token, left: plan.share() }));
     }
     let mut running = plan.width;
     while running > 0 {
         ready.wait(&mut tokens)?;
         for &token in &tokens {
-            let (socket, left) = &mut streams[token];
-            let Some(open) = socket else { continue };
-            let taken = wire::discard(&*open, &mut chunk)?;
-            let Some(taken) = taken else { anyhow::bail!("cut {left} bytes before the end") };
-            *left = left.checked_sub(taken as u64).context("more than was sent")?;
-            if *left == 0 {
-                *socket = None;
+            let Some(stream) = &mut streams[token] else { continue };
+            if step(&ready, stream)? {
+                streams[token] = None;
                 running -= 1;
             }
         }
@@ -188,35 +197,41 @@ fn download(plan: &Plan) -> anyhow::Result<()> {
     finish(start.elapsed())
 }
 
+fn download(plan: &Plan) -> anyhow::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    bulk(
+        plan,
+        |ready, socket, token| ready.reads(socket, token),
+        |_, stream| {
+            let taken = wire::discard(&stream.socket, &mut chunk)?;
+            let Some(taken) = taken else {
+                anyhow::bail!("cut {} bytes before the end", stream.left)
+            };
+            stream.left = stream.left.checked_sub(taken as u64).context("more than was sent")?;
+            Ok(stream.left == 0)
+        },
+    )
+}
+
 fn upload(plan: &Plan) -> anyhow::Result<()> {
-    let mut ready = Readiness::new()?;
-    let (mut tokens, mut chunk) = (Vec::new(), vec![0x5a; CHUNK]);
-    let start = gate()?;
-    let mut streams = Vec::new();
-    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
-        ready.writes(&socket, token)?;
-        streams.push((Some(socket), plan.share()));
-    }
-    let mut running = plan.width;
-    while running > 0 {
-        ready.wait(&mut tokens)?;
-        for &token in &tokens {
-            let (socket, left) = &mut streams[token];
-            let Some(open) = socket else { continue };
-            if *left > 0 {
-                let want = CHUNK.min(*left as usize);
-                *left -= wire::send_some(&*open, &chunk[..want])? as u64;
-                if *left == 0 {
-                    ready.turn_to_reads(&*open, token)?;
-                }
-            } else {
-                ensure!(wire::receive(&*open, &mut chunk)? == 1, "no receipt for an upload");
-                *socket = None;
-                running -= 1;
+    let mut chunk = vec![0x5a; CHUNK];
+    bulk(
+        plan,
+        |ready, socket, token| ready.writes(socket, token),
+        |ready, stream| {
+            let Stream { socket, token, left } = stream;
+            if *left == 0 {
+                ensure!(wire::receive(&*socket, &mut chunk)? == 1, "no receipt for an upload");
+                return Ok(true);
             }
-        }
-    }
-    finish(start.elapsed())
+            let want = CHUNK.min(*left as usize);
+            *left -= wire::send_some(&*socket, &chunk[..want])? as u64;
+            if *left == 0 {
+                ready.turn_to_reads(&*socket, *token)?;
+            }
+            Ok(false)
+        },
+    )
 }
 
 fn hold(plan: &Plan) -> anyhow::Result<()> {
