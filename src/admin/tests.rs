@@ -33,6 +33,9 @@ fn configuration() -> config::Config {
         log: config::Log::default(),
         admin: config::Admin { bind: AdminBind::Off, token_file: None },
         listeners: vec![config::Listener {
+            protocol: config::Protocol::Tcp,
+            responses: 0,
+            connection_rate: None,
             name: Arc::from("front"),
             bind: vec!["127.0.0.1:0".parse().unwrap()],
             pool: 0,

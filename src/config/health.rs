@@ -8,7 +8,7 @@ use super::later;
 use super::read::Section;
 use super::units::write_duration;
 use super::words::{did_you_mean, quoted};
-use super::{Health, Probe};
+use super::{Health, Probe, Protocol};
 
 pub(super) const KEYS: &[&str] = &[
     "probe",
@@ -177,7 +177,7 @@ fn send_expect(section: &Section<'_>) -> Option<Probe> {
         let way_out = "write expect = \"…\" (\"\" is met by any answer)";
         section.report.absence(section.place, message, way_out);
     }
-    Some(Probe::SendExpect { send: send.into(), expect: expect.into() })
+    Some(Probe::SendExpect { send: send.into(), expect: expect.into(), over: Protocol::Tcp })
 }
 
 fn exec(section: &Section<'_>) -> Option<Probe> {

@@ -10,7 +10,7 @@ use super::problem::Place;
 use super::read::Section;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
-use super::{Listener, Pool};
+use super::{Listener, Pool, Protocol};
 
 pub(super) const KEYS: &[&str] = &[
     "bind",
@@ -50,6 +50,9 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
         keepalive: section.switchable("keepalive", Some(defaults::KEEPALIVE)),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
         backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), defaults::BACKLOG),
+        protocol: Protocol::Tcp,
+        responses: 0,
+        connection_rate: None,
     };
     Read { listener, bound_at, has_pool: pool.is_some() }
 }

@@ -169,6 +169,44 @@ pub struct Listener {
     pub max_sessions: u32,
     /// Length of the listen queue.
     pub backlog: u32,
+    /// What it takes.
+    pub protocol: Protocol,
+    /// udp: a flow ends once it has had this many replies for each of its datagrams; 0 = no such
+    /// end.
+    pub responses: u32,
+    /// New sessions of one client address; `None` = no limit.
+    pub connection_rate: Option<Rate>,
+}
+
+/// What a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// TCP connections.
+    #[default]
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+}
+
+impl Protocol {
+    /// The word in the file, status and access log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// So many in a time, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    /// The time in which `count` may come, on the average.
+    pub per: Duration,
+    /// How many may come at once after a pause, at least 1.
+    pub burst: u32,
 }
 
 /// `[pool.NAME]`: a set of backends and the rules for using them.
@@ -305,7 +343,11 @@ pub enum Probe {
         send: Vec<u8>,
         /// Must turn up in the first 64 KiB of the answer; may be empty.
         expect: Vec<u8>,
+        /// Whether they go as datagrams or over a connection.
+        over: Protocol,
     },
+    /// A DNS query (RFC 1035) that must be answered with an accepted code.
+    Dns(DnsProbe),
     /// A command that exits with 0; at least one word.
     Exec(Vec<String>),
 }
@@ -329,6 +371,19 @@ pub struct HttpProbe {
     pub role: Option<Role>,
     /// For `https`.
     pub tls: Option<ProbeTls>,
+}
+
+/// `probe = "dns"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsProbe {
+    /// The name asked for, at most 253 characters.
+    pub query: String,
+    /// The type asked for, as a number (NS = 2).
+    pub query_type: u16,
+    /// The codes that count as good (NOERROR = 0), at least one.
+    pub expect_rcode: Vec<u8>,
+    /// How it is asked.
+    pub over: Protocol,
 }
 
 /// The role a pool wants of its backends.

@@ -163,7 +163,8 @@ impl Health {
             Probe::Tcp => plain,
             Probe::None => Self { probe: "none", ..plain },
             Probe::Http(probe) => http(probe, plain),
-            Probe::SendExpect { send, expect } => Self {
+            Probe::Dns(_) => Self { probe: "dns", ..plain },
+            Probe::SendExpect { send, expect, .. } => Self {
                 probe: "send-expect",
                 send: Some(String::from_utf8_lossy(send).into_owned()),
                 expect: Some(String::from_utf8_lossy(expect).into_owned()),

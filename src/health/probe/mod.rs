@@ -82,7 +82,8 @@ impl Prober {
             Probe::Http(http) => {
                 Self::Http(Box::new(http::Request::new(&spec.name, member, http, tls)?))
             }
-            Probe::SendExpect { send, expect } => {
+            Probe::Dns(_) => return Ok(None),
+            Probe::SendExpect { send, expect, .. } => {
                 Self::SendExpect(send_expect::Dialogue::new(send, expect))
             }
             Probe::Exec(argv) => Self::Exec(exec::Run::new(&spec.name, member, argv)),

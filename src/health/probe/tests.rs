@@ -70,7 +70,7 @@ async fn a_source_that_is_not_ours_is_our_own_shortage() {
 }
 
 fn dialogue(send: &str, expect: &str) -> Probe {
-    Probe::SendExpect { send: send.into(), expect: expect.into() }
+    Probe::SendExpect { send: send.into(), expect: expect.into(), over: config::Protocol::Tcp }
 }
 
 #[tokio::test]
