@@ -51,7 +51,7 @@ pub struct ConfigStatus {
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
-    /// `tcp`.
+    /// `tcp` or `udp`.
     pub protocol: String,
     /// As bound: port 0 has become the real one.
     pub addresses: Vec<String>,
@@ -69,6 +69,20 @@ pub struct ListenerStatus {
     pub rejected: BTreeMap<String, u64>,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_paused: u64,
+    /// For a udp listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<UdpStatus>,
+}
+
+/// What a udp listener counts besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpStatus {
+    /// Datagrams that came from clients.
+    pub datagrams_in: u64,
+    /// Datagrams that were sent to clients.
+    pub datagrams_out: u64,
+    /// Datagrams that were dropped, by reason; every reason is there.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// A pool.

@@ -1,4 +1,4 @@
-//! Evenkeel: a load balancer for TCP that says how it fails before it does.
+//! Evenkeel: a load balancer for TCP and UDP that says how it fails before it does.
 //!
 //! This is the code map; `docs/architecture.md` has the ways through it, `docs/decisions/` the
 //! reasons. A module imports only from lower floors, which `tests/architecture.rs` enforces.
@@ -13,6 +13,7 @@
 //! | 1 | [`net`] | sockets, and a worker's own epoll set |
 //! | 1 | [`record`] | the line that a session leaves |
 //! | 1 | [`session`] | a worker's live sessions, their limits, its clock |
+//! | 2 | [`admission`] | who is let in, and what is counted of those who are not |
 //! | 2 | [`log`] | program log and access log, which nobody waits for |
 //! | 2 | [`pool`] | backends, the list of those that may be picked, policies |
 //! | 2 | [`tls`] | TLS towards backends |
@@ -20,6 +21,7 @@
 //! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
 //! | 4 | [`tcp`] | one session on one page |
+//! | 4 | [`udp`] | flows: the life of a datagram on one page |
 //! | 5 | [`listener`] | accepting, admission, workers |
 //! | 6 | [`server`] | the order of life of all of it |
 //! | 7 | [`admin`] | status, readiness and metrics over HTTP |
@@ -42,6 +44,7 @@
 
 pub mod addr;
 pub mod admin;
+pub mod admission;
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -58,4 +61,5 @@ pub mod server;
 pub mod session;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod upstream;

@@ -46,15 +46,27 @@ impl Gauge {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Takes `n` away.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Adds one unless the value has reached `cap`; 0 = no cap. True if it was added.
     ///
     /// Exact over all threads: the value never exceeds `cap`.
     pub fn increment_below(&self, cap: u64) -> bool {
+        self.add_below(1, cap)
+    }
+
+    /// Adds `n` unless the value would exceed `cap`; 0 = no cap. True if it was added.
+    ///
+    /// Exact over all threads: the value never exceeds `cap`.
+    pub fn add_below(&self, n: u64, cap: u64) -> bool {
         if cap == 0 {
-            self.increment();
+            self.0.fetch_add(n, Ordering::Relaxed);
             return true;
         }
-        let below = |now| (now < cap).then_some(now + 1);
+        let below = |now| (now + n <= cap).then_some(now + n);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
     }
 }

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("net", 1, &["addr", "metric"]),
     ("record", 1, &["addr"]),
     ("session", 1, &["addr", "metric", "outcome"]),
+    ("admission", 2, &["config", "metric", "addr", "outcome"]),
     ("log", 2, &["config", "record", "metric"]),
     ("pool", 2, &["config", "metric", "addr", "outcome", "session"]),
     ("tls", 2, &["config", "metric", "net"]),
@@ -37,19 +38,27 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         ],
     ),
     (
+        "udp",
+        4,
+        &[
+            "pool", "admission", "net", "record", "config", "session", "metric", "log", "addr",
+            "outcome",
+        ],
+    ),
+    (
         "listener",
         5,
         &[
-            "tcp", "upstream", "relay", "pool", "net", "metric", "record", "log", "config", "addr",
+            "tcp", "udp", "admission", "upstream", "relay", "pool", "net", "metric", "record", "log", "config", "addr",
             "session", "outcome",
         ],
     ),
     (
         "server",
         6,
-        &["listener", "tcp", "health", "pool", "net", "log", "config", "metric", "addr", "outcome"],
+        &["listener", "tcp", "udp", "admission", "health", "pool", "net", "log", "config", "metric", "addr", "outcome"],
     ),
-    ("admin", 7, &["server", "api", "metric", "config", "pool", "session", "outcome", "log"]),
+    ("admin", 7, &["server", "api", "metric", "config", "pool", "session", "outcome", "log", "admission"]),
     ("cli", 8, &["admin", "server", "api", "config", "log", "addr"]),
     ("main", 9, &["cli"]),
 ];

@@ -19,6 +19,7 @@ pub(super) fn render(handle: &Handle, access_dropped: &Counter) -> String {
     process(&mut book, access_dropped);
     workers(&book, handle);
     listeners(&book, &snapshot);
+    datagrams(&book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -110,6 +111,23 @@ fn listeners(book: &Book, snapshot: &Snapshot) {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
+    }
+}
+
+fn datagrams(book: &Book, snapshot: &Snapshot) {
+    let datagrams = book.family(&names::UDP_DATAGRAMS);
+    let active = book.family(&names::UDP_SESSIONS);
+    let dropped = book.family(&names::UDP_DROPPED);
+    for listener in snapshot.listeners.iter().filter(|listener| listener.is_udp()) {
+        let (name, figures) = (named("listener", &listener.name), &listener.figures);
+        let with = |label| vec![name.clone(), label];
+        datagrams.set(with(word("direction", "in")), figures.datagrams_in.get());
+        datagrams.set(with(word("direction", "out")), figures.datagrams_out.get());
+        active.set(vec![name.clone()], figures.admitted.get());
+        dropped.set(with(word("reason", "kernel")), listener.kernel_drops());
+        for (why, count) in figures.dropped() {
+            dropped.set(with(word("reason", why.as_str())), count);
+        }
     }
 }
 

@@ -74,6 +74,12 @@ metrics! {
         "How long health checks took.";
     ACCEPT_PAUSED Counter "evenkeel_accept_paused_total"
         "Times that accepting paused for want of descriptors or memory.";
+    UDP_DATAGRAMS Counter "evenkeel_udp_datagrams_total"
+        "Datagrams received from clients (in) and sent to clients (out).";
+    UDP_SESSIONS Gauge "evenkeel_udp_sessions_active"
+        "UDP flows that have not ended.";
+    UDP_DROPPED Counter "evenkeel_udp_dropped_total"
+        "Datagrams dropped: by the kernel before we saw them, for want of room to send, too big.";
     ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"
         "Access log lines lost because whoever takes them was too slow or gone.";
     WORKER_SESSIONS Gauge "evenkeel_worker_sessions"

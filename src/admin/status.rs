@@ -71,7 +71,8 @@ fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
     let rejected = view.figures.rejected().map(|(why, count)| (why.as_str().to_owned(), count));
     api::ListenerStatus {
         name: view.name.to_string(),
-        protocol: "tcp".to_owned(),
+        protocol: spec.map_or("tcp", |spec| spec.protocol.as_str()).to_owned(),
+        udp: view.is_udp().then(|| udp(view)),
         addresses: view.addresses.iter().map(ToString::to_string).collect(),
         pool: pool.map(|pool| pool.name().to_string()),
         sessions: sums.active,
@@ -80,6 +81,17 @@ fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
         bytes_out: sums.bytes_out,
         rejected: rejected.collect::<BTreeMap<_, _>>(),
         accept_paused: view.figures.accept_paused.get(),
+    }
+}
+
+fn udp(view: &ListenerView) -> api::UdpStatus {
+    let figures = &view.figures;
+    let kernel = ("kernel".to_owned(), view.kernel_drops());
+    let dropped = figures.dropped().map(|(why, count)| (why.as_str().to_owned(), count));
+    api::UdpStatus {
+        datagrams_in: figures.datagrams_in.get(),
+        datagrams_out: figures.datagrams_out.get(),
+        dropped: std::iter::once(kernel).chain(dropped).collect(),
     }
 }
 

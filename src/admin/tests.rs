@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState};
-use crate::listener::Figures;
+use crate::admission::Figures;
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
 use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing};
 use crate::server::{ListenerView, Snapshot};
@@ -96,7 +96,7 @@ fn handle() -> Arc<Handle> {
     drop(entrance);
 
     let address: SocketAddr = "127.0.0.1:4321".parse().unwrap();
-    let view = ListenerView { name, addresses: vec![address], figures };
+    let view = ListenerView { name, addresses: vec![address], figures, datagram_sockets: Vec::new() };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
     let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();

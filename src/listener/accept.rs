@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use crate::addr::ClientAddr;
 use crate::listener::crew::Accepted;
 use crate::listener::{Listener, Worker};
 use crate::net::{AcceptError, Socket, reset_on_close};
@@ -72,10 +73,10 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: &Socket) 
 }
 
 fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: SocketAddr) {
-    match listener.admit() {
+    match listener.admit(ClientAddr::new(from)) {
         Ok(permit) => worker.take(Accepted { fd, from, since: Instant::now(), permit }),
         Err(why) => {
-            listener.figures.reject(why);
+            listener.admission.figures.reject(why);
             reset_on_close(fd);
         }
     }
@@ -84,7 +85,7 @@ fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: Socke
 /// Clients wait in the listen queue meanwhile; nothing is lost.
 async fn rest(worker: &Worker, listener: &Listener, complained: &mut Option<Instant>) {
     worker.release();
-    listener.figures.accept_paused.increment();
+    listener.admission.figures.accept_paused.increment();
     if complained.is_none_or(|at| at.elapsed() > COMPLAINT) {
         *complained = Some(Instant::now());
         tracing::warn!(

@@ -2,12 +2,10 @@
 
 mod accept;
 mod crew;
-mod figures;
 mod frontend;
 mod worker;
 
 pub use crew::{Crew, Door};
-pub use figures::Figures;
-pub use frontend::{Frontend, Gate, Listener};
+pub use frontend::{Frontend, Listener, Proxy};
 use worker::Worker;
 pub use worker::{Order, Pace, Plan, run};

@@ -15,13 +15,14 @@ use tokio::task::spawn_local;
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::Permit;
-use crate::listener::{Listener, accept};
+use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
 use crate::outcome::Outcome;
 use crate::relay::Lent;
 use crate::session::{Clock, Table};
 use crate::tcp::{self, Client, Tools};
+use crate::udp;
 use crate::upstream::Dialer;
 
 /// What the supervisor tells a worker.
@@ -67,6 +68,9 @@ pub(super) struct Worker {
     tools: Tools,
     closing: Cell<bool>,
     acceptors: RefCell<Vec<Waker>>,
+    /// One for each datagram socket.
+    switches: RefCell<Vec<Rc<udp::Switch>>>,
+    sweep: Duration,
     /// Accept loops, the door, and sessions that have not ended.
     busy: Cell<usize>,
     quiet: Notify,
@@ -82,7 +86,7 @@ pub fn run(plan: Plan, orders: mpsc::Receiver<Order>) -> io::Result<()> {
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
         let reactor = Reactor::new()?;
-        let worker = Rc::new(Worker::new(plan.index, plan.crew, plan.ceiling, &reactor));
+        let worker = Rc::new(Worker::new(&plan, &reactor));
         spawn_local(async move {
             if let Err(error) = reactor.run().await {
                 tracing::error!(%error, "a worker can no longer wait for its sockets");
@@ -126,7 +130,9 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
 }
 
 impl Worker {
-    fn new(index: usize, crew: Arc<Crew>, ceiling: u64, reactor: &Rc<Reactor>) -> Self {
+    fn new(plan: &Plan, reactor: &Rc<Reactor>) -> Self {
+        let (index, sweep, ceiling) = (plan.index, plan.pace.sweep, plan.ceiling);
+        let crew = Arc::clone(&plan.crew);
         let sessions = Rc::new(Table::starting());
         let clock = Rc::clone(sessions.clock());
         let dialer = Dialer { reactor: Rc::clone(reactor), clock };
@@ -136,6 +142,8 @@ impl Worker {
             tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
             closing: Cell::new(false),
             acceptors: RefCell::default(),
+            switches: RefCell::default(),
+            sweep,
             busy: Cell::new(0),
             quiet: Notify::new(),
         }
@@ -159,6 +167,36 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) {
+        match listener.proxy() {
+            Proxy::Tcp(_) => self.accept(listener, fd),
+            Proxy::Udp(proxy) => self.forward(&listener, proxy, fd),
+        }
+    }
+
+    fn forward(self: &Rc<Self>, listener: &Listener, proxy: Arc<udp::Proxy>, fd: OwnedFd) {
+        let tools = udp::Tools {
+            reactor: Rc::clone(&self.tools.dialer.reactor),
+            clock: Rc::clone(self.clock()),
+            loads: (Arc::clone(self.crew.loads()), self.index),
+            sweep: self.sweep,
+        };
+        let switch = Rc::new(udp::Switch::default());
+        match udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch)) {
+            Ok(forwarder) => {
+                self.switches.borrow_mut().push(switch);
+                let busy = Busy::new(self);
+                spawn_local(async move {
+                    forwarder.run().await;
+                    drop(busy);
+                });
+            }
+            Err(error) => {
+                tracing::error!(listener = &*listener.name, %error, "cannot serve a datagram socket");
+            }
+        }
+    }
+
+    fn accept(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) {
         match self.tools.dialer.reactor.watch(fd) {
             Ok(socket) => {
                 let (busy, worker) = (Busy::new(self), Rc::clone(self));
@@ -178,10 +216,12 @@ impl Worker {
         for acceptor in self.acceptors.take() {
             acceptor.wake();
         }
+        self.switches.borrow().iter().for_each(|switch| switch.close());
     }
 
     fn cut(&self) {
         self.close();
+        self.switches.borrow().iter().for_each(|switch| switch.cut());
         self.tools.sessions.end_all(Outcome::Shutdown);
     }
 
@@ -218,12 +258,13 @@ impl Worker {
                 return;
             }
         };
+        // Connections come from sockets that listen for them: there is no other case.
+        let Proxy::Tcp(proxy) = permit.listener().proxy() else { return };
         let client = Client { socket, address: ClientAddr::new(from), since };
-        let proxy = permit.listener().proxy();
         let running = Running::new(self, permit);
         spawn_local(async move {
             if let Err(why) = tcp::serve(&client, proxy, &running.busy.worker.tools).await {
-                running.permit.listener().figures.reject(why);
+                running.permit.listener().admission.figures.reject(why);
             }
             // Only now does the client see how it ended.
             drop(client);

@@ -24,7 +24,7 @@ impl BindError {
         match self.source.kind() {
             io::ErrorKind::AddrInUse => format!(
                 "the address is in use by another program, maybe a second evenkeel; stop that one \
-                 or choose another port (`ss -ltnp sport = :{}` shows who has it)",
+                 or choose another port (`ss -lntup sport = :{}` shows who has it)",
                 self.address.port()
             ),
             io::ErrorKind::PermissionDenied => format!(
@@ -103,7 +103,7 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn local_port(socket: &Socket) -> io::Result<u16> {
+pub(super) fn local_port(socket: &Socket) -> io::Result<u16> {
     let address = socket.local_addr()?.as_socket();
     address.map(|address| address.port()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }

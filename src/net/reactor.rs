@@ -44,11 +44,54 @@ pub(super) struct State {
     ending: Cell<bool>,
     failed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// For a socket that one task serves together with many others.
+    queued: Option<Queued>,
+}
+
+/// A socket's place in the queue of the task that serves it.
+#[derive(Debug)]
+struct Queued {
+    queue: Rc<Queue>,
+    tag: usize,
+    is_in: Cell<bool>,
+}
+
+/// Sockets on which something happened, for a task that serves many of them.
+#[derive(Debug, Default)]
+pub struct Queue {
+    tags: RefCell<Vec<usize>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Queue {
+    /// Ready while somebody is in it. All calls must come from one task.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.tags.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Moves all tags into `taken`, which is empty. Who is served must be told by
+    /// [`Socket::leave_queue`] before it is, or it will not come again.
+    pub fn take(&self, taken: &mut Vec<usize>) {
+        std::mem::swap(&mut *self.tags.borrow_mut(), taken);
+    }
+
+    fn push(&self, tag: usize) {
+        self.tags.borrow_mut().push(tag);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl State {
-    fn new(generation: u32) -> Self {
+    fn new(generation: u32, queued: Option<(Rc<Queue>, usize)>) -> Self {
+        let queued = queued.map(|(queue, tag)| Queued { queue, tag, is_in: Cell::new(false) });
         Self {
+            queued,
             generation,
             readable: Cell::new(false),
             writable: Cell::new(false),
@@ -72,8 +115,26 @@ impl State {
         if flags.contains(EventFlags::ERR) {
             self.failed.set(true);
         }
-        if let Some(waker) = &*self.waker.borrow() {
+        if self.queued.is_some() {
+            self.enqueue();
+        } else if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Puts the socket into its queue, unless it is there.
+    pub(super) fn enqueue(&self) {
+        if let Some(Queued { queue, tag, is_in }) = &self.queued
+            && !is_in.replace(true)
+        {
+            queue.push(*tag);
+        }
+    }
+
+    /// It was taken out of its queue.
+    pub(super) fn leave_queue(&self) {
+        if let Some(queued) = &self.queued {
+            queued.is_in.set(false);
         }
     }
 
@@ -137,14 +198,45 @@ impl Reactor {
     /// # Errors
     /// The kernel is out of memory or watches.
     pub fn watch(self: &Rc<Self>, fd: OwnedFd) -> io::Result<Socket> {
+        self.watch_as(fd, EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP, None)
+    }
+
+    /// Watches a datagram socket for what comes in, and whatever the kernel reports of it.
+    ///
+    /// Not for room to send: there each datagram that leaves would make an event.
+    ///
+    /// # Errors
+    /// The kernel is out of memory or watches.
+    pub fn watch_datagrams(self: &Rc<Self>, fd: OwnedFd) -> io::Result<Socket> {
+        self.watch_as(fd, EventFlags::IN, None)
+    }
+
+    /// Like [`Reactor::watch_datagrams`], for a socket that has nobody waiting for it alone: when
+    /// something happens, `tag` is put into `queue`.
+    ///
+    /// # Errors
+    /// The kernel is out of memory or watches.
+    pub fn watch_queued(
+        self: &Rc<Self>,
+        fd: OwnedFd,
+        queue: &Rc<Queue>,
+        tag: usize,
+    ) -> io::Result<Socket> {
+        self.watch_as(fd, EventFlags::IN, Some((Rc::clone(queue), tag)))
+    }
+
+    fn watch_as(
+        self: &Rc<Self>,
+        fd: OwnedFd,
+        interest: EventFlags,
+        queued: Option<(Rc<Queue>, usize)>,
+    ) -> io::Result<Socket> {
         let generation = self.generation.get().wrapping_add(1);
         self.generation.set(generation);
-        let state = Rc::new(State::new(generation));
+        let state = Rc::new(State::new(generation, queued));
         let key = self.sockets.borrow_mut().insert(Rc::clone(&state));
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if let Err(error) =
-            epoll::add(&self.epoll, &fd, EventData::new_u64(token(key, generation)), interest)
-        {
+        let data = EventData::new_u64(token(key, generation));
+        if let Err(error) = epoll::add(&self.epoll, &fd, data, interest | EventFlags::ET) {
             self.forget(key);
             return Err(error.into());
         }

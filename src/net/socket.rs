@@ -1,4 +1,4 @@
-//! A TCP socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
+//! A socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -109,6 +109,16 @@ impl Socket {
     /// Waits until there may be something to read, or to accept.
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
         self.state.poll(Ready::Read, cx)
+    }
+
+    /// A call has left something to read: its task comes back without an event.
+    pub fn reenter_queue(&self) {
+        self.state.enqueue();
+    }
+
+    /// It was taken out of the queue that it is watched for.
+    pub fn leave_queue(&self) {
+        self.state.leave_queue();
     }
 
     /// Reads into `buffer`; 0 is the end of the stream.

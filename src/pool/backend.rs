@@ -141,6 +141,12 @@ impl Backend {
         self.latency.observe(took, now);
     }
 
+    /// Counts how long the first answer to a datagram took, which stands for a connect where there
+    /// is none.
+    pub fn answered(&self, took: Duration, now: u64) {
+        self.latency.observe(took, now);
+    }
+
     /// Counts a failed connect, which is to weigh like one that took `cost`: a refusal is quick,
     /// but quickness of that kind must not draw sessions. No cost: it was not the backend's fault.
     pub fn connect_failed(&self, why: ConnectFailure, cost: Option<Duration>, now: u64) {

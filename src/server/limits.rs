@@ -1,9 +1,16 @@
 //! The open-file limit: raised as far as it goes, and what follows from it for sessions.
 
+use crate::admission::Cost;
+use crate::config::Protocol;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors a TCP session costs.
-const A_SESSION: u64 = 2;
+/// What a session of a listener costs.
+pub(super) fn cost(protocol: Protocol) -> Cost {
+    match protocol {
+        Protocol::Tcp => Cost::Pair,
+        Protocol::Udp => Cost::Flow,
+    }
+}
 
 /// Descriptors kept back for everything that is not a session.
 const KEPT_BACK: u64 = 128;
@@ -30,9 +37,10 @@ pub fn raise_open_files() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
-/// The sessions that `open_files` descriptors allow with so many workers; at least 1.
-pub fn sessions_for(open_files: u64, workers: usize) -> u64 {
-    ((open_files - kept_back(open_files, workers)) / A_SESSION).max(1)
+/// The descriptors that sessions may take of `open_files`, with so many workers; at least those of
+/// one.
+pub fn descriptors_for(open_files: u64, workers: usize) -> u64 {
+    (open_files - kept_back(open_files, workers)).max(Cost::Pair.descriptors())
 }
 
 #[cfg(test)]
@@ -41,8 +49,8 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_kept_back_but_never_more_than_a_quarter() {
-        assert_eq!(sessions_for(20_000, 2), (20_000 - 160) / 2);
-        assert_eq!(sessions_for(100, 2), 37);
-        assert_eq!(sessions_for(1, 2), 1);
+        assert_eq!(descriptors_for(20_000, 2), 20_000 - 160);
+        assert_eq!(descriptors_for(100, 2), 75);
+        assert_eq!(descriptors_for(1, 2), 2);
     }
 }

@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::health::{self, Monitor};
-use crate::listener::{self, Crew, Door, Gate, Order, Plan};
+use crate::admission::Gate;
+use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
 use crate::net::BindError;
-pub use limits::{raise_open_files, sessions_for};
+pub use limits::{descriptors_for, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot};
@@ -81,11 +82,11 @@ impl Bound {
         open_files: u64,
     ) -> Result<Self, StartError> {
         let workers = workers::count(&config);
-        let cap = match config.process.max_sessions {
-            0 => sessions_for(open_files, workers),
-            cap => u64::from(cap),
+        let gate = match config.process.max_sessions {
+            0 => Gate::of_descriptors(descriptors_for(open_files, workers)),
+            cap => Gate::of_sessions(u64::from(cap)),
         };
-        let world = World::build(&config, access, &Arc::new(Gate::new(cap)));
+        let world = World::build(&config, access, &Arc::new(gate));
         let sockets = sockets::bind_all(&config, workers)?;
         let (crew, doors) = Crew::new(workers);
         let snapshot = Snapshot {
@@ -179,10 +180,12 @@ impl Server {
 }
 
 fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
+    let of = |index| sockets.iter().filter(move |sockets| sockets.listener == index);
     let view = |(index, listener): (usize, &Arc<listener::Listener>)| ListenerView {
         name: Arc::clone(&listener.name),
-        addresses: sockets.iter().filter(|s| s.listener == index).map(|s| s.address).collect(),
-        figures: Arc::clone(&listener.figures),
+        addresses: of(index).map(|sockets| sockets.address).collect(),
+        figures: Arc::clone(&listener.admission.figures),
+        datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
     };
     world.listeners.iter().enumerate().map(view).collect()
 }

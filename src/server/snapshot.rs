@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
 use crate::config::Config;
-use crate::listener::Figures;
+use crate::admission::Figures;
 use crate::metric::Gauge;
+use crate::net::kernel_drops;
 use crate::pool::Pool;
 
 /// The world that the supervisor last published.
@@ -33,6 +34,20 @@ pub struct ListenerView {
     pub addresses: Vec<SocketAddr>,
     /// Its counters.
     pub figures: Arc<Figures>,
+    /// The kernel's numbers of its datagram sockets; empty for TCP.
+    pub datagram_sockets: Vec<u64>,
+}
+
+impl ListenerView {
+    /// True if it takes datagrams.
+    pub fn is_udp(&self) -> bool {
+        !self.datagram_sockets.is_empty()
+    }
+
+    /// Datagrams that the kernel dropped because no worker took them in time.
+    pub fn kernel_drops(&self) -> u64 {
+        if self.is_udp() { kernel_drops(&self.datagram_sockets) } else { 0 }
+    }
 }
 
 /// What outside parties hold of a running server.

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::listener::Order;
-use crate::net::{BindError, bind_listener, is_taken};
+use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
 use crate::server::StartError;
 use crate::server::workers::Thread;
 use crate::server::world::World;
@@ -19,7 +19,18 @@ pub(super) struct Sockets {
     pub(super) listener: usize,
     /// As bound: port 0 has become a real one.
     pub(super) address: SocketAddr,
+    protocol: Protocol,
     fds: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// The kernel's numbers of the sockets, if they are for datagrams.
+    pub(super) fn datagram_inodes(&self) -> Vec<u64> {
+        match self.protocol {
+            Protocol::Tcp => Vec::new(),
+            Protocol::Udp => self.fds.iter().filter_map(|fd| inode(fd).ok()).collect(),
+        }
+    }
 }
 
 /// Binds every address of the configuration, or says which cannot be bound.
@@ -28,8 +39,13 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
     let mut refused = Vec::new();
     for (listener, spec) in config.listeners.iter().enumerate() {
         for address in &spec.bind {
-            match bind_listener(*address, workers, spec.keepalive) {
-                Ok((address, fds)) => bound.push(Sockets { listener, address, fds }),
+            let protocol = spec.protocol;
+            let fds = match protocol {
+                Protocol::Tcp => bind_listener(*address, workers, spec.keepalive),
+                Protocol::Udp => bind_datagrams(*address, workers),
+            };
+            match fds {
+                Ok((address, fds)) => bound.push(Sockets { listener, address, protocol, fds }),
                 Err(error) => refused.push(error),
             }
         }
@@ -39,9 +55,9 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
 
 /// Looks once more whether the addresses are ours alone, before any of them listens: a socket that
 /// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
-/// round included.
+/// round included. A datagram socket does.
 pub(super) fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
-    let is_lost = |sockets: &&Sockets| is_taken(sockets.address).is_ok_and(|taken| taken);
+    let is_lost = |sockets: &&Sockets| sockets.protocol == Protocol::Tcp && is_taken(sockets.address).is_ok_and(|taken| taken);
     let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
         address: sockets.address,
         source: io::ErrorKind::AddrInUse.into(),
@@ -57,14 +73,15 @@ pub(super) async fn open(
     sockets: Sockets,
     workers: &[Thread],
 ) -> Result<(), StartError> {
-    let Sockets { listener, address, fds } = sockets;
+    let Sockets { listener, address, protocol, fds } = sockets;
     let (Some(spec), Some(live)) = (config.listeners.get(listener), world.listeners.get(listener))
     else {
         return Ok(());
     };
     let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
     let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
-    for fd in &fds {
+    let to_listen = if protocol == Protocol::Tcp { &*fds } else { &[] };
+    for fd in to_listen {
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
     }
     for (fd, worker) in fds.into_iter().zip(workers) {

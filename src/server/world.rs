@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Config};
-use crate::listener::{Frontend, Gate, Listener};
+use crate::admission::{Admission, Gate};
+use crate::config::{self, Config, Protocol};
+use crate::listener::{Frontend, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
-use crate::tcp;
+use crate::server::limits;
+use crate::{tcp, udp};
 
 /// The pools and listeners of one configuration, in its order.
 #[derive(Debug)]
@@ -21,18 +23,39 @@ impl World {
             config.pools.iter().map(|spec| Arc::new(Pool::new(spec, |_| None))).collect();
         let listener = |spec: &config::Listener| {
             let name = Arc::clone(&spec.name);
-            let proxy = tcp::Proxy {
-                listener: Arc::clone(&name),
-                entrance: entrance(config, &pools, &name, spec.pool)?,
-                idle_timeout: spec.idle_timeout,
-                max_lifetime: spec.max_lifetime,
-                access: access.cloned(),
-            };
-            let frontend = Frontend { proxy: Arc::new(proxy), max_sessions: spec.max_sessions };
-            Some(Arc::new(Listener::new(name, frontend, Arc::clone(gate))))
+            let entrance = entrance(config, &pools, &name, spec.pool)?;
+            let cost = limits::cost(spec.protocol);
+            let rate = spec.connection_rate;
+            let admission = Admission::new(Arc::clone(gate), spec.max_sessions, cost, rate);
+            let proxy = proxy(spec, entrance, &admission, access.cloned());
+            Some(Arc::new(Listener::new(name, Frontend { proxy }, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
         Self { pools, listeners }
+    }
+}
+
+/// What is done with what comes to a listener.
+fn proxy(
+    spec: &config::Listener,
+    entrance: Entrance,
+    admission: &Arc<Admission>,
+    access: Option<AccessLog>,
+) -> Proxy {
+    let listener = Arc::clone(&spec.name);
+    let idle_timeout = spec.idle_timeout;
+    match spec.protocol {
+        Protocol::Tcp => {
+            let max_lifetime = spec.max_lifetime;
+            let proxy = tcp::Proxy { listener, entrance, idle_timeout, max_lifetime, access };
+            Proxy::Tcp(Arc::new(proxy))
+        }
+        Protocol::Udp => {
+            let (responses, admission) = (spec.responses, Arc::clone(admission));
+            let proxy =
+                udp::Proxy { listener, entrance, idle_timeout, responses, admission, access };
+            Proxy::Udp(Arc::new(proxy))
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Clock {
     }
 
     /// Now to the millisecond, rounded up: a limit must not end early because the tick is old.
-    pub(super) fn exact(&self) -> Tick {
+    pub fn exact(&self) -> Tick {
         self.origin.map_or_else(|| self.now.get(), |origin| ticks(origin.elapsed()) + 1)
     }
 

@@ -249,7 +249,7 @@ impl<W: Write> Play<W> {
 mod tests {
     use super::*;
     use crate::config::AdminState;
-    use crate::listener::Figures;
+    use crate::admission::Figures;
     use crate::pool::{Health, Judged, Pool, Standing};
     use crate::server::{ListenerView, Snapshot};
 
@@ -261,6 +261,7 @@ mod tests {
             name: Arc::from("demo"),
             addresses: vec![stage.backends[0].address],
             figures: Arc::new(Figures::default()),
+            datagram_sockets: Vec::new(),
         };
         let snapshot =
             Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };

@@ -1,0 +1,147 @@
+//! One flow on its backend: its socket, its place, what has moved, and the line it leaves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::addr::ClientAddr;
+use crate::admission::Place;
+use crate::config::AdminState;
+use crate::net::{Socket, merge_arrivals};
+use crate::outcome::Outcome;
+use crate::pool::{Health, Lease};
+use crate::record::Record;
+use crate::session::Direction;
+use crate::udp::Proxy;
+
+/// A flow's side towards its backend.
+#[derive(Debug)]
+pub(super) struct Course {
+    pub(super) socket: Socket,
+    pub(super) lease: Lease,
+    /// Taken over by the flow that goes on where this one moved from.
+    pub(super) place: Option<Place>,
+    /// The name of the pool in which the backend was picked.
+    pub(super) pool: Arc<str>,
+    /// Backends that were tried, this one included.
+    pub(super) attempts: u32,
+    /// The network has said that nobody is there.
+    pub(super) is_refused: bool,
+    began: Instant,
+    first_reply: Option<Duration>,
+    bytes: [u64; 2],
+    folded: [u64; 2],
+    is_merging: bool,
+}
+
+impl Course {
+    pub(super) fn new(socket: Socket, lease: Lease, pool: Arc<str>, attempts: u32) -> Self {
+        Self {
+            socket,
+            lease,
+            place: None,
+            pool,
+            attempts,
+            is_refused: false,
+            began: Instant::now(),
+            first_reply: None,
+            bytes: [0; 2],
+            folded: [0; 2],
+            is_merging: false,
+        }
+    }
+
+    /// Counts payload that was handed on; `now` is the pool's clock.
+    pub(super) fn moved(&mut self, direction: Direction, bytes: u64, now: u64) {
+        if direction == Direction::Out && self.first_reply.is_none() {
+            let took = self.began.elapsed();
+            self.first_reply = Some(took);
+            self.lease.backend().answered(took, now);
+        }
+        if let Some(total) = self.bytes.get_mut(direction as usize) {
+            *total += bytes;
+        }
+    }
+
+    /// Has the kernel merge the backend's bursts from now on.
+    pub(super) fn merge_arrivals(&mut self) {
+        if !self.is_merging {
+            self.is_merging = true;
+            merge_arrivals(&self.socket);
+        }
+    }
+
+    /// Adds what has moved since the last time to the counters others read.
+    pub(super) fn fold(&mut self) {
+        let tally = self.lease.tally();
+        let totals = [&tally.bytes_in, &tally.bytes_out];
+        for ((bytes, folded), total) in self.bytes.iter().zip(&mut self.folded).zip(totals) {
+            if bytes > folded {
+                total.add(bytes - *folded);
+                *folded = *bytes;
+            }
+        }
+    }
+
+    /// True if the next datagram should go elsewhere.
+    pub(super) fn must_move(&self) -> bool {
+        if self.is_refused {
+            return true;
+        }
+        let standing = self.lease.backend().standing();
+        let lost = matches!(standing.health, Health::Down | Health::Standby);
+        lost || standing.admin == AdminState::Maintenance
+    }
+
+    /// Counts the end, and leaves the access line.
+    pub(super) fn end(mut self, proxy: &Proxy, key: Ends, outcome: Outcome) {
+        self.fold();
+        let took = self.began.elapsed();
+        self.lease.tally().end(outcome, took);
+        let Some(access) = &proxy.access else { return };
+        access.write(&Record {
+            pool: self.pool,
+            backend: Some(Arc::clone(self.lease.backend().name())),
+            attempts: self.attempts,
+            duration: took,
+            first_byte: self.first_reply,
+            bytes_in: self.bytes[Direction::In as usize],
+            bytes_out: self.bytes[Direction::Out as usize],
+            outcome: outcome.as_str(),
+            ..blank(proxy, key)
+        });
+    }
+}
+
+/// The two ends of a flow as its line names them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) client: ClientAddr,
+    pub(super) local: SocketAddr,
+}
+
+/// The line of a datagram that began no flow.
+pub(super) fn refused(proxy: &Proxy, ends: Ends, why: &'static str, attempts: u32) {
+    if let Some(access) = &proxy.access {
+        access.write(&Record { outcome: why, attempts, ..blank(proxy, ends) });
+    }
+}
+
+fn blank(proxy: &Proxy, ends: Ends) -> Record {
+    Record {
+        time: SystemTime::now(),
+        listener: Arc::clone(&proxy.listener),
+        protocol: "udp",
+        client: ends.client,
+        local: ends.local,
+        pool: Arc::clone(proxy.entrance.pool().name()),
+        backend: None,
+        attempts: 0,
+        duration: Duration::ZERO,
+        connect: None,
+        first_byte: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        outcome: "",
+    }
+}

@@ -1,0 +1,401 @@
+//! One worker's share of a UDP listener, and the life of a datagram on one page.
+//!
+//! A single task serves the listening socket and the sockets of all its flows: a datagram comes in,
+//! finds its flow or opens one, and is handed on at once or dropped and counted. Nothing is queued
+//! here, and nobody is waited for.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use rustix::io::Errno;
+
+use crate::addr::ClientAddr;
+use crate::admission::Dropped;
+use crate::metric::Gauge;
+use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals};
+use crate::outcome::{Outcome, Rejection};
+use crate::session::Direction;
+use crate::udp::flow::{self, Course, Ends};
+use crate::udp::opening::{self, Opening, Unopened};
+use crate::udp::table::{Key, Rules, Table, Tick};
+use crate::udp::{Proxy, Stage, Switch, Tools};
+
+/// Batches taken from one socket in a row before others get their turn.
+const BATCHES: usize = 4;
+
+/// What is asked of a flow's socket first: the one reply that most have, and whether that was all.
+const FEW: usize = 2;
+
+/// A run of so many shows that somebody sends in bursts, which the kernel may then merge.
+const BURST: usize = 4;
+
+/// One worker's share of a UDP listener.
+#[derive(Debug)]
+pub struct Forwarder {
+    listener: Socket,
+    bound: SocketAddr,
+    proxy: Arc<Proxy>,
+    tools: Tools,
+    switch: Rc<Switch>,
+    stage: Stage,
+    table: Table<Course>,
+    /// Flows whose sockets have something to say.
+    queue: Rc<Queue>,
+    outlet: Outlet,
+    is_merging: bool,
+    now: Tick,
+}
+
+impl Forwarder {
+    /// Takes over a bound socket.
+    ///
+    /// # Errors
+    /// The process is out of descriptors or memory.
+    pub fn new(
+        fd: OwnedFd,
+        proxy: Arc<Proxy>,
+        tools: Tools,
+        switch: Rc<Switch>,
+    ) -> io::Result<Self> {
+        let listener = tools.reactor.watch_datagrams(fd)?;
+        let idle = proxy.idle_timeout.map(|idle| idle.as_millis() as Tick);
+        Ok(Self {
+            bound: listener.local().ok_or(io::ErrorKind::AddrNotAvailable)?,
+            listener,
+            switch,
+            stage: Stage::default(),
+            table: Table::new(Rules { idle, responses: proxy.responses }),
+            queue: Rc::default(),
+            outlet: Outlet::new()?,
+            is_merging: false,
+            now: tools.clock.exact(),
+            proxy,
+            tools,
+        })
+    }
+
+    /// Serves until the switch is turned and the last flow has ended.
+    pub async fn run(mut self) {
+        let clock = Rc::clone(&self.tools.clock);
+        let mut sweep = pin!(clock.sleep(self.tools.sweep));
+        let mut intake = Intake::new();
+        let mut ready = Vec::new();
+        while self.stage < Stage::Closing || !self.table.is_empty() {
+            let is_due = poll_fn(|cx| {
+                let stage = self.switch.stage(cx);
+                let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
+                let is_due = sweep.as_mut().poll(cx).is_ready();
+                let has_work =
+                    self.listener.poll_readable(cx).is_ready() | self.queue.poll(cx).is_ready();
+                if has_turned || is_due || has_work { Poll::Ready(is_due) } else { Poll::Pending }
+            })
+            .await;
+            if self.stage == Stage::Cut {
+                return self.end_all();
+            }
+            self.now = clock.exact();
+            self.take_in(&mut intake);
+            self.queue.take(&mut ready);
+            for slot in ready.drain(..) {
+                self.bring_back(slot, &mut intake);
+            }
+            if is_due {
+                self.sweep();
+                sweep.set(clock.sleep(self.tools.sweep));
+            }
+            // There may be more at once, and the worker's other tasks have waited.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes what clients have sent.
+    fn take_in(&mut self, intake: &mut Intake) {
+        for _ in 0..BATCHES {
+            match intake.receive(&self.outlet, &self.listener, Intake::MOST) {
+                Ok(arrivals) => {
+                    arrivals.runs().for_each(|run| self.forward(&run));
+                    if arrivals.len() < Intake::MOST {
+                        return;
+                    }
+                }
+                Err(Errno::AGAIN) => return,
+                // The socket has passed on what the network said of some reply; the client is gone.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// From the client to its backend.
+    fn forward(&mut self, run: &Run<'_>) {
+        let count = run.count();
+        self.figures().datagrams_in.add(count as u64);
+        if count >= BURST && !self.is_merging {
+            self.is_merging = true;
+            merge_arrivals(&self.listener);
+        }
+        let key = Key { client: run.from, local: run.local };
+        let flow = match self.table.find(&key) {
+            Some(slot) => self.keep_or_move(slot),
+            None => self.open(key, count),
+        };
+        match flow {
+            Ok(slot) => self.hand_on(slot, run),
+            Err(refused) => self.refuse(key, count, refused),
+        }
+    }
+
+    /// The place of a flow that goes on: where it is, or on another backend if it must leave.
+    fn keep_or_move(&mut self, slot: usize) -> Result<usize, Refusal> {
+        match self.table.get(slot) {
+            Some(flow) if flow.load.must_move() => self.move_on(slot),
+            _ => Ok(slot),
+        }
+    }
+
+    /// Opens a flow, in the place of a stale one if there is no room.
+    fn open(&mut self, key: Key, count: usize) -> Result<usize, Refusal> {
+        if self.stage != Stage::Open {
+            self.figures().drop_datagrams(Dropped::Stopping, count as u64);
+            return Err(Refusal::Counted);
+        }
+        let client = ClientAddr::new(key.client);
+        let admission = &self.proxy.admission;
+        let (place, slot) = match admission.admit(client) {
+            Ok(place) => (Some(place), self.table.next_slot()),
+            Err(Rejection::MaxSessions) => {
+                let Some(stale) = self.table.stale(self.now) else {
+                    admission.want_room();
+                    return Err(Refusal::AtTheDoor(Rejection::MaxSessions));
+                };
+                if !admission.is_within_rate(client) {
+                    return Err(Refusal::AtTheDoor(Rejection::Rate));
+                }
+                (None, stale)
+            }
+            Err(why) => return Err(Refusal::AtTheDoor(why)),
+        };
+        let mut course = self.opening(client, None).run(slot).map_err(Refusal::of)?;
+        if let Some(place) = place {
+            course.place = Some(place);
+            self.load(Gauge::increment);
+            return Ok(self.table.insert(self.now, key, course));
+        }
+        self.replace(slot, key, course, Outcome::Idle);
+        Ok(slot)
+    }
+
+    /// Moves a flow to another backend. It stays if there is only the one that it is on.
+    fn move_on(&mut self, slot: usize) -> Result<usize, Refusal> {
+        let Some(flow) = self.table.get(slot) else { return Ok(slot) };
+        let (key, left) = (flow.key, Arc::clone(flow.load.lease.backend()));
+        match self.opening(ClientAddr::new(key.client), Some(&left)).run(slot) {
+            Ok(course) => self.replace(slot, key, course, Outcome::Moved),
+            Err(Unopened::NowhereElse) => {
+                if let Some(flow) = self.table.get_mut(slot) {
+                    flow.load.is_refused = false;
+                }
+            }
+            Err(unopened) => return Err(Refusal::of(unopened)),
+        }
+        Ok(slot)
+    }
+
+    fn opening<'a>(&'a self, client: ClientAddr, left: Option<&'a Arc<crate::pool::Backend>>) -> Opening<'a> {
+        let entrance = &self.proxy.entrance;
+        Opening { entrance, tools: &self.tools, queue: &self.queue, client, left }
+    }
+
+    /// Puts a flow where another was, which ends; its place goes over to the new one.
+    fn replace(&mut self, slot: usize, key: Key, course: Course, outcome: Outcome) {
+        let Some(mut old) = self.table.replace(slot, self.now, key, course) else { return };
+        if let Some(flow) = self.table.get_mut(slot) {
+            flow.load.place = old.load.place.take();
+        }
+        old.load.end(&self.proxy, self.ends(old.key), outcome);
+    }
+
+    /// Sends a run to the flow's backend, or what is left of it to another one when the network
+    /// says that nobody is there.
+    fn hand_on(&mut self, slot: usize, run: &Run<'_>) {
+        let mut skip = 0;
+        for _ in 0..self.proxy.entrance.pool().connecting.retry.attempts.max(2) {
+            let Some(flow) = self.table.get_mut(slot) else { return };
+            let (course, key) = (&mut flow.load, flow.key);
+            let to = course.lease.address();
+            let whither = Destination { to, is_connected: true, from: None };
+            let sent = self.outlet.send(&course.socket, whither, run, skip);
+            course.moved(Direction::In, sent.bytes, self.now);
+            skip += sent.datagrams;
+            self.table.on_datagrams(slot, self.now, sent.datagrams as u64);
+            let Some(errno) = sent.error else { return };
+            let left = run.count() - skip;
+            if !is_lost(errno) {
+                return self.figures().drop_datagrams(why_dropped(errno, Dropped::BackendFull), left as u64);
+            }
+            self.lose(slot, errno);
+            if let Err(refused) = self.move_on(slot) {
+                return self.refuse(key, left, refused);
+            }
+        }
+        let Some(flow) = self.table.get(slot) else { return };
+        let refused = Unopened::Failed { why: Rejection::Refused, attempts: flow.load.attempts };
+        self.refuse(flow.key, run.count() - skip, Refusal::of(refused));
+    }
+
+    /// The network says that a flow's backend cannot be reached: a failure of the backend, and the
+    /// flow's next datagram goes elsewhere.
+    fn lose(&mut self, slot: usize, errno: Errno) {
+        let slowest = self.proxy.entrance.pool().connecting.timeout;
+        if let Some(flow) = self.table.get_mut(slot) {
+            flow.load.is_refused = true;
+            opening::failed(&flow.load.lease, errno, slowest, self.now);
+        }
+    }
+
+    /// From a flow's backend to its client.
+    fn bring_back(&mut self, slot: usize, intake: &mut Intake) {
+        let Some(flow) = self.table.get(slot) else { return };
+        flow.load.socket.leave_queue();
+        let mut most = FEW;
+        for _ in 0..BATCHES {
+            let Some(flow) = self.table.get(slot) else { return };
+            match intake.receive(&self.outlet, &flow.load.socket, most) {
+                Ok(arrivals) => {
+                    let is_over = arrivals.runs().fold(false, |_, run| self.reply(slot, &run));
+                    if is_over {
+                        return self.end(slot, Outcome::Ok);
+                    }
+                    if arrivals.len() < most {
+                        return;
+                    }
+                    most = Intake::MOST;
+                }
+                Err(Errno::AGAIN) => return,
+                Err(errno) if is_lost(errno) => self.lose(slot, errno),
+                Err(_) => {}
+            }
+        }
+        if let Some(flow) = self.table.get(slot) {
+            flow.load.socket.reenter_queue();
+        }
+    }
+
+    /// Sends a run to the client; true if the flow has now had all its replies.
+    fn reply(&mut self, slot: usize, run: &Run<'_>) -> bool {
+        let Some(flow) = self.table.get_mut(slot) else { return false };
+        let (key, count) = (flow.key, run.count());
+        if count >= BURST {
+            flow.load.merge_arrivals();
+        }
+        let whither = Destination { to: key.client, is_connected: false, from: key.local };
+        let sent = self.outlet.send(&self.listener, whither, run, 0);
+        flow.load.moved(Direction::Out, sent.bytes, self.now);
+        let figures = &self.proxy.admission.figures;
+        figures.datagrams_out.add(sent.datagrams as u64);
+        if let Some(errno) = sent.error {
+            let why = why_dropped(errno, Dropped::ClientFull);
+            figures.drop_datagrams(why, (count - sent.datagrams) as u64);
+        }
+        // What was dropped here was still an answer, and no other will come for it.
+        self.table.on_replies(slot, self.now, count as u64)
+    }
+
+    /// Folds byte counts, ends who was idle, makes room for whom another worker turned away.
+    fn sweep(&mut self) {
+        self.table.iter_mut().for_each(|(_, flow)| flow.load.fold());
+        let mut overdue = Vec::new();
+        self.table.overdue(self.now, &mut overdue);
+        for slot in overdue {
+            self.end(slot, Outcome::Idle);
+        }
+        for _ in 0..self.proxy.admission.take_wanted() {
+            let Some(stale) = self.table.stale(self.now) else { return };
+            self.end(stale, Outcome::Idle);
+        }
+    }
+
+    fn end_all(&mut self) {
+        let slots: Vec<usize> = self.table.iter_mut().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.end(slot, Outcome::Shutdown);
+        }
+    }
+
+    fn end(&mut self, slot: usize, outcome: Outcome) {
+        let Some(flow) = self.table.remove(slot) else { return };
+        self.load(Gauge::decrement);
+        flow.load.end(&self.proxy, self.ends(flow.key), outcome);
+    }
+
+    /// Counts datagrams that go nowhere, and leaves a line for each that was let in.
+    fn refuse(&self, key: Key, count: usize, refused: Refusal) {
+        match refused {
+            Refusal::Counted => {}
+            Refusal::AtTheDoor(why) => self.figures().reject_all(why, count as u64),
+            Refusal::Inside { why, attempts } => {
+                self.figures().reject_all(why, count as u64);
+                for _ in 0..count {
+                    flow::refused(&self.proxy, self.ends(key), why.as_str(), attempts);
+                }
+            }
+        }
+    }
+
+    fn ends(&self, key: Key) -> Ends {
+        let local = SocketAddr::new(key.local.unwrap_or(self.bound.ip()), self.bound.port());
+        Ends { client: ClientAddr::new(key.client), local }
+    }
+
+    fn figures(&self) -> &crate::admission::Figures {
+        &self.proxy.admission.figures
+    }
+
+    fn load(&self, change: fn(&Gauge)) {
+        let (loads, index) = &self.tools.loads;
+        if let Some(load) = loads.get(*index) {
+            change(load);
+        }
+    }
+}
+
+/// Why a datagram goes nowhere.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// It has been counted.
+    Counted,
+    /// It leaves no line.
+    AtTheDoor(Rejection),
+    /// It was let in, and no backend could be had.
+    Inside { why: Rejection, attempts: u32 },
+}
+
+impl Refusal {
+    fn of(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::Failed { why, attempts } => Self::Inside { why, attempts },
+            Unopened::NowhereElse => Self::Inside { why: Rejection::NoBackend, attempts: 0 },
+        }
+    }
+}
+
+/// True if the network says that nobody is there.
+fn is_lost(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNREFUSED
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETDOWN
+    )
+}
+
+fn why_dropped(errno: Errno, full: Dropped) -> Dropped {
+    if errno == Errno::MSGSIZE { Dropped::TooBig } else { full }
+}

@@ -1,0 +1,56 @@
+//! Datagrams both ways: flows, their backends, and one worker's share of a socket.
+//!
+//! [`Forwarder`] is the life of a datagram on one page; [`table`] says which flow it belongs to and
+//! who makes room, without sockets or clocks; `opening` finds a backend for a new flow.
+
+mod flow;
+mod forwarder;
+mod opening;
+mod switch;
+pub mod table;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::admission::Admission;
+use crate::log::AccessLog;
+use crate::metric::Gauge;
+use crate::net::Reactor;
+use crate::pool::Entrance;
+use crate::session::Clock;
+pub use forwarder::Forwarder;
+pub use switch::Switch;
+use switch::Stage;
+
+/// What is done with the datagrams of one listener.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The pool behind it.
+    pub entrance: Entrance,
+    /// No datagram either way for so long ends a flow; `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// A flow ends once it has had this many replies for each of its datagrams; 0 = no such end.
+    pub responses: u32,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
+    /// Where flows leave their line; `None` = nowhere.
+    pub access: Option<AccessLog>,
+}
+
+/// What a worker lends to its forwarders.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Watches the sockets.
+    pub reactor: Rc<Reactor>,
+    /// The worker's clock.
+    pub clock: Rc<Clock>,
+    /// Live sessions of each worker, and which of them is this one's.
+    pub loads: (Arc<[CachePadded<Gauge>]>, usize),
+    /// How often limits of flows are checked and bytes counted.
+    pub sweep: Duration,
+}

@@ -1,0 +1,186 @@
+//! The flows of one socket: who they belong to, when they last moved, who may be given up.
+//!
+//! No socket, no clock: time comes as milliseconds on any steady clock that never goes back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use slab::Slab;
+
+/// Milliseconds on a steady clock.
+pub type Tick = u64;
+
+/// How long a flow may wait for its first answer before it can be asked to make room.
+pub const PATIENCE: Tick = 1_000;
+
+/// What tells one flow from another; the local port is the socket's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Address and port of the client.
+    pub client: SocketAddr,
+    /// The address the client sent to, where the socket has many.
+    pub local: Option<IpAddr>,
+}
+
+/// When flows end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// No datagram either way for so long; `None` = never.
+    pub idle: Option<Tick>,
+    /// So many replies for each of the flow's datagrams; 0 = no such end.
+    pub responses: u32,
+}
+
+/// One flow, with what its owner keeps of it.
+#[derive(Debug)]
+pub struct Flow<T> {
+    /// Who it belongs to.
+    pub key: Key,
+    /// What its owner keeps.
+    pub load: T,
+    began: Tick,
+    last: Tick,
+    datagrams: u64,
+    replies: u64,
+}
+
+impl<T> Flow<T> {
+    /// It has had one datagram and no reply: it may be made up.
+    fn is_unanswered(&self) -> bool {
+        self.datagrams <= 1 && self.replies == 0
+    }
+}
+
+/// The flows of one socket.
+#[derive(Debug)]
+pub struct Table<T> {
+    rules: Rules,
+    flows: Slab<Flow<T>>,
+    by_key: HashMap<Key, usize>,
+    /// Those that are unanswered, the oldest first.
+    unanswered: BTreeSet<(Tick, usize)>,
+}
+
+impl<T> Table<T> {
+    /// An empty table. Its hash is keyed anew in each, since keys are the clients' choice.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            flows: Slab::new(),
+            by_key: HashMap::new(),
+            unanswered: BTreeSet::new(),
+        }
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// The place of a flow.
+    pub fn find(&self, key: &Key) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The flow at a place.
+    pub fn get(&self, slot: usize) -> Option<&Flow<T>> {
+        self.flows.get(slot)
+    }
+
+    /// The flow at a place, to be changed.
+    pub fn get_mut(&mut self, slot: usize) -> Option<&mut Flow<T>> {
+        self.flows.get_mut(slot)
+    }
+
+    /// The place that the next flow will get.
+    pub fn next_slot(&self) -> usize {
+        self.flows.vacant_key()
+    }
+
+    /// Enters a flow of which nothing has moved yet. A key that is there already is replaced; its
+    /// flow should have been removed before.
+    pub fn insert(&mut self, now: Tick, key: Key, load: T) -> usize {
+        let flow = Flow { key, load, began: now, last: now, datagrams: 0, replies: 0 };
+        let slot = self.flows.insert(flow);
+        self.unanswered.insert((now, slot));
+        if let Some(old) = self.by_key.insert(key, slot) {
+            self.forget(old);
+        }
+        slot
+    }
+
+    /// Counts datagrams from the client that were handed on.
+    pub fn on_datagrams(&mut self, slot: usize, now: Tick, count: u64) {
+        self.on_moved(slot, now, |flow| flow.datagrams += count);
+    }
+
+    /// Counts replies that were handed on; true if the flow has now had all that it may expect.
+    pub fn on_replies(&mut self, slot: usize, now: Tick, count: u64) -> bool {
+        self.on_moved(slot, now, |flow| flow.replies += count);
+        let each = u64::from(self.rules.responses);
+        let flow = self.flows.get(slot);
+        each > 0 && flow.is_some_and(|flow| flow.replies >= each.saturating_mul(flow.datagrams))
+    }
+
+    fn on_moved(&mut self, slot: usize, now: Tick, count: impl Fn(&mut Flow<T>)) {
+        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let was_unanswered = flow.is_unanswered();
+        count(flow);
+        flow.last = now;
+        if was_unanswered && !flow.is_unanswered() {
+            self.unanswered.remove(&(flow.began, slot));
+        }
+    }
+
+    /// Puts a flow where another one is, which is given back.
+    pub fn replace(&mut self, slot: usize, now: Tick, key: Key, load: T) -> Option<Flow<T>> {
+        let flow = self.flows.get_mut(slot)?;
+        let fresh = Flow { key, load, began: now, last: now, datagrams: 0, replies: 0 };
+        let old = std::mem::replace(flow, fresh);
+        self.unanswered.remove(&(old.began, slot));
+        self.unanswered.insert((now, slot));
+        if self.by_key.get(&old.key) == Some(&slot) {
+            self.by_key.remove(&old.key);
+        }
+        self.by_key.insert(key, slot);
+        Some(old)
+    }
+
+    /// Takes a flow out.
+    pub fn remove(&mut self, slot: usize) -> Option<Flow<T>> {
+        let flow = self.forget(slot)?;
+        self.by_key.remove(&flow.key);
+        Some(flow)
+    }
+
+    fn forget(&mut self, slot: usize) -> Option<Flow<T>> {
+        let flow = self.flows.try_remove(slot)?;
+        self.unanswered.remove(&(flow.began, slot));
+        Some(flow)
+    }
+
+    /// The oldest flow that has had a single datagram and no answer for more than a second: the
+    /// only one that may ever have to make room for another.
+    pub fn stale(&self, now: Tick) -> Option<usize> {
+        let (began, slot) = self.unanswered.first()?;
+        (now > began + PATIENCE).then_some(*slot)
+    }
+
+    /// Puts into `overdue` who has been idle for too long.
+    pub fn overdue(&self, now: Tick, overdue: &mut Vec<usize>) {
+        let Some(idle) = self.rules.idle else { return };
+        let is_idle = |flow: &Flow<T>| now >= flow.last.saturating_add(idle);
+        overdue.extend(self.flows.iter().filter(|(_, flow)| is_idle(flow)).map(|(slot, _)| slot));
+    }
+
+    /// All flows with their places.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Flow<T>)> {
+        self.flows.iter_mut()
+    }
+}
+
