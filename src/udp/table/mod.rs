@@ -184,3 +184,6 @@ impl<T> Table<T> {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

@@ -365,3 +365,6 @@ pub fn merge_arrivals(socket: impl AsFd) {
     setsockopt(&socket, UdpGroSegment, &true).ok();
 }
 
+
+#[cfg(test)]
+mod tests;
