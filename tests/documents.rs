@@ -55,6 +55,7 @@ fn every_key_stands_in_the_reference_with_its_default() {
         ("Log", "## `[log]`"),
         ("Admin", "## `[admin]`"),
         ("Listener", "## `[listener.NAME]`"),
+        ("ConnectionRate", "### `connection_rate`"),
         ("Pool", "## `[pool.NAME]`"),
         ("Backend", "### A backend as a table"),
         ("Balance", "### `balance` as a table"),

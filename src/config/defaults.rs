@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, Admin, AdminBind, AdminState, Health, HttpProbe, Level, Log, LogFormat, Member, Policy,
-    Pool, Probe, ProbeTls, Process, Retry,
+    Access, Admin, AdminBind, AdminState, DnsProbe, Health, HttpProbe, Level, Listener, Log,
+    LogFormat, Member, Policy, Pool, Probe, ProbeTls, Process, Protocol, Retry,
 };
 use crate::addr::BackendAddr;
 
@@ -13,6 +13,8 @@ use crate::addr::BackendAddr;
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(60);
 /// `listener.idle_timeout` for tcp.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// `listener.idle_timeout` for udp.
+pub(super) const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// `listener.backlog`.
 pub(super) const BACKLOG: u32 = 4096;
 /// `pool.connect_timeout`.
@@ -45,6 +47,29 @@ impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
         Self { bind: AdminBind::Tcp(address), token_file: None }
+    }
+}
+
+impl Listener {
+    /// A listener of which the file says no more than this.
+    pub fn unset(name: &str, protocol: Protocol, bind: Vec<SocketAddr>, pool: usize) -> Self {
+        let (idle_timeout, keepalive) = match protocol {
+            Protocol::Tcp => (IDLE_TIMEOUT, Some(KEEPALIVE)),
+            Protocol::Udp => (UDP_IDLE_TIMEOUT, None),
+        };
+        Self {
+            name: name.into(),
+            bind,
+            pool,
+            idle_timeout: Some(idle_timeout),
+            max_lifetime: None,
+            keepalive,
+            max_sessions: 0,
+            backlog: BACKLOG,
+            protocol,
+            responses: 0,
+            connection_rate: None,
+        }
     }
 }
 
@@ -113,6 +138,13 @@ impl Default for HttpProbe {
             role: None,
             tls: None,
         }
+    }
+}
+
+impl Default for DnsProbe {
+    fn default() -> Self {
+        // Every resolver knows the servers of the root, and every server has something to say.
+        Self { query: ".".to_owned(), query_type: 2, expect_rcode: vec![0], over: Protocol::Tcp }
     }
 }
 

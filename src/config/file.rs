@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use super::carried::{self, Carried};
 use super::listener::{self, pool_name};
 use super::pool;
 use super::problem::{Place, Report};
 use super::process;
 use super::read::Section;
 use super::tree::Table;
-use super::{Admin, AdminBind, Config, Origin, Policy, Pool, Probe};
+use super::{Admin, AdminBind, Config, Origin, Policy, Pool, Probe, Protocol};
 
 pub(super) const KEYS: &[&str] = &["include", "process", "log", "admin", "listener", "pool"];
 
@@ -26,8 +27,12 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         .into_iter()
         .map(|(name, section)| listener::read(name, section, &names))
         .collect();
-    let pools: Vec<Pool> =
-        sections.iter().map(|(name, section)| pool::read(name, section.clone(), &names)).collect();
+    let carried = carried::of_all(&sections, &names, &listeners);
+    let pools: Vec<Pool> = sections
+        .iter()
+        .zip(&carried)
+        .map(|((name, section), carried)| pool::read(name, section.clone(), &names, *carried))
+        .collect();
 
     if listeners.is_empty() {
         let way_out = "add [listener.NAME] with bind and pool";
@@ -36,33 +41,35 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     addresses(report, &root, &listeners, &admin);
     cycles(&sections, &pools);
     if !report.has_errors() {
-        unused(&sections, &pools, &listeners);
+        unused(&sections, &carried);
     }
-    for ((_, section), pool) in sections.iter().zip(&pools) {
+    for (((_, section), pool), carried) in sections.iter().zip(&pools).zip(&carried) {
         questionable(section, pool, &pools);
+        unwatched(section, pool, *carried);
     }
     let listeners = listeners.into_iter().map(|read| read.listener).collect();
     Config { process, log, admin, listeners, pools, origin }
 }
 
-/// The same address twice; port 0 is another port each time.
+/// The same address twice for one transport; port 0 is another port each time.
 fn addresses(report: &Report, root: &Section<'_>, listeners: &[listener::Read], admin: &Admin) {
-    let mut taken: Vec<(SocketAddr, String, Option<Place>)> = Vec::new();
+    let mut taken: Vec<((SocketAddr, Protocol), String, Option<Place>)> = Vec::new();
     if let AdminBind::Tcp(address) = admin.bind {
         let place = root.section("admin").value("bind").map(|value| value.node.place);
-        taken.push((address, "the admin interface".to_owned(), place));
+        taken.push(((address, Protocol::Tcp), "the admin interface".to_owned(), place));
     }
     for read in listeners {
         for (address, place) in read.listener.bind.iter().zip(&read.bound_at) {
             let name = format!("listener \"{}\"", read.listener.name);
-            let before = taken.iter().find(|(other, _, _)| other == address && address.port() != 0);
+            let seat = (*address, read.listener.protocol);
+            let before = taken.iter().find(|(other, _, _)| *other == seat && address.port() != 0);
             if let Some((_, owner, there)) = before {
                 let there = there.map(|place| format!(" ({})", report.name_of(place)));
                 let there = there.unwrap_or_else(|| " (by default)".to_owned());
                 let message = format!("{name}: bind \"{address}\" is taken by {owner}{there}");
                 report.error(*place, message, "give each its own address or port");
             }
-            taken.push((*address, name, Some(*place)));
+            taken.push((seat, name, Some(*place)));
         }
     }
 }
@@ -97,21 +104,24 @@ fn report_cycle(sections: &[(&str, Section<'_>)], pools: &[Pool], cycle: &[usize
     value.refuse(&message, "remove the fallback of the last one");
 }
 
-fn unused(sections: &[(&str, Section<'_>)], pools: &[Pool], listeners: &[listener::Read]) {
-    let mut used = vec![false; pools.len()];
-    for read in listeners.iter().filter(|read| read.has_pool) {
-        let mut at = Some(read.listener.pool);
-        while let Some(index) = at {
-            match used.get_mut(index) {
-                Some(mark) if !*mark => *mark = true,
-                _ => break,
-            }
-            at = pools.get(index).and_then(|pool| pool.fallback);
-        }
-    }
-    for ((name, section), _) in sections.iter().zip(used).filter(|(_, used)| !used) {
+fn unused(sections: &[(&str, Section<'_>)], carried: &[Carried]) {
+    for ((name, section), _) in sections.iter().zip(carried).filter(|(_, it)| it.nothing()) {
         let message = format!("pool \"{name}\" is used by no listener");
         section.report.warn(section.place, message, "name it as a listener's pool, or remove it");
+    }
+}
+
+/// A connect to a dead backend fails; a datagram to one is just lost. Whoever writes "none" knows.
+fn unwatched(section: &Section<'_>, pool: &Pool, carried: Carried) {
+    let is_written = section.section("health").value("probe").is_some();
+    if carried.udp && !is_written && matches!(pool.health.probe, Probe::None) {
+        let message = format!(
+            "{} has no probe: that a backend is dead is noticed only if ICMP says port unreachable",
+            section.title
+        );
+        let way_out = "set probe = \"dns\", \"send-expect\" or \"exec\" in its health table, or \
+                       \"tcp\" or \"http\" with another port; \"none\" if that is meant";
+        section.report.warn(section.place, message, way_out);
     }
 }
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::address;
+use super::carried::Carried;
+use super::dns_probe;
 use super::http_probe;
 use super::later;
 use super::read::Section;
 use super::units::write_duration;
 use super::words::{did_you_mean, quoted};
-use super::{Health, Probe, Protocol};
+use super::{Health, Probe};
 
 pub(super) const KEYS: &[&str] = &[
     "probe",
@@ -27,6 +29,9 @@ pub(super) const KEYS: &[&str] = &[
     "role",
     "send",
     "expect",
+    "query",
+    "query_type",
+    "expect_rcode",
     "command",
     "tls",
 ];
@@ -38,6 +43,7 @@ pub(super) enum Kind {
     Http,
     Https,
     SendExpect,
+    Dns,
     Exec,
     None,
 }
@@ -47,12 +53,13 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("http", Kind::Http),
     ("https", Kind::Https),
     ("send-expect", Kind::SendExpect),
+    ("dns", Kind::Dns),
     ("exec", Kind::Exec),
     ("none", Kind::None),
 ];
 
 const HTTP: &[&str] = &["http", "https"];
-const ANY_BUT_NONE: &[&str] = &["tcp", "http", "https", "send-expect", "exec"];
+const ANY_BUT_NONE: &[&str] = &["tcp", "http", "https", "send-expect", "dns", "exec"];
 
 /// Keys that not every probe has, with the probes that do.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -67,17 +74,20 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("role", HTTP),
     ("send", &["send-expect"]),
     ("expect", &["send-expect"]),
+    ("query", &["dns"]),
+    ("query_type", &["dns"]),
+    ("expect_rcode", &["dns"]),
     ("command", &["exec"]),
     ("tls", &["https"]),
 ];
 
-pub(super) fn read(section: Section<'_>) -> Health {
+pub(super) fn read(section: Section<'_>, carried: Carried) -> Health {
     let section = section.only(KEYS, later::HEALTH);
     let default = Health::default();
     let interval = section.duration("interval", default.interval);
     let timeout = section.duration("timeout", default.timeout);
     let health = Health {
-        probe: probe(&section).unwrap_or(default.probe),
+        probe: probe(&section, carried).unwrap_or(default.probe),
         interval,
         timeout,
         rise: section.integer("rise", 1..=1000, default.rise),
@@ -103,8 +113,8 @@ fn check_pace(section: &Section<'_>, interval: Duration, timeout: Duration) {
     }
 }
 
-fn probe(section: &Section<'_>) -> Option<Probe> {
-    let kind = kind(section)?;
+fn probe(section: &Section<'_>, carried: Carried) -> Option<Probe> {
+    let kind = kind(section, carried)?;
     let name = KINDS.iter().find(|(_, other)| *other == kind).map_or("", |(name, _)| name);
     for (key, owners) in OWNERS {
         if let Some(value) = section.value(key)
@@ -120,14 +130,18 @@ fn probe(section: &Section<'_>) -> Option<Probe> {
         Kind::None => Some(Probe::None),
         Kind::Http => Some(Probe::Http(Box::new(http_probe::read(section, false)))),
         Kind::Https => Some(Probe::Http(Box::new(http_probe::read(section, true)))),
-        Kind::SendExpect => send_expect(section),
+        Kind::SendExpect => send_expect(section, carried),
+        Kind::Dns => Some(Probe::Dns(dns_probe::read(section, carried))),
         Kind::Exec => exec(section),
     }
 }
 
 /// `None` when the value is wrong; then nothing is said about keys of the wrong probe.
-fn kind(section: &Section<'_>) -> Option<Kind> {
-    let Some(value) = section.value("probe") else { return Some(Kind::Tcp) };
+fn kind(section: &Section<'_>, carried: Carried) -> Option<Kind> {
+    let Some(value) = section.value("probe") else {
+        // Few servers of datagrams take connections on the same port.
+        return Some(if carried.only_datagrams() { Kind::None } else { Kind::Tcp });
+    };
     let text = value.text()?;
     if let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == text) {
         return Some(*kind);
@@ -138,7 +152,7 @@ fn kind(section: &Section<'_>) -> Option<Kind> {
             "redis" => "use \"send-expect\" with send = \"PING\\r\\n\" and expect = \"PONG\"",
             "postgres" => "use \"tcp\", or \"http\" against the server's own health endpoint",
             "tls" => "use \"tcp\" or \"https\"",
-            _ => "use \"tcp\", \"http\", \"send-expect\" or \"exec\"",
+            _ => "use \"tcp\", \"http\", \"send-expect\", \"dns\" or \"exec\"",
         };
         value.refuse(&message, way_out);
         return None;
@@ -169,7 +183,7 @@ fn port(section: &Section<'_>) -> Option<u16> {
     u16::try_from(port).ok()
 }
 
-fn send_expect(section: &Section<'_>) -> Option<Probe> {
+fn send_expect(section: &Section<'_>, carried: Carried) -> Option<Probe> {
     let bytes = |key| section.value(key).and_then(|value| value.text()).unwrap_or_default();
     let (send, expect) = (bytes("send"), bytes("expect"));
     if section.value("expect").is_none() {
@@ -177,7 +191,7 @@ fn send_expect(section: &Section<'_>) -> Option<Probe> {
         let way_out = "write expect = \"…\" (\"\" is met by any answer)";
         section.report.absence(section.place, message, way_out);
     }
-    Some(Probe::SendExpect { send: send.into(), expect: expect.into(), over: Protocol::Tcp })
+    Some(Probe::SendExpect { send: send.into(), expect: expect.into(), over: carried.over() })
 }
 
 fn exec(section: &Section<'_>) -> Option<Probe> {

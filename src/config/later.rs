@@ -1,4 +1,4 @@
-//! Keys that the file will have and this version does not act on.
+//! Keys that are known and not acted on: not by this version, or not for this protocol.
 //!
 //! A key that is taken and ignored is worse than one that is refused: somebody would believe in TLS
 //! that is not there. A value that switches the feature off asks for nothing and is taken.
@@ -9,11 +9,18 @@ use super::tree::{Entry, Kind, Node};
 /// One such key.
 pub(super) struct Later {
     pub(super) key: &'static str,
-    /// What it needs: "… is not built yet".
-    what: &'static str,
+    why: Why,
     pub(super) off: Off,
     /// What would happen without it, or what to do instead.
     instead: &'static str,
+}
+
+/// What stands in its way.
+enum Why {
+    /// What it needs is not built yet.
+    Missing(&'static str),
+    /// It is for another protocol.
+    Foreign(&'static str),
 }
 
 /// Which value asks for nothing.
@@ -21,7 +28,6 @@ pub(super) struct Later {
 pub(super) enum Off {
     Never,
     False,
-    Zero,
     ZeroTime,
     EmptyList,
     /// A table in which this key is 0 or false.
@@ -32,7 +38,6 @@ impl Off {
     pub(super) fn holds(self, value: &Node) -> bool {
         match (self, &value.kind) {
             (Self::False, Kind::Flag(flag)) => !flag,
-            (Self::Zero, Kind::Integer(number)) => *number == 0,
             (Self::ZeroTime, Kind::Text(text)) => {
                 super::units::duration(text).is_ok_and(|duration| duration.is_zero())
             }
@@ -52,24 +57,38 @@ impl Off {
 
 impl Later {
     pub(super) fn refuse(&self, report: &Report, path: &str, entry: &Entry) {
-        let what = self.what;
-        let message = format!("`{path}` is not available in this version: {what} not built yet");
+        let message = match self.why {
+            Why::Missing(what) => {
+                format!("`{path}` is not available in this version: {what} not built yet")
+            }
+            Why::Foreign(owner) => format!("`{path}` is for {owner}, and this listener is udp"),
+        };
         report.error(entry.place, message, self.instead);
     }
 }
 
 const fn later(key: &'static str, what: &'static str, off: Off, instead: &'static str) -> Later {
-    Later { key, what, off, instead }
+    Later { key, why: Why::Missing(what), off, instead }
+}
+
+const fn foreign(key: &'static str, owner: &'static str, off: Off) -> Later {
+    Later { key, why: Why::Foreign(owner), off, instead: REMOVE }
 }
 
 const REMOVE: &str = "remove the key";
 const CLEAR: &str = "remove the table; traffic would otherwise go in cleartext";
 
+const FIREWALL: &str =
+    "remove the key, and restrict clients in the firewall; everybody would otherwise be let in";
+const ALLOW: Later = later("allow", "admission by client network is", Off::EmptyList, FIREWALL);
+const DENY: Later = later("deny", "admission by client network is", Off::EmptyList, FIREWALL);
+const ROUTE: Later =
+    later("route", "routes are", Off::EmptyList, "give the listener one pool with `pool`");
+
 pub(super) const PROCESS: &[Later] =
     &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
 
 pub(super) const LISTENER: &[Later] = &[
-    later("responses", "udp listeners are", Off::Zero, REMOVE),
     later("handshake_timeout", "reading from a client before it is routed is", Off::Never, REMOVE),
     later("header_timeout", "http listeners are", Off::Never, REMOVE),
     later("tunnel_timeout", "http listeners are", Off::Never, REMOVE),
@@ -81,21 +100,27 @@ pub(super) const LISTENER: &[Later] = &[
         Off::EmptyList,
         "remove the key, and have whoever connects send no PROXY header",
     ),
-    later(
-        "allow",
-        "admission by client network is",
-        Off::EmptyList,
-        "remove the key, and restrict clients in the firewall; everybody would otherwise be let in",
-    ),
-    later(
-        "deny",
-        "admission by client network is",
-        Off::EmptyList,
-        "remove the key, and restrict clients in the firewall; everybody would otherwise be let in",
-    ),
-    later("connection_rate", "limiting the rate of new sessions is", Off::Never, REMOVE),
+    ALLOW,
+    DENY,
     later("tls", "TLS on listeners is", Off::Never, CLEAR),
-    later("route", "routes are", Off::EmptyList, "give the listener one pool with `pool`"),
+    ROUTE,
+];
+
+/// As [`LISTENER`], where datagrams are taken: they come without a connection, and unread.
+pub(super) const UDP_LISTENER: &[Later] = &[
+    foreign("keepalive", "tcp", Off::ZeroTime),
+    foreign("backlog", "tcp", Off::Never),
+    foreign("max_lifetime", "tcp", Off::Never),
+    foreign("handshake_timeout", "tcp", Off::Never),
+    foreign("tls", "tcp", Off::Never),
+    foreign("plain_pool", "tcp", Off::Never),
+    foreign("accept_proxy_protocol", "tcp", Off::EmptyList),
+    foreign("header_timeout", "http", Off::Never),
+    foreign("tunnel_timeout", "http", Off::Never),
+    foreign("trusted_proxies", "http", Off::EmptyList),
+    ALLOW,
+    DENY,
+    ROUTE,
 ];
 
 pub(super) const POOL: &[Later] = &[
@@ -153,9 +178,6 @@ pub(super) const RETRY: &[Later] = &[
 const TCP_OR_EXEC: &str = "use probe = \"tcp\", \"send-expect\" or \"exec\"";
 
 pub(super) const HEALTH: &[Later] = &[
-    later("query", "the dns probe is", Off::Never, TCP_OR_EXEC),
-    later("query_type", "the dns probe is", Off::Never, TCP_OR_EXEC),
-    later("expect_rcode", "the dns probe is", Off::Never, TCP_OR_EXEC),
     later("service", "the grpc probe is", Off::Never, TCP_OR_EXEC),
     later(
         "max_lag",
@@ -169,7 +191,7 @@ pub(super) const HEALTH: &[Later] = &[
 ];
 
 /// Probes that a later version has.
-pub(super) const PROBES: &[&str] = &["tls", "postgres", "mysql", "redis", "dns", "grpc"];
+pub(super) const PROBES: &[&str] = &["tls", "postgres", "mysql", "redis", "grpc"];
 
 #[cfg(test)]
 mod tests {
@@ -177,7 +199,7 @@ mod tests {
 
     #[test]
     fn no_list_names_a_key_twice() {
-        for list in [PROCESS, LISTENER, POOL, RETRY, HEALTH] {
+        for list in [PROCESS, LISTENER, UDP_LISTENER, POOL, RETRY, HEALTH] {
             let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
             keys.sort_unstable();
             let all = keys.len();

@@ -1,16 +1,15 @@
 //! Reads `[listener.NAME]`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::address;
-use super::defaults;
 use super::later;
 use super::problem::Place;
 use super::read::Section;
+use super::tree::Kind;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
-use super::{Listener, Pool, Protocol};
+use super::{Listener, Pool, Protocol, Rate, units};
 
 pub(super) const KEYS: &[&str] = &[
     "bind",
@@ -21,7 +20,12 @@ pub(super) const KEYS: &[&str] = &[
     "keepalive",
     "max_sessions",
     "backlog",
+    "responses",
+    "connection_rate",
 ];
+pub(super) const RATE_KEYS: &[&str] = &["rate", "burst"];
+
+pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 
 /// A listener with what later checks need to point at.
 pub(super) struct Read {
@@ -33,42 +37,85 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
-    let section = section.only(KEYS, later::LISTENER);
-    protocol(&section);
+    let protocol = protocol(&section);
+    let section = match protocol {
+        Protocol::Tcp => section.only(KEYS, later::LISTENER),
+        Protocol::Udp => section.only(&udp_keys(), later::UDP_LISTENER),
+    };
     let (bind, bound_at) = binds(&section).into_iter().unzip();
     let pool = match section.value("pool") {
         // Routes will do in the place of a pool; that they are refused is enough to say.
         None if section.value("route").is_some() => None,
         _ => section.required("pool", "\"NAME\"").and_then(|value| pool_index(&value, pools)),
     };
+    let unset = Listener::unset(name, protocol, bind, pool.unwrap_or_default());
     let listener = Listener {
-        name: Arc::from(name),
-        bind,
-        pool: pool.unwrap_or_default(),
-        idle_timeout: section.switchable("idle_timeout", Some(defaults::IDLE_TIMEOUT)),
-        max_lifetime: section.some_duration("max_lifetime"),
-        keepalive: section.switchable("keepalive", Some(defaults::KEEPALIVE)),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
-        backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), defaults::BACKLOG),
-        protocol: Protocol::Tcp,
-        responses: 0,
-        connection_rate: None,
+        connection_rate: rate(&section),
+        ..unset
+    };
+    let listener = match protocol {
+        Protocol::Tcp => of_connections(listener, &section),
+        Protocol::Udp => of_datagrams(listener, &section),
     };
     Read { listener, bound_at, has_pool: pool.is_some() }
 }
 
-fn protocol(section: &Section<'_>) {
-    let Some(value) = section.value("protocol") else { return };
-    match value.text() {
-        None | Some("tcp") => {}
-        Some(other @ ("udp" | "http")) => {
-            let message =
-                format!("\"{other}\" is not available in this version: it is not built yet");
-            value.refuse(&message, "use \"tcp\", which relays http as well, unread");
+fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {
+    if let Some(value) = section.value("responses")
+        && value.integer(0..=u32::MAX).is_some_and(|responses| responses > 0)
+        && section.value("protocol").is_none_or(|value| value.text() == Some("tcp"))
+    {
+        value
+            .refuse("is for udp, and this listener is tcp", "remove it, or set protocol = \"udp\"");
+    }
+    Listener {
+        idle_timeout: section.switchable("idle_timeout", unset.idle_timeout),
+        max_lifetime: section.some_duration("max_lifetime"),
+        keepalive: section.switchable("keepalive", unset.keepalive),
+        backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), unset.backlog),
+        ..unset
+    }
+}
+
+fn of_datagrams(unset: Listener, section: &Section<'_>) -> Listener {
+    Listener {
+        idle_timeout: section.switchable("idle_timeout", unset.idle_timeout),
+        responses: section.integer("responses", 0..=u32::MAX, unset.responses),
+        ..unset
+    }
+}
+
+/// What a listener of datagrams may say.
+fn udp_keys() -> Vec<&'static str> {
+    let is_foreign = |key: &str| later::UDP_LISTENER.iter().any(|later| later.key == key);
+    KEYS.iter().copied().filter(|key| !is_foreign(key)).collect()
+}
+
+fn protocol(section: &Section<'_>) -> Protocol {
+    let Some(value) = section.value("protocol") else { return Protocol::Tcp };
+    if let Kind::Text(text) = &value.node.kind
+        && text == "http"
+    {
+        let message = "\"http\" is not available in this version: it is not built yet";
+        value.refuse(message, "use \"tcp\", which relays http as well, unread");
+        return Protocol::Tcp;
+    }
+    value.choice(PROTOCOLS).unwrap_or_default()
+}
+
+fn rate(section: &Section<'_>) -> Option<Rate> {
+    section.value("connection_rate")?.table()?;
+    let section = section.section("connection_rate").only(RATE_KEYS, &[]);
+    let value = section.required("rate", "\"50/s\"")?;
+    match units::rate(value.text()?) {
+        Ok((count, per)) => {
+            let burst = section.integer("burst", 1..=u32::MAX, count);
+            Some(Rate { count, per, burst })
         }
-        Some(other) => {
-            let way_out = did_you_mean(other, "valid values", ["tcp", "udp", "http"]);
-            value.refuse(&format!("{} is not a valid value", quoted(other)), &way_out);
+        Err(bad) => {
+            value.refuse(&bad.message, &bad.suggestion);
+            None
         }
     }
 }

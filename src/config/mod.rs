@@ -12,8 +12,10 @@ use crate::addr::BackendAddr;
 
 mod address;
 mod balance;
+mod carried;
 mod credentials;
 mod defaults;
+mod dns_probe;
 mod effective;
 mod env;
 mod file;
@@ -24,6 +26,7 @@ mod later;
 mod listener;
 mod load;
 mod pool;
+mod probe;
 mod problem;
 mod process;
 mod read;
@@ -36,6 +39,7 @@ mod words;
 
 pub use effective::{effective, schema};
 pub use load::{Loaded, load, parse};
+pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
 pub use problem::{Lookup, Problem, Refused};
 pub use render::{json, text};
 
@@ -150,7 +154,7 @@ pub enum AdminBind {
     Unix(PathBuf),
 }
 
-/// `[listener.NAME]`: addresses that take TCP connections for a pool.
+/// `[listener.NAME]`: addresses that take connections or datagrams for a pool.
 #[derive(Debug, Clone)]
 pub struct Listener {
     /// Unique among listeners.
@@ -307,105 +311,6 @@ pub struct Retry {
     pub window: Duration,
     /// Pause between attempts.
     pub backoff: Duration,
-}
-
-/// `[pool.NAME.health]`.
-#[derive(Debug, Clone)]
-pub struct Health {
-    /// What is asked.
-    pub probe: Probe,
-    /// From start to start.
-    pub interval: Duration,
-    /// Bound of one probe.
-    pub timeout: Duration,
-    /// Consecutive good results that bring a backend up, at least 1.
-    pub rise: u32,
-    /// Consecutive bad results that take it down, at least 1.
-    pub fall: u32,
-    /// Host or address probed instead of the backend's.
-    pub address: Option<String>,
-    /// Port probed instead of the backend's.
-    pub port: Option<u16>,
-}
-
-/// What a probe asks of a backend.
-#[derive(Debug, Clone)]
-pub enum Probe {
-    /// Nothing: every backend counts as up.
-    None,
-    /// A TCP connect.
-    Tcp,
-    /// An HTTP request, over TLS if `tls` is there.
-    Http(Box<HttpProbe>),
-    /// Bytes sent, bytes awaited.
-    SendExpect {
-        /// Sent after the connect; may be empty.
-        send: Vec<u8>,
-        /// Must turn up in the first 64 KiB of the answer; may be empty.
-        expect: Vec<u8>,
-        /// Whether they go as datagrams or over a connection.
-        over: Protocol,
-    },
-    /// A DNS query (RFC 1035) that must be answered with an accepted code.
-    Dns(DnsProbe),
-    /// A command that exits with 0; at least one word.
-    Exec(Vec<String>),
-}
-
-/// `probe = "http"` or `"https"`.
-#[derive(Debug, Clone)]
-pub struct HttpProbe {
-    /// Path and query, starting with `/`.
-    pub path: String,
-    /// `Host` header; `None` = the backend's own.
-    pub host: Option<String>,
-    /// Request method.
-    pub method: String,
-    /// Further request headers.
-    pub headers: Vec<(String, String)>,
-    /// Inclusive ranges of status codes that count as good, at least one.
-    pub expect_status: Vec<(u16, u16)>,
-    /// Must match in the first 64 KiB of the body.
-    pub expect_body: Option<regex::bytes::Regex>,
-    /// With a role, an unexpected status means `standby` and only silence is a failure.
-    pub role: Option<Role>,
-    /// For `https`.
-    pub tls: Option<ProbeTls>,
-}
-
-/// `probe = "dns"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsProbe {
-    /// The name asked for, at most 253 characters.
-    pub query: String,
-    /// The type asked for, as a number (NS = 2).
-    pub query_type: u16,
-    /// The codes that count as good (NOERROR = 0), at least one.
-    pub expect_rcode: Vec<u8>,
-    /// How it is asked.
-    pub over: Protocol,
-}
-
-/// The role a pool wants of its backends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Takes writes.
-    Primary,
-    /// Follows a primary.
-    Replica,
-}
-
-/// `[pool.NAME.health.tls]`: paths are absolute or relative to the working directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeTls {
-    /// Name asked for and verified; `None` = the backend's host.
-    pub server_name: Option<String>,
-    /// PEM bundle of trusted authorities; `None` = the system's.
-    pub ca: Option<PathBuf>,
-    /// Client certificate and key, PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// False takes any certificate.
-    pub verify: bool,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::addr::BackendAddr;
 
 use super::address;
 use super::balance;
+use super::carried::Carried;
 use super::defaults;
 use super::health;
 use super::later;
@@ -46,7 +47,7 @@ impl AdminState {
     }
 }
 
-pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Pool {
+pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Carried) -> Pool {
     let section = section.only(KEYS, later::POOL);
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
     let unset = Pool::unset(name, members(&section, max_sessions));
@@ -60,7 +61,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Pool {
         max_sessions,
         source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
         retry: retry(&section.section("retry")),
-        health: health::read(section.section("health")),
+        health: health::read(section.section("health"), carried),
         ..unset
     }
 }

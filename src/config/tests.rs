@@ -166,7 +166,7 @@ fn what_this_version_has_not_is_refused_by_name() {
         ("[[listener.postgres.route]]\npool = \"postgres\"\n", "`listener.postgres.route`"),
         ("[process]\nupgrade_timeout = \"1h\"\n", "`process.upgrade_timeout`"),
         ("[pool.postgres.retry]\nbudget = \"20%\"\n", "`pool.postgres.retry.budget`"),
-        ("[pool.postgres.health]\nquery = \".\"\n", "`pool.postgres.health.query`"),
+        ("[pool.postgres.health]\nservice = \"\"\n", "`pool.postgres.health.service`"),
     ] {
         let problem = refusal(more);
         assert!(problem.message.starts_with(path), "{problem}");
@@ -428,6 +428,187 @@ fn certificates_and_tokens_must_be_there_and_be_what_they_should() {
     assert_eq!(probe.tls.unwrap().identity, identity);
 }
 
+/// A pool that only datagrams go to, in front of which any tables may stand.
+const DATAGRAMS: &str = r#"
+[pool.dns]
+backends = ["10.0.0.53:53", "10.0.0.54:53"]
+[listener.dns]
+bind = "0.0.0.0:53"
+protocol = "udp"
+pool = "dns"
+"#;
+
+const NEITHER: &str = "is noticed only if ICMP says port unreachable";
+
+/// What is wrong with a listener of datagrams that has `more`.
+fn udp_refusal(more: &str) -> Problem {
+    refusal(&format!("{DATAGRAMS}{more}\n"))
+}
+
+#[test]
+fn a_udp_listener_has_defaults_of_its_own() {
+    let Loaded { config, warnings, .. } = good(&format!("{SMALLEST}{DATAGRAMS}"));
+    let listener = &config.listeners[1];
+    assert_eq!((listener.protocol, listener.responses), (Protocol::Udp, 0));
+    assert_eq!(listener.idle_timeout, Some(Duration::from_secs(30)));
+    assert_eq!((listener.keepalive, listener.connection_rate), (None, None));
+    assert!(matches!(config.pools[1].health.probe, Probe::None));
+    assert!(warnings.len() == 1 && warnings[0].message.contains(NEITHER), "{warnings:#?}");
+    assert!(warnings[0].message.starts_with("pool \"dns\""), "{warnings:#?}");
+    let with =
+        |more: &str| good(&format!("{SMALLEST}{DATAGRAMS}{more}")).config.listeners[1].clone();
+    assert_eq!(with("responses = 1\nidle_timeout = \"0s\"").idle_timeout, None);
+    assert_eq!(with("responses = 1\nkeepalive = \"0s\"").responses, 1);
+}
+
+#[test]
+fn keys_of_connections_are_refused_with_udp() {
+    for (more, key, owner) in [
+        ("keepalive = \"60s\"", "keepalive", "is for tcp"),
+        ("backlog = 5", "backlog", "is for tcp"),
+        ("max_lifetime = \"1h\"", "max_lifetime", "is for tcp"),
+        ("handshake_timeout = \"1s\"", "handshake_timeout", "is for tcp"),
+        ("tls = { alpn = [] }", "tls", "is for tcp"),
+        ("accept_proxy_protocol = true", "accept_proxy_protocol", "is for tcp"),
+        ("plain_pool = \"postgres\"", "plain_pool", "is for tcp"),
+        ("header_timeout = \"1s\"", "header_timeout", "is for http"),
+        ("tunnel_timeout = \"1s\"", "tunnel_timeout", "is for http"),
+        ("trusted_proxies = [\"10.0.0.0/8\"]", "trusted_proxies", "is for http"),
+    ] {
+        let problem = udp_refusal(more);
+        let path = format!("`listener.dns.{key}` {owner}");
+        assert!(problem.message.starts_with(&path), "{problem}");
+        assert_eq!(problem.suggestion.as_deref(), Some("remove the key"));
+    }
+    assert!(udp_refusal("allow = [\"10.0.0.0/8\"]").message.contains("not available"));
+    assert!(udp_refusal("respones = 1").suggestion.unwrap().contains("\"responses\""));
+    let tcp = "[listener.t]\nbind = \"0.0.0.0:1\"\npool = \"postgres\"\n";
+    good(&format!("{SMALLEST}{tcp}responses = 0\n"));
+    let problem = refusal(&format!("{tcp}responses = 1\n"));
+    assert!(problem.message.contains("responses is for udp"), "{problem}");
+    let problem = refusal(&format!("{tcp}protocol = \"http\"\nresponses = 1\n"));
+    assert!(problem.message.contains("\"http\" is not available"), "{problem}");
+}
+
+#[test]
+fn an_address_is_taken_once_for_each_protocol() {
+    let tcp = "[listener.t]\nbind = \"0.0.0.0:53\"\npool = \"dns\"\n";
+    let config = good(&format!("{SMALLEST}{DATAGRAMS}{tcp}")).config;
+    assert_eq!(config.listeners[1].bind, config.listeners[2].bind);
+    let problem = refusal(&format!("{DATAGRAMS}{tcp}protocol = \"udp\"\n"));
+    assert!(problem.message.contains("is taken by listener \"dns\""), "{problem}");
+    let admin = DATAGRAMS.replace("0.0.0.0:53\"\nprotocol", "127.0.0.1:9900\"\nprotocol");
+    good(&format!("{SMALLEST}{admin}"));
+}
+
+#[test]
+fn a_rate_is_a_number_in_a_time_and_a_burst() {
+    let with = |rate: &str| {
+        let text = format!("{SMALLEST}{DATAGRAMS}connection_rate = {rate}\n");
+        good(&text).config.listeners[1].connection_rate.unwrap()
+    };
+    let second = Duration::from_secs(1);
+    let rate = Rate { count: 50, per: second, burst: 100 };
+    assert_eq!(with("{ rate = \"50/s\", burst = 100 }"), rate);
+    let rate = Rate { count: 10, per: second * 60, burst: 10 };
+    assert_eq!(with("{ rate = \"10/m\" }"), rate);
+    for (rate, part) in [
+        ("\"50/s\"", "must be a table"),
+        ("{ burst = 5 }", "has no rate"),
+        ("{ rate = \"50\" }", "has no time"),
+        ("{ rate = \"0/s\" }", "lets nothing through"),
+        ("{ rate = \"5/d\" }", "unknown unit"),
+        ("{ rate = 5 }", "must be a string"),
+        ("{ rate = \"5/s\", burst = 0 }", "0 is out of range"),
+        ("{ rate = \"5/s\", bursts = 1 }", "unknown key"),
+    ] {
+        let problem = udp_refusal(&format!("connection_rate = {rate}"));
+        assert!(problem.message.contains(part), "{problem}");
+        assert!(problem.suggestion.is_some());
+    }
+}
+
+#[test]
+fn the_listeners_decide_how_a_pool_is_probed() {
+    let health = |more: &str| {
+        let config = good(&format!("{SMALLEST}{more}")).config;
+        let pool = config.pools.iter().find(|pool| &*pool.name == "dns").unwrap();
+        pool.health.probe.clone()
+    };
+    let tcp = "[listener.t]\nbind = \"0.0.0.0:53\"\npool = \"dns\"\n";
+    assert!(matches!(health(&format!("{DATAGRAMS}{tcp}")), Probe::Tcp));
+    let unused = DATAGRAMS.replace("pool = \"dns\"", "pool = \"postgres\"");
+    assert!(matches!(health(&unused), Probe::Tcp));
+    // By way of a fallback too.
+    let front = "[pool.front]\nbackends = [\"a:1\", \"b:1\"]\nfallback = \"dns\"\nhealth.probe = \"none\"\n";
+    let fallback = DATAGRAMS.replace("pool = \"dns\"", "pool = \"front\"");
+    assert!(matches!(health(&format!("{front}{fallback}")), Probe::None));
+    let also = "[listener.t]\nbind = \"0.0.0.0:1\"\npool = \"front\"\n";
+    assert!(matches!(health(&format!("{front}{fallback}{also}")), Probe::Tcp));
+
+    for (more, over) in [
+        (DATAGRAMS.to_owned(), Protocol::Udp),
+        (format!("{DATAGRAMS}{tcp}"), Protocol::Udp),
+        (unused, Protocol::Tcp),
+    ] {
+        let dns = health(&format!("{more}[pool.dns.health]\nprobe = \"dns\"\n"));
+        let Probe::Dns(probe) = dns else { panic!("{dns:?}") };
+        assert_eq!(probe, DnsProbe { over, ..DnsProbe::default() });
+        let bytes =
+            health(&format!("{more}[pool.dns.health]\nprobe = \"send-expect\"\nexpect = \"\"\n"));
+        assert!(matches!(bytes, Probe::SendExpect { over: it, .. } if it == over), "{bytes:?}");
+    }
+}
+
+#[test]
+fn no_probe_for_datagrams_is_a_warning_unless_it_is_meant() {
+    for (more, warned) in [
+        ("", true),
+        ("[pool.dns.health]\ninterval = \"3s\"\n", true),
+        ("[pool.dns.health]\nprobe = \"none\"\n", false),
+        ("[pool.dns.health]\nprobe = \"dns\"\n", false),
+        ("[pool.dns.health]\nprobe = \"tcp\"\nport = 9\n", false),
+        ("[pool.dns.health]\nprobe = \"http\"\n", false),
+    ] {
+        let warnings = warnings(&format!("{DATAGRAMS}{more}"));
+        let said = warnings.iter().any(|warning| warning.contains(NEITHER));
+        assert_eq!((said, warnings.len()), (warned, usize::from(warned)), "{more}: {warnings:?}");
+    }
+    let problem = refusal(&format!("{DATAGRAMS}[pool.dns.health]\nport = 8080\n"));
+    assert!(problem.message.contains("not \"none\""), "{problem}");
+}
+
+#[test]
+fn a_dns_probe_asks_what_can_be_asked() {
+    let with = |more: &str| format!("{DATAGRAMS}[pool.dns.health]\nprobe = \"dns\"\n{more}\n");
+    for (more, part) in [
+        ("query = \"\"", "has an empty label"),
+        ("query = \"a..b\"", "has an empty label"),
+        ("query = \"bücher.example\"", "holds what a name may not"),
+        ("query_type = \"AAAAA\"", "is not a type"),
+        ("query_type = 0", "0 is out of range"),
+        ("expect_rcode = \"OK\"", "is not a valid value"),
+        ("expect_rcode = [\"NOERROR\", 3]", "must be a string"),
+        ("expect_rcode = []", "is an empty list"),
+    ] {
+        let problem = refusal(&with(more));
+        assert!(problem.message.contains(part), "{more}: {problem}");
+        assert!(problem.suggestion.is_some());
+    }
+    let read = |more: &str| match good(&format!("{SMALLEST}{}", with(more))).config.pools[1]
+        .health
+        .probe
+    {
+        Probe::Dns(ref probe) => probe.clone(),
+        ref other => panic!("{other:?}"),
+    };
+    assert_eq!(read("query_type = \"aaaa\"").query_type, 28);
+    assert_eq!(read("query_type = 65535").query_type, 65_535);
+    assert_eq!(read("expect_rcode = [\"NXDOMAIN\", \"REFUSED\"]").expect_rcode, [3, 5]);
+    let problem = refusal("[pool.postgres.health]\nquery = \".\"\n");
+    assert!(problem.message.contains("belongs to probe \"dns\""), "{problem}");
+}
+
 /// Uses every key and odd values.
 const EVERYTHING: &str = r#"
 [process]
@@ -447,6 +628,7 @@ idle_timeout = "0s"
 [listener.a]
 bind = "127.0.0.1:0"
 pool = "first"
+connection_rate = { rate = "5/m", burst = 7 }
 [pool.second]
 backends = ["db:1", { address = "[::1]:2", name = "x", weight = 0, state = "drain", backup = true }]
 balance = { policy = "consistent-hash", key = "client-ip-port", bounded_load = 1 }
@@ -461,6 +643,19 @@ expect_body = "\\d\"\n"
 role = "replica"
 address = "[::1]"
 tls = { server_name = "x", verify = false, ca = "ca.pem" }
+[listener.u]
+bind = "127.0.0.1:0"
+protocol = "udp"
+pool = "third"
+responses = 2
+connection_rate = { rate = "1/h" }
+[pool.third]
+backends = ["10.0.0.1:53", "10.0.0.2:53"]
+[pool.third.health]
+probe = "dns"
+query = "a.example."
+query_type = 99
+expect_rcode = ["NXDOMAIN", "NOERROR"]
 [pool.first]
 backends = ["10.0.0.1:01", "b:2"]
 balance = "first"
@@ -474,7 +669,10 @@ expect = "$$${x}"
 fn the_effective_file_says_the_same() {
     let exec =
         format!("{SMALLEST}[pool.postgres.health]\nprobe = \"exec\"\ncommand = [\"./x\", \"\"]\n");
-    for text in [SMALLEST, EVERYTHING, &exec] {
+    let shared =
+        format!("{SMALLEST}{DATAGRAMS}[listener.t]\nbind = \"0.0.0.0:53\"\npool = \"dns\"\n");
+    let datagrams = format!("{SMALLEST}{DATAGRAMS}");
+    for text in [SMALLEST, EVERYTHING, &exec, &datagrams, &shared] {
         let config = good(text).config;
         let written = effective(&config).unwrap();
         let again = parse("effective", &written, &|_| None);
@@ -505,6 +703,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("Log", process::LOG_KEYS),
         ("Admin", process::ADMIN_KEYS),
         ("Listener", listener::KEYS),
+        ("ConnectionRate", listener::RATE_KEYS),
         ("Pool", pool::KEYS),
         ("Backend", pool::BACKEND_KEYS),
         ("Retry", pool::RETRY_KEYS),
@@ -559,6 +758,7 @@ fn the_reference_names_every_key() {
         process::LOG_KEYS,
         process::ADMIN_KEYS,
         listener::KEYS,
+        listener::RATE_KEYS,
         pool::KEYS,
         pool::BACKEND_KEYS,
         pool::RETRY_KEYS,

@@ -25,6 +25,9 @@ const SIZES: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// In seconds.
+const PERIODS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
+
 /// Beyond this a duration is a mistake, and adding it to a clock could overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
@@ -98,6 +101,33 @@ pub fn write_size(bytes: u64) -> String {
     let whole = SIZES.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     let (unit, factor) = whole.unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
+}
+
+/// Reads `"50/s"`: how many, at least 1, and in which time.
+pub fn rate(text: &str) -> Result<(u32, Duration), BadUnit> {
+    let example = "write it as in \"50/s\" or \"10/m\"";
+    let Some((number, unit)) = text.split_once('/') else {
+        let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let way_out = if whole { format!("write \"{text}/s\"") } else { example.to_owned() };
+        return Err(bad(text, "has no time", &way_out));
+    };
+    let Some((_, per)) = PERIODS.iter().find(|(name, _)| *name == unit) else {
+        return Err(unknown(text, unit, "s, m, h"));
+    };
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad(text, "is not a whole number in a time", example));
+    }
+    match number.parse() {
+        Ok(0) => Err(bad(text, "lets nothing through", "write at least 1, or remove the limit")),
+        Ok(count) => Ok((count, Duration::from_secs(*per))),
+        Err(_) => Err(bad(text, "is too large", "write a smaller number")),
+    }
+}
+
+/// Writes a rate so that [`rate`] gives it back.
+pub fn write_rate(count: u32, per: Duration) -> String {
+    let unit = PERIODS.iter().find(|(_, seconds)| *seconds == per.as_secs());
+    format!("{count}/{}", unit.map_or("s", |(name, _)| name))
 }
 
 /// One number with its unit from the front of `rest`, and what is behind it.
@@ -183,7 +213,26 @@ mod tests {
         assert!(size("64kb").is_err());
     }
 
+    #[test]
+    fn rates_are_whole_numbers_in_a_time() {
+        assert_eq!(rate("50/s").unwrap(), (50, Duration::from_secs(1)));
+        assert_eq!(rate("10/m").unwrap(), (10, Duration::from_secs(60)));
+        assert_eq!(rate("1/h").unwrap(), (1, Duration::from_secs(3600)));
+        for text in
+            ["", "/", "/s", "5/", "5/d", "5/ s", "1.5/s", "-1/s", "0/s", "5/s/s", "9999999999/s"]
+        {
+            assert!(rate(text).is_err(), "{text:?}");
+        }
+        assert_eq!(rate("50").unwrap_err().suggestion, "write \"50/s\"");
+    }
+
     proptest! {
+        #[test]
+        fn written_rates_read_back(count in 1u32.., unit in 0usize..3) {
+            let per = Duration::from_secs(PERIODS[unit].1);
+            prop_assert_eq!(rate(&write_rate(count, per)).unwrap(), (count, per));
+        }
+
         #[test]
         fn written_durations_read_back(micros in 0..=3_153_600_000_000_000u64) {
             let value = Duration::from_micros(micros);
@@ -197,7 +246,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,20}") {
-            let _ = (duration(&text).is_ok(), size(&text).is_ok());
+            let _ = (duration(&text).is_ok(), size(&text).is_ok(), rate(&text).is_ok());
         }
     }
 }

@@ -276,3 +276,34 @@ fn the_effective_file_is_valid_and_stays_the_same() {
     assert_eq!(effective, again);
     says(&effective, &["first", "connect_timeout"]);
 }
+
+const DATAGRAMS: &str = "[listener.u]\nbind = \"127.0.0.1:5353\"\nprotocol = \"udp\"\npool = \"p\"\n\
+                         [pool.p]\nbackends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
+
+#[test]
+fn keys_of_connections_with_udp_are_errors_of_the_file() {
+    let keys = "keepalive = \"60s\"\nbacklog = 5\n[listener.u.tls]\n";
+    let toml = DATAGRAMS.replacen("[pool.p]", &format!("{keys}[pool.p]"), 1);
+    let text = Written::new(&toml).command(&["check"]).expect_code(2).text();
+    says(&text, &["keepalive", "backlog", "tls", "is for tcp", "remove the key"]);
+}
+
+#[test]
+fn udp_backends_without_a_probe_are_a_warning() {
+    let file = Written::new(DATAGRAMS);
+    let text = file.command(&["check"]).expect_code(0).text();
+    says(&text, &["warning", "pool \"p\"", "ICMP", "dns", "send-expect", "exec", "another port"]);
+    file.command(&["check", "--deny-warnings"]).expect_code(2);
+    let file = Written::new(&format!("{DATAGRAMS}health.probe = \"dns\"\n"));
+    let effective = file.command(&["check", "--effective", "--deny-warnings"]).expect_code(0);
+    says(&effective.stdout, &["responses = 0", "query_type = \"NS\"", "idle_timeout = \"30s\""]);
+}
+
+#[test]
+fn tcp_and_udp_may_have_the_same_address() {
+    let both = format!("{DATAGRAMS}[listener.t]\nbind = \"127.0.0.1:5353\"\npool = \"p\"\n");
+    Written::new(&both).command(&["check"]).expect_code(0);
+    let twice = both.replace("[listener.t]\n", "[listener.t]\nprotocol = \"udp\"\n");
+    let text = Written::new(&twice).command(&["check"]).expect_code(2).text();
+    says(&text, &["127.0.0.1:5353", "is taken by listener \"u\""]);
+}

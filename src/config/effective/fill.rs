@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::schema::{Named, OneOrMore, Time};
 use super::{
-    Admin, Backend, Balance, BalanceTable, File, Health, Listener, Log, Pool, ProbeTls, Process,
-    Retry,
+    Admin, Backend, Balance, BalanceTable, ConnectionRate, File, Health, Listener, Log, Pool,
+    ProbeTls, Process, Retry, WordOrNumber,
 };
-use crate::config::{self, Access, AdminBind, Config, HttpProbe, Policy, Probe};
-use crate::config::{balance, http_probe, process};
+use crate::config::{self, Access, AdminBind, Config, DnsProbe, HttpProbe, Policy, Probe};
+use crate::config::{balance, dns_probe, http_probe, process, units};
 
 pub(super) fn file(config: &Config) -> File {
     let pool_name = |index: usize| {
@@ -81,15 +81,24 @@ impl Admin {
 }
 
 fn listener(listener: &config::Listener, pool: String) -> Listener {
+    let of_tcp = listener.protocol == config::Protocol::Tcp;
     Listener {
         bind: OneOrMore(listener.bind.iter().map(ToString::to_string).collect()),
-        protocol: "tcp",
+        protocol: listener.protocol.as_str(),
         pool,
         idle_timeout: Time(listener.idle_timeout.unwrap_or_default()),
         max_lifetime: listener.max_lifetime.map(Time),
-        keepalive: Time(listener.keepalive.unwrap_or_default()),
+        keepalive: of_tcp.then(|| Time(listener.keepalive.unwrap_or_default())),
         max_sessions: listener.max_sessions,
-        backlog: listener.backlog,
+        backlog: of_tcp.then_some(listener.backlog),
+        responses: (!of_tcp).then_some(listener.responses),
+        connection_rate: listener.connection_rate.map(ConnectionRate::of),
+    }
+}
+
+impl ConnectionRate {
+    fn of(rate: config::Rate) -> Self {
+        Self { rate: units::write_rate(rate.count, rate.per), burst: Some(rate.burst) }
     }
 }
 
@@ -155,6 +164,9 @@ impl Health {
             role: None,
             send: None,
             expect: None,
+            query: None,
+            query_type: None,
+            expect_rcode: None,
             command: None,
             headers: None,
             tls: None,
@@ -163,7 +175,7 @@ impl Health {
             Probe::Tcp => plain,
             Probe::None => Self { probe: "none", ..plain },
             Probe::Http(probe) => http(probe, plain),
-            Probe::Dns(_) => Self { probe: "dns", ..plain },
+            Probe::Dns(probe) => dns(probe, plain),
             Probe::SendExpect { send, expect, .. } => Self {
                 probe: "send-expect",
                 send: Some(String::from_utf8_lossy(send).into_owned()),
@@ -172,6 +184,19 @@ impl Health {
             },
             Probe::Exec(command) => Self { probe: "exec", command: Some(command.clone()), ..plain },
         }
+    }
+}
+
+fn dns(probe: &DnsProbe, plain: Health) -> Health {
+    let name = dns_probe::TYPES.iter().find(|(_, number)| *number == probe.query_type);
+    let by_number = WordOrNumber::Number(probe.query_type);
+    let codes = probe.expect_rcode.iter().map(|code| word(dns_probe::RCODES, code));
+    Health {
+        probe: "dns",
+        query: Some(probe.query.clone()),
+        query_type: Some(name.map_or(by_number, |(name, _)| WordOrNumber::Word(name))),
+        expect_rcode: Some(codes.collect()),
+        ..plain
     }
 }
 

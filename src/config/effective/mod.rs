@@ -41,7 +41,7 @@ struct File {
     /// The admin interface.
     #[schemars(default)]
     admin: Admin,
-    /// Addresses that take connections, by name.
+    /// Addresses that take connections or datagrams, by name.
     #[schemars(default)]
     listener: Named<Listener>,
     /// Sets of backends, by name.
@@ -96,32 +96,55 @@ struct Admin {
     token_file: Option<String>,
 }
 
-/// Addresses that take TCP connections for a pool.
+/// Addresses that take connections or datagrams for a pool.
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Listener {
     /// An address with port, or a list; port 0 picks a free one.
     bind: OneOrMore,
-    /// What is spoken.
+    /// What is taken: connections or datagrams.
     #[schemars(default = "schema::tcp", schema_with = "schema::protocols")]
     protocol: &'static str,
     /// The pool that takes the sessions.
     pool: String,
-    /// No byte either way for so long ends the session; "0s" = never.
+    /// No byte either way for so long ends the session, with udp by default "30s"; "0s" = never.
     #[schemars(default = "schema::idle_timeout")]
     idle_timeout: Time,
-    /// A session ends after so long (give or take a tenth), so that clients spread again.
+    /// tcp: a session ends after so long (give or take a tenth), so that clients spread again.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_lifetime: Option<Time>,
-    /// TCP keepalive idle time towards clients; "0s" = off.
-    #[schemars(default = "schema::keepalive")]
-    keepalive: Time,
+    /// tcp: keepalive idle time towards clients; "0s" = off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::client_keepalive")]
+    keepalive: Option<Time>,
     /// Cap on sessions of this listener; 0 = none.
     #[schemars(default)]
     max_sessions: u32,
-    /// Length of the listen queue.
+    /// tcp: length of the listen queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default = "schema::backlog", range(min = 1, max = 2147483647))]
-    backlog: u32,
+    backlog: Option<u32>,
+    /// udp: a session ends once it has had so many replies for each of its datagrams; 0 = no such
+    /// end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::responses")]
+    responses: Option<u32>,
+    /// New sessions of one client address; no limit unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_rate: Option<ConnectionRate>,
+}
+
+/// So many in a time, and so many at once.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ConnectionRate {
+    /// How many on the average, per s, m or h, as in "50/s".
+    #[schemars(schema_with = "schema::rate")]
+    rate: String,
+    /// How many at once after a pause, by default the number of the rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    burst: Option<u32>,
 }
 
 /// A set of backends with one policy, one health check and one retry rule.
@@ -267,12 +290,23 @@ struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::roles")]
     role: Option<&'static str>,
-    /// send-expect: sent after the connect, by default nothing.
+    /// send-expect: sent after the connect, or as a datagram; by default nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     send: Option<String>,
     /// send-expect: must turn up in the first 64 KiB of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     expect: Option<String>,
+    /// dns: the name asked for, by default ".".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    /// dns: the type asked for, by name or number, by default "NS".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::query_types")]
+    query_type: Option<WordOrNumber>,
+    /// dns: the code, or a list of those, that counts as good; by default "NOERROR".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::rcodes")]
+    expect_rcode: Option<Vec<&'static str>>,
     /// exec: program and arguments; exit status 0 = up.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<Vec<String>>,
@@ -283,6 +317,13 @@ struct Health {
     /// https: how the probe speaks TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<ProbeTls>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WordOrNumber {
+    Word(&'static str),
+    Number(u16),
 }
 
 /// TLS of the https probe.

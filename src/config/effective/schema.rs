@@ -11,7 +11,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::{Backend, Balance, BalanceTable, File, defaults, fill};
-use crate::config::{balance, health, http_probe, pool, process, units};
+use crate::config::{balance, dns_probe, health, http_probe, listener, pool, process, units};
 
 pub(super) fn of_file() -> Value {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>();
@@ -130,7 +130,7 @@ pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn protocols(_: &mut SchemaGenerator) -> Schema {
-    words(&[("tcp", ())])
+    words(listener::PROTOCOLS)
 }
 
 pub(super) fn policies(_: &mut SchemaGenerator) -> Schema {
@@ -175,6 +175,20 @@ pub(super) fn statuses(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [status, { "type": "array", "items": status, "minItems": 1 }] })
 }
 
+pub(super) fn rate(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": r"^[0-9]+/[smh]$|\$\{" })
+}
+
+pub(super) fn query_types(_: &mut SchemaGenerator) -> Schema {
+    let number = json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 });
+    json_schema!({ "anyOf": [words(dns_probe::TYPES), number] })
+}
+
+pub(super) fn rcodes(_: &mut SchemaGenerator) -> Schema {
+    let code = words(dns_probe::RCODES);
+    json_schema!({ "anyOf": [code, { "type": "array", "items": code, "minItems": 1 }] })
+}
+
 pub(super) fn balance_default() -> Balance {
     fill::balance(defaults::POLICY)
 }
@@ -195,8 +209,20 @@ pub(super) fn weight() -> u16 {
     defaults::WEIGHT
 }
 
-pub(super) fn backlog() -> u32 {
-    defaults::BACKLOG
+// The mirror leaves out what is not for the protocol, hence an `Option`.
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn backlog() -> Option<u32> {
+    Some(defaults::BACKLOG)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn responses() -> Option<u32> {
+    Some(0)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn client_keepalive() -> Option<Time> {
+    Some(keepalive())
 }
 
 pub(super) fn idle_timeout() -> Time {
