@@ -29,8 +29,8 @@ processes of their own; the figures are the proxy's alone, all its processes and
 - Idle: resident memory that each session adds when it has echoed 64 bytes and then stands still.
 - UDP: a request and its answer are one unit. Round trips are 64 bytes on 64 standing flows, one in
   flight on each; bursts are 1200 bytes on 8 standing flows, 64 in flight on each; new flows are 64
-  bytes from an address and port that was not used before, 64 at a time. What has no answer after
-  200 ms is sent again, and counted as resent. Nobody merges datagrams before or behind the proxy.
+  bytes from another address and port each, 64 at a time. What has no answer after 200 ms is sent
+  again, and counted as resent. The load and the backends send and receive datagrams one by one.
 
 Every round starts every proxy anew, on fresh ports, each round beginning with another proxy. The best
 round of a proxy is the one with the fewest instructions per unit of work, or the least CPU time

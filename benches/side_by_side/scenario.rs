@@ -8,7 +8,7 @@ pub(crate) const MESSAGE: usize = 64;
 const NO_UDP: &str = "HAProxy: left out, it has no UDP";
 
 const NO_RESPONSES: &str =
-    "Envoy: a flow ends by its idle timeout only, here 1 s; the others give it back at once";
+    "Envoy: a flow ends by its idle timeout only, here 0.1 s; the others give it back at once";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scenario {
