@@ -1,8 +1,9 @@
-//! The servers behind the proxies: echo, source and sink, in one process on one thread.
+//! The servers behind the proxies: echo, source, sink and mirror, in one process on one thread.
 //!
 //! It prints its addresses, one a line, and serves until its standard input ends.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 
 use clap::{Args, ValueEnum};
 use rustix::fd::OwnedFd;
@@ -17,6 +18,8 @@ pub(crate) enum Kind {
     Source,
     /// Takes so many bytes and answers with one
     Sink,
+    /// Gives back each datagram
+    Mirror,
 }
 
 #[derive(Args)]
@@ -56,7 +59,10 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
             if token == STDIN {
                 return Ok(());
             } else if token < server.listeners.len() {
-                server.welcome(token)?;
+                match server.kind {
+                    Kind::Mirror => server.mirror(token)?,
+                    _ => server.welcome(token)?,
+                }
             } else if server.serve(token) != Some(()) {
                 server.sessions[token - server.listeners.len()] = None;
             }
@@ -70,7 +76,10 @@ impl Server {
         ready.reads(std::io::stdin(), STDIN)?;
         let mut listeners = Vec::new();
         for token in 0..plan.listeners {
-            let (listener, address) = wire::listen()?;
+            let (listener, address) = match plan.kind {
+                Kind::Mirror => wire::datagrams(Ipv4Addr::LOCALHOST)?,
+                _ => wire::listen()?,
+            };
             ready.reads(&listener, token)?;
             listeners.push(listener);
             println!("{address}");
@@ -86,6 +95,16 @@ impl Server {
         })
     }
 
+    fn mirror(&mut self, listener: usize) -> anyhow::Result<()> {
+        // At most so many a turn, so that the other socket is served too.
+        for _ in 0..64 {
+            if !wire::give_back(&self.listeners[listener], &mut self.chunk[..4096])? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn welcome(&mut self, listener: usize) -> anyhow::Result<()> {
         // At most so many a turn, so that standing sessions are served too.
         for _ in 0..16 {
@@ -93,7 +112,7 @@ impl Server {
             let token = self.listeners.len() + self.sessions.len();
             match self.kind {
                 Kind::Source => self.ready.writes(&socket, token)?,
-                Kind::Echo | Kind::Sink => self.ready.reads(&socket, token)?,
+                _ => self.ready.reads(&socket, token)?,
             }
             self.sessions.push(Some(Session { socket, left: self.share }));
         }
@@ -124,6 +143,7 @@ impl Server {
                 }
                 Some(())
             }
+            Kind::Mirror => None,
         }
     }
 }

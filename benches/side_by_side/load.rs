@@ -1,7 +1,8 @@
 //! The client: one thread, a fixed amount of work.
 //!
 //! It says `ready`, waits for a line, works, says `done NANOSECONDS`, and holds its connections
-//! until its standard input ends. Anything but the whole of the right answer ends it with an error.
+//! until its standard input ends. Anything but the whole of the right answer ends it with an error;
+//! datagrams alone may get lost, and `done NANOSECONDS RESENT` says how many did.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use rustix::fd::OwnedFd;
 
+use crate::datagrams;
 use crate::scenario::{MESSAGE, Work};
 use crate::wire::{self, CHUNK, Readiness};
 
@@ -21,9 +23,15 @@ pub(crate) struct Plan {
     /// Addresses taken in turn: the proxy's, or the backends' where there is none
     #[arg(long, value_delimiter = ',')]
     pub(crate) targets: Vec<SocketAddr>,
-    /// Connections at a time
+    /// Connections or flows at a time
     #[arg(long)]
     pub(crate) width: u64,
+    /// Datagrams in flight on each flow
+    #[arg(long, default_value_t = 1)]
+    pub(crate) depth: u64,
+    /// Bytes of a datagram
+    #[arg(long, default_value_t = MESSAGE)]
+    pub(crate) message: usize,
     /// Connections, round trips or bytes in all
     #[arg(long)]
     pub(crate) amount: u64,
@@ -36,12 +44,17 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
         Work::Download => download(plan),
         Work::Upload => upload(plan),
         Work::Hold => hold(plan),
+        Work::Datagrams | Work::Flows => datagrams::run(plan),
     }
 }
 
 impl Plan {
+    pub(crate) fn target(&self, number: u64) -> SocketAddr {
+        self.targets[number as usize % self.targets.len()]
+    }
+
     fn open(&self, number: u64) -> anyhow::Result<OwnedFd> {
-        let target = self.targets[number as usize % self.targets.len()];
+        let target = self.target(number);
         wire::connect(target).with_context(|| format!("connection {number} to {target}"))
     }
 
@@ -56,7 +69,7 @@ impl Plan {
 }
 
 /// Tells the harness that all is set up, and waits until it counts.
-fn gate() -> anyhow::Result<Instant> {
+pub(crate) fn gate() -> anyhow::Result<Instant> {
     say("ready")?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
@@ -66,7 +79,16 @@ fn gate() -> anyhow::Result<Instant> {
 
 /// Reports, and keeps what is open until the figures have been read.
 fn finish(took: Duration) -> anyhow::Result<()> {
-    say(&format!("done {}", took.as_nanos()))?;
+    report(&took.as_nanos().to_string())
+}
+
+/// The same, with how many datagrams were sent again.
+pub(crate) fn finish_lossy(took: Duration, resent: u64) -> anyhow::Result<()> {
+    report(&format!("{} {resent}", took.as_nanos()))
+}
+
+fn report(figures: &str) -> anyhow::Result<()> {
+    say(&format!("done {figures}"))?;
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
 }

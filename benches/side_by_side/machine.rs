@@ -9,6 +9,7 @@ pub(crate) fn facts(bench: &Bench, peers: &[Installed], rounds: u32) -> Vec<(Str
         ("date".to_owned(), jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()),
         ("kernel".to_owned(), read("/proc/sys/kernel/osrelease")),
         ("processors".to_owned(), processors()),
+        ("net.core.rmem_max".to_owned(), read("/proc/sys/net/core/rmem_max")),
         ("open files".to_owned(), bench.scale.files.to_string()),
         ("rounds".to_owned(), rounds_text(rounds, bench.scale.quick)),
         ("hardware counters".to_owned(), counters(bench)),

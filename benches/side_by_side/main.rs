@@ -14,6 +14,7 @@
 
 mod backend;
 mod children;
+mod datagrams;
 mod load;
 mod machine;
 mod peers;
@@ -137,7 +138,7 @@ fn outcome_line(scenario: Scenario, peer: Peer, outcome: &anyhow::Result<run::Sa
         Ok(sample) => sample.to_string(),
         Err(error) => format!("failed: {error:#}"),
     };
-    format!("{:8} {:14} {said}", scenario.key(), peer.key())
+    format!("{:9} {:14} {said}", scenario.key(), peer.key())
 }
 
 fn or_all<T: clap::ValueEnum + Copy>(chosen: &[T]) -> Vec<T> {

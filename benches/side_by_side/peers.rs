@@ -9,7 +9,7 @@ use std::process::Command;
 
 use clap::ValueEnum;
 
-use crate::scenario::{Scale, Scenario};
+use crate::scenario::{Scale, Scenario, Work};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
@@ -56,9 +56,13 @@ impl Peer {
         if self == Self::Nginx { 3 } else { 1 }
     }
 
-    /// The memory of no proxy is not worth a run.
+    /// The memory of no proxy is not worth a run, and HAProxy has no UDP.
     pub(crate) fn takes(self, scenario: Scenario) -> bool {
-        self != Self::None || scenario != Scenario::Idle
+        match self {
+            Self::None => scenario != Scenario::Idle,
+            Self::Haproxy | Self::HaproxySplice => !scenario.is_udp(),
+            Self::Evenkeel | Self::Nginx | Self::Envoy => true,
+        }
     }
 
     fn program(self) -> Result<PathBuf, String> {
@@ -96,6 +100,16 @@ fn on_path(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no {name} on this machine"))
 }
 
+/// What a proxy is started for.
+pub(crate) struct Setting<'a> {
+    pub(crate) scenario: Scenario,
+    pub(crate) scale: Scale,
+    /// Where its files go.
+    pub(crate) dir: &'a Path,
+    pub(crate) listen: SocketAddr,
+    pub(crate) backends: &'a [SocketAddr],
+}
+
 /// A proxy that can be started.
 pub(crate) struct Installed {
     pub(crate) peer: Peer,
@@ -121,16 +135,10 @@ impl Installed {
     }
 
     /// The command that runs it in the foreground with 2 threads.
-    pub(crate) fn command(
-        &self,
-        dir: &Path,
-        listen: SocketAddr,
-        backends: &[SocketAddr],
-        scale: Scale,
-    ) -> std::io::Result<Command> {
-        let (file, text) = self.config(dir, listen, backends, scale);
-        let file = dir.join(file);
-        fs::write(&file, text)?;
+    pub(crate) fn command(&self, setting: &Setting<'_>) -> std::io::Result<Command> {
+        let dir = setting.dir;
+        let file = dir.join("config").with_extension(self.extension());
+        fs::write(&file, self.config(setting))?;
         let mut command = Command::new(&self.program);
         match self.peer {
             Peer::Evenkeel => command.args(["run", "-c"]).arg(file),
@@ -146,20 +154,34 @@ impl Installed {
         Ok(command)
     }
 
-    fn config(
-        &self,
-        dir: &Path,
-        listen: SocketAddr,
-        backends: &[SocketAddr],
-        scale: Scale,
-    ) -> (&'static str, String) {
+    /// Envoy goes by it.
+    fn extension(&self) -> &'static str {
+        match self.peer {
+            Peer::Evenkeel => "toml",
+            Peer::Envoy => "yaml",
+            _ => "conf",
+        }
+    }
+
+    fn template(&self, udp: bool) -> &'static str {
+        match (self.peer, udp) {
+            (Peer::Evenkeel, false) => include_str!("peers/evenkeel.toml"),
+            (Peer::Evenkeel, true) => include_str!("peers/evenkeel-udp.toml"),
+            (Peer::Nginx, false) => include_str!("peers/nginx.conf"),
+            (Peer::Nginx, true) => include_str!("peers/nginx-udp.conf"),
+            (Peer::Envoy, false) => include_str!("peers/envoy.yaml"),
+            (Peer::Envoy, true) => include_str!("peers/envoy-udp.yaml"),
+            _ => include_str!("peers/haproxy.cfg"),
+        }
+    }
+
+    fn config(&self, setting: &Setting<'_>) -> String {
+        let &Setting { scenario, scale, dir, listen, backends } = setting;
         let splice = self.peer == Peer::HaproxySplice;
-        let (file, template) = match self.peer {
-            Peer::Evenkeel => ("evenkeel.toml", include_str!("peers/evenkeel.toml")),
-            Peer::Nginx => ("nginx.conf", include_str!("peers/nginx.conf")),
-            Peer::Envoy => ("envoy.yaml", include_str!("peers/envoy.yaml")),
-            _ => ("haproxy.cfg", include_str!("peers/haproxy.cfg")),
-        };
+        // A flow that asks once is over with its answer; one that stands has no such end. Envoy,
+        // which knows no such end, runs out of descriptors unless its idle flows go soon.
+        let (responses, idle) =
+            if scenario.work() == Work::Flows { ("1", "0.1s") } else { ("0", "30s") };
         let servers: Vec<_> = backends
             .iter()
             .enumerate()
@@ -169,7 +191,7 @@ impl Installed {
         let module = Path::new(NGINX_STREAM).exists();
         let load_module =
             if module { format!("load_module {NGINX_STREAM};") } else { String::new() };
-        let text = template
+        self.template(scenario.is_udp())
             .replace("@SERVERS@", &servers.join(between))
             .replace("@LISTEN@", &listen.to_string())
             .replace("@HOST@", &listen.ip().to_string())
@@ -180,8 +202,10 @@ impl Installed {
             .replace("@SESSIONS@", &scale.sessions().to_string())
             // HAProxy counts pipes into its descriptors, and would refuse so many sessions otherwise.
             .replace("@GLOBAL@", if splice { "maxpipes 64" } else { "" })
-            .replace("@DEFAULTS@", if splice { "option splice-auto" } else { "" });
-        (file, text)
+            .replace("@DEFAULTS@", if splice { "option splice-auto" } else { "" })
+            .replace("@PROXY_RESPONSES@", if responses == "1" { "proxy_responses 1;" } else { "" })
+            .replace("@RESPONSES@", responses)
+            .replace("@IDLE@", idle)
     }
 
     /// One backend, as its configuration has it.

@@ -27,6 +27,10 @@ processes of their own; the figures are the proxy's alone, all its processes and
 - Round trips: 64 bytes there and back on 64 standing connections, one in flight on each.
 - Bulk: 2 GB in all, download and upload, on 1 and on 8 connections. 1 GB is 10⁹ bytes.
 - Idle: resident memory that each session adds when it has echoed 64 bytes and then stands still.
+- UDP: a request and its answer are one unit. Round trips are 64 bytes on 64 standing flows, one in
+  flight on each; bursts are 1200 bytes on 8 standing flows, 64 in flight on each; new flows are 64
+  bytes from another address and port each, 64 at a time. What has no answer after 200 ms is sent
+  again, and counted as resent. The load and the backends send and receive datagrams one by one.
 
 Every round starts every proxy anew, on fresh ports, each round beginning with another proxy. The best
 round of a proxy is the one with the fewest instructions per unit of work, or the least CPU time
@@ -76,7 +80,8 @@ impl Report {
             row
         });
         table(out, &titles, rows.collect());
-        for remark in self.results.remarks(scenario) {
+        let notes = scenario.notes().iter().map(|&note| note.to_owned());
+        for remark in notes.chain(self.results.remarks(scenario)) {
             out.push_str(&format!("\n- {remark}\n"));
         }
     }
@@ -114,7 +119,7 @@ struct Goal {
     at_most: f64,
 }
 
-const GOALS: [Goal; 7] = [
+const GOALS: [Goal; 9] = [
     Goal { scenario: Scenario::Conn, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Rtt, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Bulk1, rival: Peer::HaproxySplice, at_most: 0.6 },
@@ -122,6 +127,8 @@ const GOALS: [Goal; 7] = [
     Goal { scenario: Scenario::Upload1, rival: Peer::HaproxySplice, at_most: 0.6 },
     Goal { scenario: Scenario::Upload8, rival: Peer::HaproxySplice, at_most: 0.6 },
     Goal { scenario: Scenario::Idle, rival: Peer::Haproxy, at_most: 0.5 },
+    Goal { scenario: Scenario::UdpRtt, rival: Peer::Nginx, at_most: 0.9 },
+    Goal { scenario: Scenario::UdpBurst, rival: Peer::Nginx, at_most: 0.5 },
 ];
 
 type Figures = fn(&Sample) -> Vec<String>;
@@ -131,6 +138,19 @@ fn columns(scenario: Scenario) -> (Vec<&'static str>, Figures) {
         Work::Connect | Work::Exchange => (
             vec!["proxy", "per second", "CPU µs", "instructions", "user", "kernel", "cycles"],
             |sample| work_cells(sample, 0, 1e6, 1.0),
+        ),
+        Work::Datagrams | Work::Flows => (
+            vec![
+                "proxy",
+                "per second",
+                "CPU µs",
+                "instructions",
+                "user",
+                "kernel",
+                "cycles",
+                "resent",
+            ],
+            datagram_cells,
         ),
         Work::Download | Work::Upload => (
             vec![
@@ -161,6 +181,12 @@ fn work_cells(sample: &Sample, decimals: usize, seconds: f64, counts: f64) -> Ve
         cell(sample.counts.and_then(|c| per(c.kernel))),
         cell(sample.counts.and_then(|c| per(c.cycles))),
     ]
+}
+
+fn datagram_cells(sample: &Sample) -> Vec<String> {
+    let mut cells = work_cells(sample, 0, 1e6, 1.0);
+    cells.push(number(sample.resent.map(|resent| resent as f64), 0));
+    cells
 }
 
 fn memory_cells(sample: &Sample) -> Vec<String> {

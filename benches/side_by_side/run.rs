@@ -1,7 +1,7 @@
 //! One measurement: backends, proxy and load up, the figures around the work, everything down.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rustix::process::Pid;
 
 use crate::backend::Kind;
 use crate::children::{Child, PROMPT, wait_until};
-use crate::peers::{Installed, Peer};
+use crate::peers::{Installed, Peer, Setting};
 use crate::perf::{self, Counting, Counts};
 use crate::scenario::{Scale, Scenario, Work};
 use crate::usage;
@@ -36,6 +36,8 @@ pub(crate) struct Sample {
     pub(crate) counts: Option<Counts>,
     /// Resident bytes before and after, where sessions were held.
     pub(crate) resident: Option<(u64, u64)>,
+    /// Datagrams sent again because no answer came in time.
+    pub(crate) resent: Option<u64>,
 }
 
 impl Bench {
@@ -49,7 +51,7 @@ impl Bench {
         let (_backend, addresses) = self.backends(scenario)?;
         let proxy = match peer.peer {
             Peer::None => None,
-            _ => Some(self.proxy(peer, dir.path(), &addresses)?),
+            _ => Some(self.proxy(scenario, peer, dir.path(), &addresses)?),
         };
         let (family, targets) = match &proxy {
             Some((child, address)) => (usage::family(child.pid()), vec![*address]),
@@ -81,7 +83,9 @@ impl Bench {
         let memory_after = usage::resident(family);
         let counts = counting.map(Counting::finish).transpose()?;
 
-        let nanoseconds = done.strip_prefix("done ").and_then(|text| text.parse().ok());
+        let mut said = done.strip_prefix("done ").unwrap_or_default().split(' ');
+        let mut figure = || said.next()?.parse::<u64>().ok();
+        let (nanoseconds, resent) = (figure(), figure());
         let (proxied, holds) = (!family.is_empty(), scenario.work() == Work::Hold);
         Ok(Sample {
             units: scenario.units(self.scale),
@@ -89,6 +93,7 @@ impl Bench {
             cpu_seconds: cpu_after.zip(cpu_before).map(|(a, b)| a - b).filter(|_| proxied),
             counts,
             resident: memory_before.zip(memory_after).filter(|_| holds && proxied),
+            resent,
         })
     }
 
@@ -97,6 +102,7 @@ impl Bench {
             Work::Connect | Work::Exchange | Work::Hold => Kind::Echo,
             Work::Download => Kind::Source,
             Work::Upload => Kind::Sink,
+            Work::Datagrams | Work::Flows => Kind::Mirror,
         };
         let share = scenario.amount(self.scale) / scenario.width(self.scale);
         let mut command = Command::new(&self.own);
@@ -114,13 +120,16 @@ impl Bench {
 
     fn proxy(
         &self,
+        scenario: Scenario,
         peer: &Installed,
         dir: &Path,
         backends: &[SocketAddr],
     ) -> anyhow::Result<(Child, SocketAddr)> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let listen = free_address(scenario.is_udp())?;
+        let knock = Knock::new(scenario.is_udp(), listen)?;
+        let setting = Setting { scenario, scale: self.scale, dir, listen, backends };
         let log = std::fs::File::create(dir.join("log"))?;
-        let mut command = peer.command(dir, address, backends, self.scale)?;
+        let mut command = peer.command(&setting)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = Child::spawn(&mut command, peer.peer.key())?;
         let ready = wait_until(PROMPT, || {
@@ -128,10 +137,10 @@ impl Bench {
                 return Some(Err(status));
             }
             let whole = usage::family(child.pid()).len() >= peer.peer.processes();
-            (whole && TcpStream::connect(address).is_ok()).then_some(Ok(()))
+            (whole && knock.is_answered()).then_some(Ok(()))
         });
         match ready {
-            Some(Ok(())) => Ok((child, address)),
+            Some(Ok(())) => Ok((child, listen)),
             Some(Err(status)) => bail!("ended at its start, {status}{}", last_words(dir)),
             None => bail!("did not open its port in time{}", last_words(dir)),
         }
@@ -144,11 +153,49 @@ impl Bench {
             .args(["load", "--work", &value_name(scenario.work())])
             .args(["--targets", &targets.join(",")])
             .args(["--width", &scenario.width(self.scale).to_string()])
+            .args(["--depth", &scenario.depth().to_string()])
+            .args(["--message", &scenario.message().to_string()])
             .args(["--amount", &scenario.amount(self.scale).to_string()]);
         let mut child = Child::talking(&mut command, "the load")?;
         let said = child.line()?;
         anyhow::ensure!(said == "ready", "the load said {said}");
         Ok(child)
+    }
+}
+
+/// A port that nobody holds just now.
+fn free_address(udp: bool) -> std::io::Result<SocketAddr> {
+    let any = (Ipv4Addr::LOCALHOST, 0);
+    if udp { UdpSocket::bind(any)?.local_addr() } else { TcpListener::bind(any)?.local_addr() }
+}
+
+/// How a proxy is asked whether it serves: TCP accepts, UDP has to bring a datagram back.
+enum Knock {
+    Tcp(SocketAddr),
+    Udp(UdpSocket),
+}
+
+impl Knock {
+    fn new(udp: bool, at: SocketAddr) -> std::io::Result<Self> {
+        if !udp {
+            return Ok(Self::Tcp(at));
+        }
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.set_nonblocking(true)?;
+        socket.connect(at)?;
+        Ok(Self::Udp(socket))
+    }
+
+    /// Asks again; the answer to an earlier datagram does as well.
+    fn is_answered(&self) -> bool {
+        match self {
+            Self::Tcp(at) => TcpStream::connect(at).is_ok(),
+            Self::Udp(socket) => {
+                // Refused until the port is open: the next one will tell.
+                socket.send(b"?").ok();
+                socket.recv(&mut [0; 8]).is_ok()
+            }
+        }
     }
 }
 
@@ -186,6 +233,9 @@ impl fmt::Display for Sample {
         }
         if let Some(bytes) = self.bytes_per_unit() {
             write!(f, "  {bytes:>8.0} bytes resident")?;
+        }
+        if let Some(resent) = self.resent.filter(|&resent| resent > 0) {
+            write!(f, "  {resent} datagrams sent again")?;
         }
         Ok(())
     }

@@ -1,9 +1,14 @@
-//! What is measured: how much work, over how many connections, in which unit.
+//! What is measured: how much work, over how many connections or flows, in which unit.
 
 use clap::ValueEnum;
 
-/// Bytes of a request and of its answer.
+/// Bytes of a request and of its answer on a connection.
 pub(crate) const MESSAGE: usize = 64;
+
+const NO_UDP: &str = "HAProxy: left out, it has no UDP";
+
+const NO_RESPONSES: &str =
+    "Envoy: a flow ends by its idle timeout only, here 0.1 s; the others give it back at once";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scenario {
@@ -14,6 +19,9 @@ pub(crate) enum Scenario {
     Upload1,
     Upload8,
     Idle,
+    UdpRtt,
+    UdpBurst,
+    UdpFlows,
 }
 
 /// What the client does, and with which kind of backend.
@@ -29,6 +37,10 @@ pub(crate) enum Work {
     Upload,
     /// Exchange once, then hold the connections
     Hold,
+    /// Send and receive datagrams on standing flows
+    Datagrams,
+    /// One datagram and its answer on a flow of its own
+    Flows,
 }
 
 /// How much of it fits this run and this machine.
@@ -65,6 +77,9 @@ impl Scenario {
             Self::Upload1 => "upload1",
             Self::Upload8 => "upload8",
             Self::Idle => "idle",
+            Self::UdpRtt => "udp-rtt",
+            Self::UdpBurst => "udp-burst",
+            Self::UdpFlows => "udp-flows",
         }
     }
 
@@ -75,17 +90,33 @@ impl Scenario {
             Self::Bulk1 | Self::Bulk8 => Work::Download,
             Self::Upload1 | Self::Upload8 => Work::Upload,
             Self::Idle => Work::Hold,
+            Self::UdpRtt | Self::UdpBurst => Work::Datagrams,
+            Self::UdpFlows => Work::Flows,
         }
     }
 
-    /// Connections at a time.
+    pub(crate) fn is_udp(self) -> bool {
+        matches!(self.work(), Work::Datagrams | Work::Flows)
+    }
+
+    /// Connections or flows at a time.
     pub(crate) fn width(self, scale: Scale) -> u64 {
         match self {
-            Self::Conn | Self::Rtt => 64,
+            Self::Conn | Self::Rtt | Self::UdpRtt | Self::UdpFlows => 64,
             Self::Bulk1 | Self::Upload1 => 1,
-            Self::Bulk8 | Self::Upload8 => 8,
+            Self::Bulk8 | Self::Upload8 | Self::UdpBurst => 8,
             Self::Idle => scale.share(scale.idle()),
         }
+    }
+
+    /// Requests in flight on each flow.
+    pub(crate) fn depth(self) -> u64 {
+        if self == Self::UdpBurst { 64 } else { 1 }
+    }
+
+    /// Bytes of a request and of its answer.
+    pub(crate) fn message(self) -> usize {
+        if self == Self::UdpBurst { 1_200 } else { MESSAGE }
     }
 
     /// Connections, round trips, or bytes in all. Each connection leaves two sockets in TIME_WAIT
@@ -93,7 +124,8 @@ impl Scenario {
     pub(crate) fn amount(self, scale: Scale) -> u64 {
         match self {
             Self::Conn => scale.share(10_000),
-            Self::Rtt => scale.share(192_000),
+            Self::UdpFlows => scale.share(20_000),
+            Self::Rtt | Self::UdpRtt | Self::UdpBurst => scale.share(192_000),
             Self::Bulk1 | Self::Bulk8 | Self::Upload1 | Self::Upload8 => scale.share(2_000_000_000),
             Self::Idle => self.width(scale),
         }
@@ -118,6 +150,18 @@ impl Scenario {
             Self::Upload1 => "Bulk upload on 1 connection",
             Self::Upload8 => "Bulk upload on 8 connections",
             Self::Idle => "Memory of idle sessions",
+            Self::UdpRtt => "UDP: 64-byte round trips on 64 flows",
+            Self::UdpBurst => "UDP: 1200 bytes, 64 in flight on each of 8 flows",
+            Self::UdpFlows => "UDP: a new flow for each 64-byte round trip",
+        }
+    }
+
+    /// What its table cannot say.
+    pub(crate) fn notes(self) -> &'static [&'static str] {
+        match self {
+            Self::UdpRtt | Self::UdpBurst => &[NO_UDP],
+            Self::UdpFlows => &[NO_UDP, NO_RESPONSES],
+            _ => &[],
         }
     }
 }

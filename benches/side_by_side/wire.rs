@@ -3,7 +3,9 @@
 //! Level-triggered and one system call an event: what these processes burn, the proxy cannot have.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, Result};
@@ -78,6 +80,53 @@ fn or_later(result: Result<usize>) -> Result<usize> {
     }
 }
 
+/// What a burst may pile up at either end: no datagram is to be lost before or behind the proxy.
+const DATAGRAM_BUFFER: usize = 4 << 20;
+
+/// A socket for datagrams: on a port of its own, at any address of this machine's loopback.
+pub(crate) fn datagrams(from: Ipv4Addr) -> Result<(OwnedFd, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER)?;
+    rustix::net::bind(&socket, &SocketAddr::from((from, 0)))?;
+    let address = rustix::net::getsockname(&socket)?;
+    Ok((socket, SocketAddr::try_from(address).map_err(|_| Errno::AFNOSUPPORT)?))
+}
+
+/// A flow: a socket for datagrams that speaks with one address only.
+pub(crate) fn flow(from: Ipv4Addr, to: SocketAddr) -> Result<OwnedFd> {
+    let (socket, _) = datagrams(from)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
+/// Sends a datagram of a flow. What the kernel does not take counts as lost, like all that gets lost.
+pub(crate) fn send_datagram(socket: impl AsFd, bytes: &[u8]) -> Result<()> {
+    lost(rustix::net::send(socket, bytes, SendFlags::empty())).map(|_| ())
+}
+
+/// The next datagram of a flow, or none for now.
+pub(crate) fn receive_datagram(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<usize>> {
+    Ok(lost(rustix::net::recv(socket, buffer, RecvFlags::empty()))?.map(|(_, length)| length))
+}
+
+/// Gives the next datagram back to whoever sent it; false when there is none for now.
+pub(crate) fn give_back(socket: impl AsFd, buffer: &mut [u8]) -> Result<bool> {
+    let taken = lost(rustix::net::recvfrom(&socket, &mut *buffer, RecvFlags::empty()))?;
+    let Some((_, length, Some(from))) = taken else { return Ok(false) };
+    lost(rustix::net::sendto(&socket, &buffer[..length], SendFlags::empty(), &from))?;
+    Ok(true)
+}
+
+/// Full, empty, or a port that nobody holds yet: no reason to stop.
+fn lost<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::AGAIN | Errno::NOBUFS | Errno::CONNREFUSED | Errno::INTR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A level-triggered epoll whose events are numbers of the caller.
 pub(crate) struct Readiness {
     epoll: OwnedFd,
@@ -103,8 +152,19 @@ impl Readiness {
 
     /// Waits for the next batch and writes its tokens.
     pub(crate) fn wait(&mut self, tokens: &mut Vec<usize>) -> Result<()> {
+        self.wait_for(None, tokens)
+    }
+
+    /// The same, but no longer than so long: then there are no tokens.
+    pub(crate) fn wait_at_most(&mut self, limit: Duration, tokens: &mut Vec<usize>) -> Result<()> {
+        let (seconds, nanoseconds) = (limit.as_secs() as i64, limit.subsec_nanos().into());
+        self.wait_for(Some(Timespec { tv_sec: seconds, tv_nsec: nanoseconds }), tokens)
+    }
+
+    fn wait_for(&mut self, limit: Option<Timespec>, tokens: &mut Vec<usize>) -> Result<()> {
         self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), None) {
+        let room = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, room, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
