@@ -110,7 +110,7 @@ fn answers_come_from_the_address_that_was_asked_also_on_a_wildcard() {
 fn a_burst_to_two_addresses_of_a_wildcard_is_two_flows() {
     let server = Server::echo("s");
     let toml = super::datagrams(std::slice::from_ref(&server), "idle_timeout = \"1s\"", "");
-    let proxy = Evenkeel::start(&toml.replace("bind = \"127.0.0.1:0\"\npool", "bind = \"0.0.0.0:0\"\npool"));
+    let proxy = Evenkeel::start(&toml.replace("127.0.0.1:0", "0.0.0.0:0"));
     let client = socket_on("127.0.0.1".parse().unwrap());
     let asked = ["127.0.0.1", "127.0.0.2"]
         .map(|ip| SocketAddr::new(ip.parse::<IpAddr>().unwrap(), proxy.at().port()));
