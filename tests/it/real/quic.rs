@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quinn::rustls::RootCertStore;
 use quinn::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use tokio::task::JoinSet;
 
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;
@@ -33,14 +34,15 @@ async fn echo(incoming: Incoming) {
     connection.closed().await;
 }
 
-/// A server on a seat, for as long as the runtime runs.
-fn serve(seat: &Seat, config: ServerConfig) {
+/// A server on a seat, for as long as `tasks` lives.
+fn serve(seat: &Seat, config: ServerConfig, tasks: &mut JoinSet<()>) {
     let runtime = Arc::new(TokioRuntime);
     let keys = EndpointConfig::default();
     let endpoint = Endpoint::new(keys, Some(config), seat.open(), runtime).unwrap();
-    tokio::spawn(async move {
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Some(incoming) = endpoint.accept().await {
-            tokio::spawn(echo(incoming));
+            connections.spawn(echo(incoming));
         }
     });
 }
@@ -54,19 +56,21 @@ async fn exchange(at: SocketAddr, trusted: &CertificateDer<'static>) {
     endpoint.set_default_client_config(config);
     let connection = endpoint.connect(at, "localhost").unwrap().await.unwrap();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    let sending = tokio::spawn(async move {
+    let sending = async move {
         let mut whole = Vec::with_capacity(SIZE);
         Pattern::new(3).send(&mut whole, SIZE, SIZE).unwrap();
         send.write_all(&whole).await.unwrap();
         send.finish().unwrap();
-    });
-    let (pattern, mut done) = (Pattern::new(3), 0);
-    while let Some(chunk) = receive.read_chunk(256 * 1024, true).await.unwrap() {
-        pattern.check(done, &chunk.bytes);
-        done += chunk.bytes.len();
-    }
-    assert_eq!(done, SIZE);
-    sending.await.unwrap();
+    };
+    let taking = async move {
+        let (pattern, mut done) = (Pattern::new(3), 0);
+        while let Some(chunk) = receive.read_chunk(256 * 1024, true).await.unwrap() {
+            pattern.check(done, &chunk.bytes);
+            done += chunk.bytes.len();
+        }
+        assert_eq!(done, SIZE);
+    };
+    tokio::join!(sending, taking);
     connection.close(0_u32.into(), b"done");
     endpoint.wait_idle().await;
 }
@@ -83,7 +87,8 @@ fn fifty_megabytes_go_through_quic_and_come_back() {
     let proxy = Evenkeel::start(&toml);
     let at = proxy.at();
     runtime.block_on(async {
-        seats.iter().for_each(|seat| serve(seat, config.clone()));
+        let mut tasks = JoinSet::new();
+        seats.iter().for_each(|seat| serve(seat, config.clone(), &mut tasks));
         exchange(at, &certificate).await;
     });
     assert_eq!(proxy.flows(), 1, "a connection is one flow");
