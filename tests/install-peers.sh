@@ -15,6 +15,11 @@ promtool prometheus
 curl curl
 openssl openssl
 ss iproute2
+unbound unbound
+dnsperf dnsperf
+dig bind9-dnsutils
+rsyslogd rsyslog
+logger bsdutils
 ps procps
 setpriv util-linux
 '

@@ -27,4 +27,5 @@ mod real;
 mod relay;
 mod signals;
 mod tiers;
+mod udp;
 mod ways_in;

@@ -231,6 +231,34 @@ impl Evenkeel {
         self.child.signal(signal);
     }
 
+    /// Does something while it stands still, so that what comes waits for it together.
+    #[track_caller]
+    pub(crate) fn frozen<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        self.child.freeze();
+        let done = meanwhile();
+        self.signal(Signal::CONT);
+        done
+    }
+
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Memory that it has in use.
+    #[track_caller]
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Flows that are open on all listeners.
+    #[track_caller]
+    pub(crate) fn flows(&self) -> u64 {
+        self.metrics().count("udp_sessions_active", &[])
+    }
+
     /// Waits for the end; the exit code, `None` after a signal.
     #[track_caller]
     pub(crate) fn exit_code(&mut self, limit: Duration) -> Option<i32> {

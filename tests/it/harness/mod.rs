@@ -13,4 +13,5 @@ pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod seat;
 pub(crate) mod servers;
+pub(crate) mod udp;
 pub(crate) mod wait;

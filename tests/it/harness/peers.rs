@@ -8,12 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use rustix::process::Signal;
-
 use super::process::Owned;
 use super::seat::Seat;
 use super::servers::echo;
-use super::wait::{PATIENCE, eventually};
 
 const ROLE: &str = "EVENKEEL_IT_PEER";
 
@@ -65,17 +62,7 @@ impl Peer {
     /// Freezes it: its kernel goes on taking connections into the listen queue, it does not.
     #[track_caller]
     pub(crate) fn freeze(&self) {
-        let child = self.child.as_ref().unwrap();
-        child.signal(Signal::STOP);
-        // Stopping takes a moment, and each thread stops by itself.
-        let tasks = format!("/proc/{}/task", child.0.id());
-        let stopped = |task: std::fs::DirEntry| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-        };
-        eventually("the peer is frozen", PATIENCE, || {
-            std::fs::read_dir(&tasks).unwrap().all(|task| stopped(task.unwrap()))
-        });
+        self.child.as_ref().unwrap().freeze();
     }
 
     /// Kill -9; returns when it is gone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-use super::wait::until;
+use super::wait::{PATIENCE, eventually, until};
 
 /// What a command that ran to its end left behind.
 pub(crate) struct Finished {
@@ -68,6 +68,20 @@ impl Owned {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Stops it where it stands, and waits until each of its threads has.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.0.id());
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        eventually("the process is frozen", PATIENCE, || {
+            std::fs::read_dir(&tasks).unwrap().all(|task| stopped(task.unwrap()))
+        });
     }
 
     /// Waits for the end.

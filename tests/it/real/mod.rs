@@ -1,9 +1,12 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod dns;
 mod nginx;
 mod postgres;
 mod promtool;
+mod quic;
 mod redis;
+mod syslog;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use std::process::Command;
 use rustix::process::geteuid;
 
 /// Where a program is, or a note that the test is skipped; on a build server it has to be there.
-fn installed(name: &str, places: &[&str]) -> Option<PathBuf> {
+pub(crate) fn installed(name: &str, places: &[&str]) -> Option<PathBuf> {
     let path = env::var("PATH").unwrap_or_default();
     let places = places.iter().copied().chain(path.split(':')).chain(["/usr/sbin", "/sbin"]);
     let found = places.map(|place| Path::new(place).join(name)).find(|file| file.is_file());
