@@ -10,7 +10,7 @@ mod ticker;
 
 pub use accept_error::{AcceptError, is_exhaustion, is_own_shortage};
 pub use bind::{BindError, bind_listener, is_taken};
-pub use connect::connect;
+pub use connect::{connect, connect_datagram};
 pub use lookup::Lookup;
 pub use reactor::Reactor;
 pub use socket::{Socket, reset_on_close};
