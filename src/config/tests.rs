@@ -745,7 +745,7 @@ fn the_examples_load_without_a_warning() {
             seen += 1;
         }
     }
-    assert!(seen >= 4);
+    assert!(seen >= 6);
 }
 
 const REFERENCE: &str = include_str!("../../config/evenkeel.toml");

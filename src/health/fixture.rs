@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::addr::BackendAddr;
@@ -32,6 +32,14 @@ pub(super) fn refusing() -> (SocketAddr, socket2::Socket) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+}
+
+/// An address that refuses datagrams, and keeps doing so while the socket lives: it hears one peer
+/// alone, which never speaks.
+pub(super) fn refusing_datagrams() -> (SocketAddr, std::net::UdpSocket) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect("127.0.0.2:9").unwrap();
+    (socket.local_addr().unwrap(), socket)
 }
 
 /// A server that does `serve` with every connection, until it is dropped.
@@ -95,6 +103,25 @@ pub(super) async fn answering(bytes: impl Into<Vec<u8>>) -> (SocketAddr, JoinSet
         }
     })
     .await
+}
+
+/// A server that says what `serve` makes of each datagram and of its number, from 1.
+pub(super) async fn answering_datagrams(
+    serve: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static,
+) -> (SocketAddr, JoinSet<()>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut heard = vec![0; 2048];
+        for turn in 1.. {
+            let Ok((length, from)) = socket.recv_from(&mut heard).await else { return };
+            for said in serve(&heard[..length], turn) {
+                socket.send_to(&said, from).await.ok();
+            }
+        }
+    });
+    (address, tasks)
 }
 
 /// Comes back once `holds`, looking again and again.

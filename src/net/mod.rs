@@ -13,7 +13,7 @@ mod ticker;
 
 pub use accept_error::{AcceptError, is_exhaustion, is_own_shortage};
 pub use bind::{BindError, bind_listener, is_taken};
-pub use connect::connect;
+pub use connect::{connect, connect_datagram};
 pub use lookup::Lookup;
 pub use datagram::{Arrivals, Destination, Intake, Outlet, Run, Sent, merge_arrivals, open_flow};
 pub use datagram_bind::{bind_datagrams, is_any};

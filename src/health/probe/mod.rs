@@ -1,5 +1,7 @@
 //! One attempt to find out whether a backend works: what is asked, and the answer in words.
 
+mod datagram;
+mod dns;
 mod exec;
 mod http;
 mod send_expect;
@@ -14,6 +16,7 @@ use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::config::{self, Member, Probe};
 use crate::health::StartError;
@@ -59,6 +62,7 @@ pub(in crate::health) enum Prober {
     Tcp,
     Http(Box<http::Request>),
     SendExpect(send_expect::Dialogue),
+    Dns(dns::Query),
     Exec(exec::Run),
 }
 
@@ -82,9 +86,9 @@ impl Prober {
             Probe::Http(http) => {
                 Self::Http(Box::new(http::Request::new(&spec.name, member, http, tls)?))
             }
-            Probe::Dns(_) => return Ok(None),
-            Probe::SendExpect { send, expect, .. } => {
-                Self::SendExpect(send_expect::Dialogue::new(send, expect))
+            Probe::Dns(dns) => Self::Dns(dns::Query::new(&spec.name, dns)?),
+            Probe::SendExpect { send, expect, over } => {
+                Self::SendExpect(send_expect::Dialogue::new(send, expect, *over))
             }
             Probe::Exec(argv) => Self::Exec(exec::Run::new(&spec.name, member, argv)),
         }))
@@ -92,16 +96,18 @@ impl Prober {
 
     /// Asks once, for at most `limit`. Dropping the future ends whatever it has begun.
     pub(super) async fn ask(&self, peer: Peer, limit: Duration) -> Result<Answer, Miss> {
+        let until = Instant::now() + limit;
         let asked = async {
             match self {
                 Self::Tcp => tcp::ask(peer).await,
                 Self::Http(request) => request.ask(peer).await,
-                Self::SendExpect(dialogue) => dialogue.ask(peer).await,
+                Self::SendExpect(dialogue) => dialogue.ask(peer, until).await,
+                Self::Dns(query) => query.ask(peer, until).await,
                 Self::Exec(run) => run.ask(peer).await,
             }
         };
         let late = |_| Err(Miss::Failed(format!("timed out after {limit:?}")));
-        tokio::time::timeout(limit, asked).await.unwrap_or_else(late)
+        tokio::time::timeout_at(until, asked).await.unwrap_or_else(late)
     }
 }
 

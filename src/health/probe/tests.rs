@@ -11,8 +11,11 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::addr::BackendAddr;
-use crate::config::{HttpProbe, ProbeTls, Role};
-use crate::health::fixture::{LONG, SHORT, answering, head, pool, refusing, server, silent};
+use crate::config::{DnsProbe, HttpProbe, ProbeTls, Protocol, Role};
+use crate::health::fixture::{
+    LONG, SHORT, answering, answering_datagrams, head, pool, refusing, refusing_datagrams, server,
+    silent,
+};
 
 async fn ask_within(limit: Duration, probe: Probe, address: SocketAddr) -> Result<Answer, Miss> {
     let probers = Prober::of_all(&pool([BackendAddr::Ip(address)], probe)).unwrap().unwrap();
@@ -70,7 +73,139 @@ async fn a_source_that_is_not_ours_is_our_own_shortage() {
 }
 
 fn dialogue(send: &str, expect: &str) -> Probe {
-    Probe::SendExpect { send: send.into(), expect: expect.into(), over: config::Protocol::Tcp }
+    Probe::SendExpect { send: send.into(), expect: expect.into(), over: Protocol::Tcp }
+}
+
+fn datagrams(send: &str, expect: &str) -> Probe {
+    Probe::SendExpect { send: send.into(), expect: expect.into(), over: Protocol::Udp }
+}
+
+#[tokio::test]
+async fn send_expect_over_udp_searches_the_datagrams_that_come_back() {
+    let (address, _server) = answering_datagrams(|heard, _| match heard {
+        b"PING" => vec![b"busy".to_vec(), b"+PONG\r\n".to_vec()],
+        b"" => vec![b"so empty".to_vec()],
+        _ => Vec::new(),
+    })
+    .await;
+    let came = up("the expected answer came");
+    assert_eq!(ask(datagrams("PING", "PONG"), address).await, came);
+    assert_eq!(ask(datagrams("PING", ""), address).await, came);
+    assert_eq!(ask(datagrams("", "empty"), address).await, came);
+    let late = ask_within(SHORT, datagrams("hello", ""), address).await;
+    assert_eq!(late, failed("timed out after 100ms"));
+}
+
+#[tokio::test]
+async fn send_expect_over_udp_says_that_the_answer_was_another() {
+    let (address, _server) = answering_datagrams(|_, _| vec![b"no".to_vec()]).await;
+    let Err(Miss::Failed(reason)) = ask_within(SHORT, datagrams("a", "yes"), address).await else {
+        panic!("it was found");
+    };
+    // Asked a second time, it may have answered a second time, or, stalled, not in time at all.
+    let is_known =
+        reason.starts_with("no \"yes\" in the answer of ") || reason.starts_with("timed");
+    assert!(is_known, "{reason}");
+}
+
+#[tokio::test]
+async fn a_lost_datagram_is_sent_again() {
+    let second = |said: &'static [u8]| {
+        move |_: &[u8], turn| if turn == 2 { vec![said.to_vec()] } else { Vec::new() }
+    };
+    let limit = Duration::from_secs(4);
+    let (address, _server) = answering_datagrams(second(b"PONG")).await;
+    let came = up("the expected answer came");
+    assert_eq!(ask_within(limit, datagrams("PING", "PONG"), address).await, came);
+    let (address, _server) =
+        answering_datagrams(
+            |heard, turn| {
+                if turn == 2 { vec![reply(heard, 0)] } else { Vec::new() }
+            },
+        )
+        .await;
+    assert_eq!(
+        ask_within(limit, query(&[0], Protocol::Udp), address).await,
+        up("answered NOERROR")
+    );
+}
+
+#[tokio::test]
+async fn a_port_without_a_listener_is_known_by_what_icmp_says() {
+    let (address, _socket) = refusing_datagrams();
+    let refused = format!("{address} says that nobody listens on the port");
+    assert_eq!(ask(datagrams("a", ""), address).await, failed(refused.clone()));
+    assert_eq!(ask(query(&[0], Protocol::Udp), address).await, failed(refused));
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_ours_is_our_own_shortage_over_udp_too() {
+    let address = "127.0.0.1:9".parse().unwrap();
+    let spec = pool([BackendAddr::Ip(address)], query(&[0], Protocol::Udp));
+    let probers = Prober::of_all(&spec).unwrap().unwrap();
+    let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()) };
+    assert!(matches!(probers[0].ask(peer, LONG).await, Err(Miss::Short(_))));
+}
+
+fn query(expect_rcode: &[u8], over: Protocol) -> Probe {
+    let query = "health.example".to_owned();
+    Probe::Dns(DnsProbe { query, query_type: 1, expect_rcode: expect_rcode.into(), over })
+}
+
+/// The answer to a query, with this code and no records.
+fn reply(query: &[u8], code: u8) -> Vec<u8> {
+    let mut reply = query.to_vec();
+    reply[2] |= 0x80;
+    reply[3] = 0x80 | code;
+    reply
+}
+
+#[tokio::test]
+async fn a_dns_probe_takes_the_answer_to_its_own_question() {
+    let (address, _server) = answering_datagrams(|heard, _| {
+        let mut forged = reply(heard, 0);
+        forged[0] ^= 1;
+        // Noise, the answer to somebody else, the question itself, and at last the answer.
+        vec![b"noise".to_vec(), forged, heard.to_vec(), reply(heard, 3)]
+    })
+    .await;
+    assert_eq!(ask(query(&[0, 3], Protocol::Udp), address).await, up("answered NXDOMAIN"));
+    let other = failed("answered NXDOMAIN, expected NOERROR or REFUSED");
+    assert_eq!(ask(query(&[0, 5], Protocol::Udp), address).await, other);
+    let (address, _server) = answering_datagrams(|_, _| vec![b"noise".to_vec()]).await;
+    let late = ask_within(SHORT, query(&[0], Protocol::Udp), address).await;
+    assert_eq!(late, failed("timed out after 100ms"));
+}
+
+#[tokio::test]
+async fn a_dns_probe_over_a_connection_counts_its_bytes() {
+    let (address, _server) = server(|mut stream| async move {
+        let Ok(length) = stream.read_u16().await else { return };
+        let mut heard = vec![0; length.into()];
+        stream.read_exact(&mut heard).await.ok();
+        stream.write_u16(length).await.ok();
+        stream.write_all(&reply(&heard, 2)).await.ok();
+        pending().await
+    })
+    .await;
+    assert_eq!(ask(query(&[2], Protocol::Tcp), address).await, up("answered SERVFAIL"));
+    let other = failed("answered SERVFAIL, expected NOERROR");
+    assert_eq!(ask(query(&[0], Protocol::Tcp), address).await, other);
+    for (said, reason) in [
+        (&b"\0\x20short"[..], "closed before the answer was complete"),
+        (&b"\0\x05noise"[..], "the answer is not to the question"),
+    ] {
+        let (address, _server) = server(move |mut stream| async move {
+            stream.write_all(said).await.ok();
+            // With the question unread the close would be a reset.
+            stream.read_exact(&mut [0; 34]).await.ok();
+        })
+        .await;
+        assert_eq!(ask(query(&[0], Protocol::Tcp), address).await, failed(reason));
+    }
+    let (address, _socket) = refusing();
+    let refused = format!("connection refused by {address}");
+    assert_eq!(ask(query(&[0], Protocol::Tcp), address).await, failed(refused));
 }
 
 #[tokio::test]
