@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::addr::BackendAddr;
-use crate::config::{self, AdminState};
 use crate::admission::Figures;
+use crate::config::{self, AdminState};
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
 use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing};
 use crate::server::{ListenerView, Snapshot};

@@ -16,9 +16,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::Gate;
 use crate::config::Config;
 use crate::health::{self, Monitor};
-use crate::admission::Gate;
 use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
 use crate::net::BindError;

@@ -8,8 +8,8 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
-use crate::config::Config;
 use crate::admission::Figures;
+use crate::config::Config;
 use crate::metric::Gauge;
 use crate::net::kernel_drops;
 use crate::pool::Pool;

@@ -57,7 +57,9 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
 /// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
 /// round included. A datagram socket does.
 pub(super) fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
-    let is_lost = |sockets: &&Sockets| sockets.protocol == Protocol::Tcp && is_taken(sockets.address).is_ok_and(|taken| taken);
+    let is_lost = |sockets: &&Sockets| {
+        sockets.protocol == Protocol::Tcp && is_taken(sockets.address).is_ok_and(|taken| taken)
+    };
     let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
         address: sockets.address,
         source: io::ErrorKind::AddrInUse.into(),

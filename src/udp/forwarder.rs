@@ -16,40 +16,39 @@ use std::task::Poll;
 use rustix::io::Errno;
 
 use crate::addr::ClientAddr;
-use crate::admission::Dropped;
+use crate::admission::{Dropped, Figures};
 use crate::metric::Gauge;
 use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals};
 use crate::outcome::{Outcome, Rejection};
+use crate::pool::Backend;
 use crate::session::Direction;
 use crate::udp::flow::{self, Course, Ends};
 use crate::udp::opening::{self, Opening, Unopened};
+use crate::udp::refusal::{Refusal, is_lost, why_dropped};
 use crate::udp::table::{Key, Rules, Table, Tick};
 use crate::udp::{Proxy, Stage, Switch, Tools};
 
 /// Batches taken from one socket in a row before others get their turn.
-const BATCHES: usize = 4;
-
-/// What is asked of a flow's socket first: the one reply that most have, and whether that was all.
-const FEW: usize = 2;
+pub(super) const BATCHES: usize = 4;
 
 /// A run of so many shows that somebody sends in bursts, which the kernel may then merge.
-const BURST: usize = 4;
+pub(super) const BURST: usize = 4;
 
 /// One worker's share of a UDP listener.
 #[derive(Debug)]
 pub struct Forwarder {
-    listener: Socket,
+    pub(super) listener: Socket,
     bound: SocketAddr,
-    proxy: Arc<Proxy>,
+    pub(super) proxy: Arc<Proxy>,
     tools: Tools,
     switch: Rc<Switch>,
     stage: Stage,
-    table: Table<Course>,
+    pub(super) table: Table<Course>,
     /// Flows whose sockets have something to say.
     queue: Rc<Queue>,
-    outlet: Outlet,
+    pub(super) outlet: Outlet,
     is_merging: bool,
-    now: Tick,
+    pub(super) now: Tick,
 }
 
 impl Forwarder {
@@ -206,7 +205,7 @@ impl Forwarder {
         Ok(slot)
     }
 
-    fn opening<'a>(&'a self, client: ClientAddr, left: Option<&'a Arc<crate::pool::Backend>>) -> Opening<'a> {
+    fn opening<'a>(&'a self, client: ClientAddr, left: Option<&'a Arc<Backend>>) -> Opening<'a> {
         let entrance = &self.proxy.entrance;
         Opening { entrance, tools: &self.tools, queue: &self.queue, client, left }
     }
@@ -236,7 +235,9 @@ impl Forwarder {
             let Some(errno) = sent.error else { return };
             let left = run.count() - skip;
             if !is_lost(errno) {
-                return self.figures().drop_datagrams(why_dropped(errno, Dropped::BackendFull), left as u64);
+                return self
+                    .figures()
+                    .drop_datagrams(why_dropped(errno, Dropped::BackendFull), left as u64);
             }
             self.lose(slot, errno);
             if let Err(refused) = self.move_on(slot) {
@@ -250,87 +251,12 @@ impl Forwarder {
 
     /// The network says that a flow's backend cannot be reached: a failure of the backend, and the
     /// flow's next datagram goes elsewhere.
-    fn lose(&mut self, slot: usize, errno: Errno) {
+    pub(super) fn lose(&mut self, slot: usize, errno: Errno) {
         let slowest = self.proxy.entrance.pool().connecting.timeout;
         if let Some(flow) = self.table.get_mut(slot) {
             flow.load.is_refused = true;
             opening::failed(&flow.load.lease, errno, slowest, self.now);
         }
-    }
-
-    /// From a flow's backend to its client.
-    fn bring_back(&mut self, slot: usize, intake: &mut Intake) {
-        let Some(flow) = self.table.get(slot) else { return };
-        flow.load.socket.leave_queue();
-        let mut most = FEW;
-        for _ in 0..BATCHES {
-            let Some(flow) = self.table.get(slot) else { return };
-            match intake.receive(&self.outlet, &flow.load.socket, most) {
-                Ok(arrivals) => {
-                    let is_over = arrivals.runs().fold(false, |_, run| self.reply(slot, &run));
-                    if is_over {
-                        return self.end(slot, Outcome::Ok);
-                    }
-                    if arrivals.len() < most {
-                        return;
-                    }
-                    most = Intake::MOST;
-                }
-                Err(Errno::AGAIN) => return,
-                Err(errno) if is_lost(errno) => self.lose(slot, errno),
-                Err(_) => {}
-            }
-        }
-        if let Some(flow) = self.table.get(slot) {
-            flow.load.socket.reenter_queue();
-        }
-    }
-
-    /// Sends a run to the client; true if the flow has now had all its replies.
-    fn reply(&mut self, slot: usize, run: &Run<'_>) -> bool {
-        let Some(flow) = self.table.get_mut(slot) else { return false };
-        let (key, count) = (flow.key, run.count());
-        if count >= BURST {
-            flow.load.merge_arrivals();
-        }
-        let whither = Destination { to: key.client, is_connected: false, from: key.local };
-        let sent = self.outlet.send(&self.listener, whither, run, 0);
-        flow.load.moved(Direction::Out, sent.bytes, self.now);
-        let figures = &self.proxy.admission.figures;
-        figures.datagrams_out.add(sent.datagrams as u64);
-        if let Some(errno) = sent.error {
-            let why = why_dropped(errno, Dropped::ClientFull);
-            figures.drop_datagrams(why, (count - sent.datagrams) as u64);
-        }
-        // What was dropped here was still an answer, and no other will come for it.
-        self.table.on_replies(slot, self.now, count as u64)
-    }
-
-    /// Folds byte counts, ends who was idle, makes room for whom another worker turned away.
-    fn sweep(&mut self) {
-        self.table.iter_mut().for_each(|(_, flow)| flow.load.fold());
-        let mut overdue = Vec::new();
-        self.table.overdue(self.now, &mut overdue);
-        for slot in overdue {
-            self.end(slot, Outcome::Idle);
-        }
-        for _ in 0..self.proxy.admission.take_wanted() {
-            let Some(stale) = self.table.stale(self.now) else { return };
-            self.end(stale, Outcome::Idle);
-        }
-    }
-
-    fn end_all(&mut self) {
-        let slots: Vec<usize> = self.table.iter_mut().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.end(slot, Outcome::Shutdown);
-        }
-    }
-
-    fn end(&mut self, slot: usize, outcome: Outcome) {
-        let Some(flow) = self.table.remove(slot) else { return };
-        self.load(Gauge::decrement);
-        flow.load.end(&self.proxy, self.ends(flow.key), outcome);
     }
 
     /// Counts datagrams that go nowhere, and leaves a line for each that was let in.
@@ -347,55 +273,20 @@ impl Forwarder {
         }
     }
 
-    fn ends(&self, key: Key) -> Ends {
-        let local = SocketAddr::new(key.local.unwrap_or(self.bound.ip()), self.bound.port());
+    pub(super) fn ends(&self, key: Key) -> Ends {
+        let local =
+            SocketAddr::new(key.local.unwrap_or_else(|| self.bound.ip()), self.bound.port());
         Ends { client: ClientAddr::new(key.client), local }
     }
 
-    fn figures(&self) -> &crate::admission::Figures {
+    fn figures(&self) -> &Figures {
         &self.proxy.admission.figures
     }
 
-    fn load(&self, change: fn(&Gauge)) {
+    pub(super) fn load(&self, change: fn(&Gauge)) {
         let (loads, index) = &self.tools.loads;
         if let Some(load) = loads.get(*index) {
             change(load);
         }
     }
-}
-
-/// Why a datagram goes nowhere.
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    /// It has been counted.
-    Counted,
-    /// It leaves no line.
-    AtTheDoor(Rejection),
-    /// It was let in, and no backend could be had.
-    Inside { why: Rejection, attempts: u32 },
-}
-
-impl Refusal {
-    fn of(unopened: Unopened) -> Self {
-        match unopened {
-            Unopened::Failed { why, attempts } => Self::Inside { why, attempts },
-            Unopened::NowhereElse => Self::Inside { why: Rejection::NoBackend, attempts: 0 },
-        }
-    }
-}
-
-/// True if the network says that nobody is there.
-fn is_lost(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::CONNREFUSED
-            | Errno::HOSTUNREACH
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::NETDOWN
-    )
-}
-
-fn why_dropped(errno: Errno, full: Dropped) -> Dropped {
-    if errno == Errno::MSGSIZE { Dropped::TooBig } else { full }
 }

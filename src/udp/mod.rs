@@ -1,13 +1,17 @@
 //! Datagrams both ways: flows, their backends, and one worker's share of a socket.
 //!
-//! [`Forwarder`] is the life of a datagram on one page; [`table`] says which flow it belongs to and
-//! who makes room, without sockets or clocks; `opening` finds a backend for a new flow.
+//! [`Forwarder`] is the way in of a datagram on one page, `back` the way of its reply; [`table`] says
+//! which flow it belongs to and who makes room, without sockets or clocks; `opening` finds a backend
+//! for a new flow, `upkeep` ends those that are done.
 
+mod back;
 mod flow;
 mod forwarder;
 mod opening;
+mod refusal;
 mod switch;
 pub mod table;
+mod upkeep;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,8 +26,8 @@ use crate::net::Reactor;
 use crate::pool::Entrance;
 use crate::session::Clock;
 pub use forwarder::Forwarder;
-pub use switch::Switch;
 use switch::Stage;
+pub use switch::Switch;
 
 /// What is done with the datagrams of one listener.
 #[derive(Debug)]

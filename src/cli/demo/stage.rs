@@ -248,8 +248,8 @@ impl<W: Write> Play<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AdminState;
     use crate::admission::Figures;
+    use crate::config::AdminState;
     use crate::pool::{Health, Judged, Pool, Standing};
     use crate::server::{ListenerView, Snapshot};
 

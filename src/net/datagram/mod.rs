@@ -365,6 +365,5 @@ pub fn merge_arrivals(socket: impl AsFd) {
     setsockopt(&socket, UdpGroSegment, &true).ok();
 }
 
-
 #[cfg(test)]
 mod tests;

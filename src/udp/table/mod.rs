@@ -64,12 +64,7 @@ pub struct Table<T> {
 impl<T> Table<T> {
     /// An empty table. Its hash is keyed anew in each, since keys are the clients' choice.
     pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            flows: Slab::new(),
-            by_key: HashMap::new(),
-            unanswered: BTreeSet::new(),
-        }
+        Self { rules, flows: Slab::new(), by_key: HashMap::new(), unanswered: BTreeSet::new() }
     }
 
     /// Flows in the table.
@@ -183,7 +178,6 @@ impl<T> Table<T> {
         self.flows.iter_mut()
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -211,7 +211,8 @@ fn simulate(seed: u64) {
                 }
             }
             Some(_) => {
-                let slot = table.find(&key(asker.client)).expect("its answer is due within a second");
+                let slot =
+                    table.find(&key(asker.client)).expect("its answer is due within a second");
                 table.on_replies(slot, now, 1);
                 settled.push(asker.client);
                 asker.asked = None;
@@ -227,7 +228,10 @@ fn simulate(seed: u64) {
         }
         assert!(table.len() <= 20);
         for client in &settled {
-            assert!(table.find(&key(*client)).is_some(), "seed {seed}: client {client} was displaced");
+            assert!(
+                table.find(&key(*client)).is_some(),
+                "seed {seed}: client {client} was displaced"
+            );
         }
         // Nobody in this world may wait for longer than the patience of the table.
         for asker in &mut askers {
