@@ -187,7 +187,7 @@ struct Asker {
 
 #[test]
 fn a_flood_of_single_datagrams_never_displaces_a_flow_that_is_answered() {
-    for seed in 0..64 {
+    for seed in 0..32 {
         simulate(seed);
     }
 }
@@ -199,7 +199,7 @@ fn simulate(seed: u64) {
     let mut table: Table<Option<u8>> = Table::new(Rules { idle: Some(30_000), responses: 0 });
     let mut askers: Vec<Asker> = (0..8).map(|client| Asker { client, asked: None }).collect();
     let (mut now, mut stranger, mut refused) = (0, 0_u32, 0);
-    let mut settled = Vec::new();
+    let mut settled = BTreeSet::new();
     for _ in 0..3_000 {
         now += chance.u64(0..40);
         let asker = &mut askers[chance.usize(..8)];
@@ -214,7 +214,7 @@ fn simulate(seed: u64) {
                 let slot =
                     table.find(&key(asker.client)).expect("its answer is due within a second");
                 table.on_replies(slot, now, 1);
-                settled.push(asker.client);
+                settled.insert(asker.client);
                 asker.asked = None;
             }
         }
@@ -238,13 +238,13 @@ fn simulate(seed: u64) {
             if asker.asked.is_some_and(|asked| now > asked + PATIENCE - 50) {
                 if let Some(slot) = table.find(&key(asker.client)) {
                     table.on_replies(slot, now, 1);
-                    settled.push(asker.client);
+                    settled.insert(asker.client);
                 }
                 asker.asked = None;
             }
         }
     }
-    assert!(refused > 100 && settled.len() > 100, "the flood was one: {refused} refused");
+    assert!(refused > 100 && settled.len() == 8, "the flood was one: {refused} refused");
 }
 
 fn admit(table: &mut Table<Option<u8>>, now: Tick, key: Key, load: Option<u8>) -> Option<usize> {
