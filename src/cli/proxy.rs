@@ -6,12 +6,13 @@
 use std::process::ExitCode;
 
 use super::{INVALID, admin_address, complain, serve};
-use crate::config::{self, Config, Problem};
+use crate::config::{self, Config, Problem, Protocol};
 
 const EXAMPLES: &str = "\
 Examples:
   evenkeel proxy --listen tcp://127.0.0.1:5432 --to 10.0.0.11:5432 --to 10.0.0.12:5432
-  evenkeel proxy --listen tcp://[::]:6379 --to cache1:6379 --to cache2:6379 --balance first";
+  evenkeel proxy --listen tcp://[::]:6379 --to cache1:6379 --to cache2:6379 --balance first
+  evenkeel proxy --listen udp://127.0.0.1:5353 --to 10.0.0.53:53 --to 10.0.0.54:53";
 
 /// Run without a file
 ///
@@ -19,8 +20,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to listen
-    #[arg(long, value_name = "tcp://ADDR")]
+    /// Where to listen, for connections (tcp) or datagrams (udp)
+    #[arg(long, value_name = "tcp://ADDR|udp://ADDR")]
     pub(crate) listen: String,
     /// A backend; repeat it for more
     #[arg(long, value_name = "ADDR", required = true)]
@@ -56,7 +57,8 @@ struct File(Vec<(&'static str, String)>);
 
 impl File {
     fn of(args: &Args) -> Result<Self, String> {
-        let bind = strip_scheme("--listen", &args.listen)?;
+        let (protocol, bind) = split("--listen", &args.listen)?;
+        let protocol = protocol.unwrap_or_default();
         let admin = match &args.admin {
             Some(text) => admin_address::written(&admin_address::parse(text)?),
             None => "off".to_owned(),
@@ -66,6 +68,7 @@ impl File {
             ("--admin", format!("bind = {}", quoted(&admin))),
             ("--listen", "[listener.proxy]".to_owned()),
             ("--listen", format!("bind = {}", quoted(bind))),
+            ("--listen", format!("protocol = \"{}\"", protocol.as_str())),
             ("--listen", "pool = \"proxy\"".to_owned()),
             ("--to", "[pool.proxy]".to_owned()),
         ];
@@ -74,7 +77,7 @@ impl File {
         }
         lines.push(("--to", "backends = [".to_owned()));
         for to in &args.to {
-            lines.push(("--to", format!("{},", quoted(strip_scheme("--to", to)?))));
+            lines.push(("--to", format!("{},", quoted(backend(to, protocol)?))));
         }
         lines.push(("--to", "]".to_owned()));
         Ok(Self(lines))
@@ -97,16 +100,32 @@ impl File {
     }
 }
 
-fn strip_scheme<'a>(argument: &str, text: &'a str) -> Result<&'a str, String> {
-    match text.split_once("://") {
-        None => Ok(text),
-        Some(("tcp", address)) => Ok(address.strip_suffix('/').unwrap_or(address)),
-        Some((scheme @ ("udp" | "http"), address)) => Err(format!(
-            "{argument}: {scheme} is not in this version; write \"tcp://{address}\" for plain TCP"
-        )),
-        Some((scheme, address)) => {
-            Err(format!("{argument}: {scheme:?} is no protocol; write \"tcp://{address}\""))
+/// The address, without the protocol that it may name.
+fn backend(text: &str, listener: Protocol) -> Result<&str, String> {
+    let (protocol, address) = split("--to", text)?;
+    match protocol {
+        Some(other) if other != listener => {
+            let (other, listener) = (other.as_str(), listener.as_str());
+            Err(format!(
+                "--to: {text:?} is {other}, and --listen takes {listener}; \
+                 write \"{listener}://{address}\", or {other}:// in --listen"
+            ))
         }
+        _ => Ok(address),
+    }
+}
+
+/// The protocol, where one is named, and the address.
+fn split<'a>(argument: &str, text: &'a str) -> Result<(Option<Protocol>, &'a str), String> {
+    let Some((scheme, address)) = text.split_once("://") else { return Ok((None, text)) };
+    let bare = address.strip_suffix('/').unwrap_or(address);
+    match scheme {
+        "tcp" => Ok((Some(Protocol::Tcp), bare)),
+        "udp" => Ok((Some(Protocol::Udp), bare)),
+        "http" => Err(format!(
+            "{argument}: http is not in this version; write \"tcp://{address}\" for plain TCP"
+        )),
+        _ => Err(format!("{argument}: {scheme:?} is no protocol; write \"tcp://{address}\"")),
     }
 }
 
@@ -147,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn the_scheme_says_what_the_listener_takes() {
+        let config =
+            configuration(&args("udp://[::1]:53/", &["10.0.0.1:53", "udp://b:53"])).unwrap();
+        let listener = &config.listeners[0];
+        assert_eq!((listener.protocol, listener.bind[0].port()), (Protocol::Udp, 53));
+        assert_eq!(&*config.pools[0].members[1].name, "b:53");
+        for listen in ["tcp://127.0.0.1:1", "127.0.0.1:1"] {
+            let config = configuration(&args(listen, &["tcp://a:1", "b:1"])).unwrap();
+            assert_eq!(config.listeners[0].protocol, Protocol::Tcp);
+        }
+    }
+
+    #[test]
     fn a_complaint_names_the_argument_and_the_way_out() {
         let said = |args: &Args| configuration(args).unwrap_err();
         let both = said(&args("tcp://127.0.0.1", &["10.0.0.1:1", "10.0.0.2"]));
@@ -154,7 +186,12 @@ mod tests {
         assert_eq!(lines.len(), 2, "{both}");
         assert!(lines[0].starts_with("--listen: ") && lines[0].contains("127.0.0.1"), "{both}");
         assert!(lines[1].starts_with("--to: ") && lines[1].contains("10.0.0.2:8080"), "{both}");
-        assert!(said(&args("udp://127.0.0.1:53", &["a:1"])).contains("not in this version"));
+        assert!(said(&args("http://127.0.0.1:80", &["a:1"])).contains("not in this version"));
+        let mixed = said(&args("127.0.0.1:53", &["udp://a:53"]));
+        assert!(mixed.starts_with("--to: ") && mixed.contains("or udp:// in --listen"), "{mixed}");
+        let mixed = said(&args("udp://127.0.0.1:53", &["a:53", "tcp://b:53"]));
+        assert!(mixed.contains("write \"udp://b:53\""), "{mixed}");
+        assert!(said(&args("udp://127.0.0.1", &["a:1"])).starts_with("--listen: "));
         assert!(said(&args("tcpp://127.0.0.1:53", &["a:1"])).contains("tcp://127.0.0.1:53"));
         assert!(said(&args("127.0.0.1:1", &["a:1", "a:1"])).starts_with("--to: "));
         let mut odd = args("127.0.0.1:1", &["a:1\"]\n[x]"]);

@@ -1,12 +1,13 @@
-//! A small server to stand behind the balancer: says who it is and echoes; answers HTTP too.
+//! A small server to stand behind the balancer: says who it is and echoes, over TCP and UDP; answers
+//! HTTP too.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,6 +23,12 @@ const BACKLOG: i32 = 1024;
 /// Pause after an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Ports tried until one is free for both protocols.
+const TRIES: usize = 20;
+
+/// Never speaks. A socket connected to it hears nobody, so that datagrams to its port are refused.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 9);
+
 /// What a backend says to a client that is not HTTP.
 pub(super) fn greeting(name: &str) -> String {
     format!("hello from {name}\n")
@@ -32,7 +39,7 @@ pub(super) fn greeting(name: &str) -> String {
 pub(super) struct Backend {
     pub(super) name: &'static str,
     pub(super) address: SocketAddr,
-    seat: Socket,
+    seat: Seat,
     running: Option<JoinSet<()>>,
 }
 
@@ -40,9 +47,13 @@ impl Backend {
     /// Starts on `wanted`, or on a free port of the same address if that is taken. Must be called
     /// inside a runtime, on which it stays.
     pub(super) fn start(name: &'static str, wanted: SocketAddr) -> io::Result<Self> {
-        let (seat, listener) = open(wanted).or_else(|_| open(SocketAddr::new(wanted.ip(), 0)))?;
-        let address = listener.local_addr()?;
-        Ok(Self { name, address, seat, running: Some(run(listener, name)) })
+        let anywhere = SocketAddr::new(wanted.ip(), 0);
+        let mut seat = Seat::take(wanted);
+        for _ in 0..TRIES {
+            seat = seat.or_else(|_| Seat::take(anywhere));
+        }
+        let seat = seat?;
+        Ok(Self { name, address: seat.address, running: Some(seat.serve(name)?), seat })
     }
 
     /// Stops as a process that is killed: nobody listens any more, every connection is closed.
@@ -52,45 +63,85 @@ impl Backend {
 
     /// Comes back at the same address.
     pub(super) fn revive(&mut self) -> io::Result<()> {
-        let listener = listen(&self.seat, self.address)?;
-        self.running = Some(run(listener, self.name));
+        self.running = Some(self.seat.serve(self.name)?);
         Ok(())
     }
 }
 
-/// A seat on an address, and a socket that listens there.
+/// A port, held for both protocols.
 ///
-/// The seat is bound and never listens: connects are refused while the backend is stopped, and yet
+/// Its sockets are bound and hear nobody: clients are refused while the backend is stopped, and yet
 /// nobody else, such as a second demo, can take the port that it comes back to.
-fn open(at: SocketAddr) -> io::Result<(Socket, TcpListener)> {
-    let seat = bound(at)?;
-    let address = seat.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let listener = listen(&seat, address)?;
-    Ok((seat, listener))
+#[derive(Debug)]
+struct Seat {
+    address: SocketAddr,
+    stream: Socket,
+    datagram: Socket,
 }
 
-fn listen(seat: &Socket, address: SocketAddr) -> io::Result<TcpListener> {
+impl Seat {
+    fn take(at: SocketAddr) -> io::Result<Self> {
+        let stream = bound(at, Type::STREAM)?;
+        let address = stream.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let datagram = bound(address, Type::DGRAM)?;
+        datagram.connect(&NOBODY.into())?;
+        for socket in [&stream, &datagram] {
+            socket.set_reuse_address(false)?;
+        }
+        Ok(Self { address, stream, datagram })
+    }
+
+    fn serve(&self, name: &'static str) -> io::Result<JoinSet<()>> {
+        let listener = beside(&self.stream, self.address, Type::STREAM, |socket| {
+            socket.listen(BACKLOG)?;
+            TcpListener::from_std(socket.into())
+        })?;
+        let datagrams = beside(&self.datagram, self.address, Type::DGRAM, |socket| {
+            UdpSocket::from_std(socket.into())
+        })?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, name));
+        tasks.spawn(reply(datagrams, name));
+        Ok(tasks)
+    }
+}
+
+/// Another socket on the address of `seat`, made to hear by `open`.
+fn beside<T>(
+    seat: &Socket,
+    address: SocketAddr,
+    kind: Type,
+    open: impl FnOnce(Socket) -> io::Result<T>,
+) -> io::Result<T> {
     // It lets others in beside it for as long as that takes, and then nobody any more.
     seat.set_reuse_address(true)?;
-    let socket = bound(address)?;
-    socket.listen(BACKLOG)?;
-    seat.set_reuse_address(false)?;
+    let socket = bound(address, kind)?;
     socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
+    let opened = open(socket);
+    seat.set_reuse_address(false)?;
+    opened
 }
 
-fn bound(at: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+fn bound(at: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), kind, None)?;
     // Connections of an earlier demo in TIME_WAIT do not matter.
     socket.set_reuse_address(true)?;
     socket.bind(&at.into())?;
     Ok(socket)
 }
 
-fn run(listener: TcpListener, name: &'static str) -> JoinSet<()> {
-    let mut task = JoinSet::new();
-    task.spawn(serve(listener, name));
-    task
+/// Answers each datagram with who it is, and the datagram.
+async fn reply(socket: UdpSocket, name: &str) {
+    let mut said = vec![0; 64 * 1024];
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut said).await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let text = said.get(..length).unwrap_or_default();
+        // A client that is gone already is no news.
+        socket.send_to(&[greeting(name).as_bytes(), text].concat(), from).await.ok();
+    }
 }
 
 async fn serve(listener: TcpListener, name: &'static str) {
@@ -206,10 +257,38 @@ mod tests {
         TcpStream::connect(backend.address).await.unwrap();
     }
 
+    /// What a datagram to `address` comes back as, or why it does not.
+    async fn asked(address: SocketAddr, text: &[u8]) -> io::Result<String> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(address).await.unwrap();
+        socket.send(text).await.unwrap();
+        let mut heard = [0; 100];
+        let length = timeout(Duration::from_secs(20), socket.recv(&mut heard)).await.unwrap()?;
+        Ok(String::from_utf8(heard[..length].to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn it_answers_datagrams_while_it_runs() {
+        let mut backend = backend();
+        let hello = "hello from alpha\n";
+        assert_eq!(asked(backend.address, b"one\n").await.unwrap(), format!("{hello}one\n"));
+        assert_eq!(asked(backend.address, b"").await.unwrap(), hello);
+        let mut running = backend.running.take().unwrap();
+        running.shutdown().await;
+        let refused = asked(backend.address, b"two\n").await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(std::net::UdpSocket::bind(backend.address).is_err(), "its port is kept for it");
+        backend.revive().unwrap();
+        assert_eq!(asked(backend.address, b"two\n").await.unwrap(), format!("{hello}two\n"));
+    }
+
     #[tokio::test]
     async fn a_taken_port_is_replaced_by_a_free_one() {
         let first = backend();
         let second = Backend::start("beta", first.address).unwrap();
         assert_ne!(first.address, second.address);
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = datagrams.local_addr().unwrap();
+        assert_ne!(Backend::start("beta", taken).unwrap().address, taken);
     }
 }

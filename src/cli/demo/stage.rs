@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +25,12 @@ use crate::server::Handle;
 /// Names of the backends, with the ports they like.
 const CAST: [(&str, u16); 3] = [("alpha", 9001), ("beta", 9002), ("gamma", 9003)];
 
-/// The port that the balancer likes.
+/// The port that the balancer likes, for both protocols.
 const FRONT: u16 = 9000;
+
+/// Names of the listeners.
+const STREAMS: &str = "demo";
+const DATAGRAMS: &str = "demo-udp";
 
 /// The port that the admin interface likes.
 const ADMIN: u16 = 9900;
@@ -39,6 +43,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Stage {
     backends: Vec<Backend>,
     front: SocketAddr,
+    datagrams: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -50,12 +55,15 @@ impl Stage {
         for (name, port) in CAST {
             backends.push(Backend::start(name, loopback(port))?);
         }
-        Ok(Self { backends, front: usual(FRONT), admin: usual(ADMIN) })
+        let usual_for_datagrams = UdpSocket::bind(loopback(FRONT)).is_ok();
+        let datagrams = loopback(if usual_for_datagrams { FRONT } else { 0 });
+        Ok(Self { backends, front: usual(FRONT), datagrams, admin: usual(ADMIN) })
     }
 
     /// Takes any free ports: somebody was quicker to take those that were found.
     pub(crate) fn move_elsewhere(&mut self) {
         self.front.set_port(0);
+        self.datagrams.set_port(0);
         self.admin.set_port(0);
     }
 
@@ -71,11 +79,14 @@ impl Stage {
             "log.level = \"error\"\n\
              admin.bind = \"{}\"\n\
              process.shutdown_timeout = \"1s\"\n\
-             [listener.demo]\nbind = \"{}\"\npool = \"demo\"\n\
+             [listener.{STREAMS}]\nbind = \"{}\"\npool = \"demo\"\n\
+             [listener.{DATAGRAMS}]\nbind = \"{}\"\npool = \"demo\"\nprotocol = \"udp\"\n\
+             responses = 1\n\
              [pool.demo]\nbackends = [\n{}]\n\
              [pool.demo.health]\ninterval = \"250ms\"\ntimeout = \"200ms\"\nfall = 2\n",
             self.admin,
             self.front,
+            self.datagrams,
             backends.collect::<String>()
         );
         let loaded = config::parse("demo", &text, &|_| None);
@@ -97,10 +108,11 @@ impl Stage {
         stop: impl Future<Output = ()>,
         (out, live): (impl Write, bool),
     ) -> io::Result<()> {
-        let front = front(&handle).unwrap_or(self.front);
+        let front = address(&handle, STREAMS).unwrap_or(self.front);
+        let datagrams = address(&handle, DATAGRAMS).unwrap_or(self.datagrams);
         let ledger = Arc::new(Ledger::new(self.backends.iter().map(|backend| backend.name)));
         let mut view = View::new(out, live);
-        view.say(&self.welcome(front, admin))?;
+        view.say(&self.welcome(front, datagrams, admin))?;
         let mut crowd = JoinSet::new();
         crowd.spawn(clients::run(front, Arc::clone(&ledger)));
         let mut play = Play {
@@ -123,19 +135,22 @@ impl Stage {
         play.view.say(&summary(&play.ledger, &noticed, retries))
     }
 
-    fn welcome(&self, front: SocketAddr, admin: SocketAddr) -> String {
+    fn welcome(&self, front: SocketAddr, datagrams: SocketAddr, admin: SocketAddr) -> String {
         let backends = self.backends.iter();
         let backends: Vec<_> =
             backends.map(|backend| format!("{} {}", backend.name, backend.address)).collect();
         let (ip, port) = (front.ip(), front.port());
         format!(
             "evenkeel demo: three small backends behind one address, all on loopback\n\
-             \n  clients go to  {front}\n  backends       {}\n  admin          http://{admin}\n\
+             \n  clients go to  {front}, and with UDP to {datagrams}\n  backends       {}\n  admin          http://{admin}\n\
              \nTry in another terminal:\n\
-             \n  curl http://{front}/\n  nc {ip} {port}\n  evenkeel status --admin {admin}\n  \
+             \n  curl http://{front}/\n  nc {ip} {port}\n  \
+             echo hello | nc -u -w1 {} {}\n  evenkeel status --admin {admin}\n  \
              curl http://{admin}/metrics\n\
              \nSome clients are on their way. One backend will stop and come back; Ctrl-C ends it.\n",
-            backends.join(", ")
+            backends.join(", "),
+            datagrams.ip(),
+            datagrams.port(),
         )
     }
 }
@@ -150,9 +165,11 @@ fn usual(port: u16) -> SocketAddr {
     loopback(if free { port } else { 0 })
 }
 
-/// Where the balancer really listens.
-fn front(handle: &Handle) -> Option<SocketAddr> {
-    handle.snapshot().listeners.first()?.addresses.first().copied()
+/// Where a listener of the balancer really is.
+fn address(handle: &Handle, listener: &str) -> Option<SocketAddr> {
+    let snapshot = handle.snapshot();
+    let view = snapshot.listeners.iter().find(|view| &*view.name == listener)?;
+    view.addresses.first().copied()
 }
 
 /// A change that the balancer has not noticed yet.
@@ -296,6 +313,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         for part in [
             "evenkeel status --admin 127.0.0.1:9900",
+            "echo hello | nc -u -w1 127.0.0.1 ",
             ">> beta is stopped",
             ">> beta was found down after 0.",
             ">> beta is started again",
