@@ -43,8 +43,7 @@ impl Seat {
         reservation.bind(&wanted.into()).unwrap();
         reservation.set_reuse_address(true).unwrap();
         let address = reservation.local_addr().unwrap().as_socket().unwrap();
-        let nobody = SocketAddr::new(ip, 9);
-        reservation.connect(&nobody.into()).unwrap();
+        reservation.connect(&nobody(ip).into()).unwrap();
         Self { address, _reservation: reservation }
     }
 
@@ -65,6 +64,11 @@ impl Seat {
         socket.bind(&self.address.into()).unwrap();
         roomy(socket.into())
     }
+}
+
+/// Where no datagram of a test comes from.
+fn nobody(ip: IpAddr) -> SocketAddr {
+    SocketAddr::new(ip, 9)
 }
 
 /// A socket with buffers as large as the kernel allows, so that only the balancer can lose.
@@ -302,6 +306,9 @@ impl Server {
         running.stop.store(true, Ordering::SeqCst);
         running.socket.send_to(&[], self.address()).unwrap();
         running.thread.join().unwrap();
+        // A process that another test is just starting may hold a copy of the socket for a moment,
+        // which must not swallow what is sent here.
+        running.socket.connect(nobody(self.address().ip())).unwrap();
     }
 }
 
@@ -329,9 +336,10 @@ fn serve(socket: &UdpSocket, stop: &AtomicBool, handler: &Handler, seen: &Seen) 
         if stop.load(Ordering::SeqCst) {
             return;
         }
+        // Noted first: who has an answer finds it counted.
         seen.peers.lock().unwrap().insert(peer);
-        handler(socket, &buffer[..len], peer);
         seen.datagrams.fetch_add(1, Ordering::SeqCst);
+        handler(socket, &buffer[..len], peer);
     }
 }
 
