@@ -111,16 +111,15 @@ fn unused(sections: &[(&str, Section<'_>)], carried: &[Carried]) {
     }
 }
 
-/// A connect to a dead backend fails; a datagram to one is just lost. Whoever writes "none" knows.
+/// A connect to a dead backend fails; a datagram to one is just lost.
 fn unwatched(section: &Section<'_>, pool: &Pool, carried: Carried) {
-    let is_written = section.section("health").value("probe").is_some();
-    if carried.udp && !is_written && matches!(pool.health.probe, Probe::None) {
+    if carried.udp && matches!(pool.health.probe, Probe::None) {
         let message = format!(
             "{} has no probe: that a backend is dead is noticed only if ICMP says port unreachable",
             section.title
         );
         let way_out = "set probe = \"dns\", \"send-expect\" or \"exec\" in its health table, or \
-                       \"tcp\" or \"http\" with another port; \"none\" if that is meant";
+                       \"tcp\" or \"http\" with another port";
         section.report.warn(section.place, message, way_out);
     }
 }

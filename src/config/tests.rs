@@ -561,11 +561,11 @@ fn the_listeners_decide_how_a_pool_is_probed() {
 }
 
 #[test]
-fn no_probe_for_datagrams_is_a_warning_unless_it_is_meant() {
+fn no_probe_for_datagrams_is_a_warning() {
     for (more, warned) in [
         ("", true),
         ("[pool.dns.health]\ninterval = \"3s\"\n", true),
-        ("[pool.dns.health]\nprobe = \"none\"\n", false),
+        ("[pool.dns.health]\nprobe = \"none\"\n", true),
         ("[pool.dns.health]\nprobe = \"dns\"\n", false),
         ("[pool.dns.health]\nprobe = \"tcp\"\nport = 9\n", false),
         ("[pool.dns.health]\nprobe = \"http\"\n", false),
