@@ -16,6 +16,9 @@ pub use figures::{Dropped, Figures};
 pub use gate::{Cost, Gate};
 use rate::Limiter;
 
+/// Clients for whom room is made in one go: a flood must not empty the table of its own kind.
+const MOST_WANTED: u64 = 16;
+
 /// The way into one listener, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
@@ -49,11 +52,11 @@ impl Admission {
     /// # Errors
     /// `MaxSessions` or `Rate`.
     pub fn admit(self: &Arc<Self>, client: ClientAddr) -> Result<Place, Rejection> {
-        if !self.gate.enter(self.cost) {
+        if !self.figures.admitted.increment_below(self.cap) {
             return Err(Rejection::MaxSessions);
         }
-        if !self.figures.admitted.increment_below(self.cap) {
-            self.gate.leave(self.cost);
+        if !self.gate.enter(self.cost) {
+            self.figures.admitted.decrement();
             return Err(Rejection::MaxSessions);
         }
         let place = Place(Arc::clone(self));
@@ -65,18 +68,29 @@ impl Admission {
         self.rate.as_ref().is_none_or(|rate| rate.admit(client, Instant::now()))
     }
 
-    /// Somebody was turned away at the cap, and this worker had no stale flow to give up.
+    /// Somebody was turned away at the cap, and this worker had no stale flow to give up: another
+    /// one may have.
     pub fn want_room(&self) {
-        self.wanted.fetch_add(1, Ordering::Relaxed);
+        let more = |wanted| (wanted < MOST_WANTED).then_some(wanted + 1);
+        self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
     }
 
-    /// How many were, since the last call.
-    pub fn take_wanted(&self) -> u64 {
+    /// True if somebody is to give up a stale flow; each call that says so is one flow.
+    pub fn must_make_room(&self) -> bool {
         // Nearly always 0, and then the line stays shared between the workers.
         if self.wanted.load(Ordering::Relaxed) == 0 {
-            return 0;
+            return false;
         }
-        self.wanted.swap(0, Ordering::Relaxed)
+        if self.has_room() {
+            self.wanted.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let fewer = |wanted: u64| wanted.checked_sub(1);
+        self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
+    }
+
+    fn has_room(&self) -> bool {
+        (self.cap == 0 || self.figures.admitted.get() < self.cap) && self.gate.has_room(self.cost)
     }
 }
 

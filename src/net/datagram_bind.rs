@@ -28,22 +28,18 @@ pub fn bind_datagrams(
     count: usize,
 ) -> Result<(SocketAddr, Vec<OwnedFd>), BindError> {
     let refused = |source| BindError { address, source };
-    if address.port() != 0 {
-        // Without sharing: fails if anybody has the address.
-        new_socket(address)
-            .and_then(|socket| socket.bind(&SockAddr::from(address)))
-            .map_err(refused)?;
-    }
-    let mut actual = address;
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 0..count {
-        let socket = bind_one(actual).map_err(refused)?;
-        if actual.port() == 0 {
-            actual.set_port(local_port(&socket).map_err(refused)?);
-        }
-        sockets.push(socket.into());
-    }
+    let actual = try_alone(address).map_err(refused)?;
+    let bind = |_| bind_one(actual).map(OwnedFd::from);
+    let sockets = (0..count).map(bind).collect::<io::Result<_>>().map_err(refused)?;
     Ok((actual, sockets))
+}
+
+/// Binds without sharing, for a moment: fails if anybody has the address, and never gives a port
+/// that others share.
+fn try_alone(address: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = new_socket(address)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(SocketAddr::new(address.ip(), local_port(&socket)?))
 }
 
 /// True if the address stands for all addresses of the host.

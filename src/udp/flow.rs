@@ -85,9 +85,11 @@ impl Course {
 
     /// True if the next datagram should go elsewhere.
     pub(super) fn must_move(&self) -> bool {
-        if self.is_refused {
-            return true;
-        }
+        self.is_refused || self.is_stranded()
+    }
+
+    /// True if its backend may have no flows any more.
+    pub(super) fn is_stranded(&self) -> bool {
         let standing = self.lease.backend().standing();
         let lost = matches!(standing.health, Health::Down | Health::Standby);
         lost || standing.admin == AdminState::Maintenance

@@ -85,7 +85,7 @@ impl Forwarder {
         let mut sweep = pin!(clock.sleep(self.tools.sweep));
         let mut intake = Intake::new();
         let mut ready = Vec::new();
-        while self.stage < Stage::Closing || !self.table.is_empty() {
+        while !self.is_over() {
             let is_due = poll_fn(|cx| {
                 let stage = self.switch.stage(cx);
                 let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
@@ -111,6 +111,12 @@ impl Forwarder {
             // There may be more at once, and the worker's other tasks have waited.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// True once it is closing and no worker has a flow of this listener. Before, it must not close
+    /// its socket: the kernel would spread all clients anew over those that are left.
+    fn is_over(&self) -> bool {
+        self.stage >= Stage::Closing && self.figures().admitted.get() == 0
     }
 
     /// Takes what clients have sent.
@@ -169,7 +175,9 @@ impl Forwarder {
             Ok(place) => (Some(place), self.table.next_slot()),
             Err(Rejection::MaxSessions) => {
                 let Some(stale) = self.table.stale(self.now) else {
-                    admission.want_room();
+                    if admission.is_within_rate(client) {
+                        admission.want_room();
+                    }
                     return Err(Refusal::AtTheDoor(Rejection::MaxSessions));
                 };
                 if !admission.is_within_rate(client) {
@@ -179,9 +187,17 @@ impl Forwarder {
             }
             Err(why) => return Err(Refusal::AtTheDoor(why)),
         };
-        let mut course = self.opening(client, None).run(slot).map_err(Refusal::of)?;
-        if let Some(place) = place {
-            course.place = Some(place);
+        let opened = match self.opening(client, None).run(slot) {
+            // Out of descriptors or ports below the cap: the same rule makes room.
+            Err(Unopened::Short { .. }) if place.is_some() && self.give_up_stale() => {
+                let slot = self.table.next_slot();
+                self.opening(client, None).run(slot)
+            }
+            opened => opened,
+        };
+        let mut course = opened.map_err(Refusal::of)?;
+        if place.is_some() {
+            course.place = place;
             self.load(Gauge::increment);
             return Ok(self.table.insert(self.now, key, course));
         }
@@ -189,20 +205,35 @@ impl Forwarder {
         Ok(slot)
     }
 
-    /// Moves a flow to another backend. It stays if there is only the one that it is on.
+    /// Ends the flow that may have to make room, if there is one.
+    fn give_up_stale(&mut self) -> bool {
+        let stale = self.table.stale(self.now);
+        if let Some(stale) = stale {
+            self.end(stale, Outcome::Idle);
+        }
+        stale.is_some()
+    }
+
+    /// Moves a flow to another backend. It stays if there is only the one that it is on, or if all
+    /// others are full and it need not go.
     fn move_on(&mut self, slot: usize) -> Result<usize, Refusal> {
         let Some(flow) = self.table.get(slot) else { return Ok(slot) };
+        let may_stay = !flow.load.is_stranded();
         let (key, left) = (flow.key, Arc::clone(flow.load.lease.backend()));
         match self.opening(ClientAddr::new(key.client), Some(&left)).run(slot) {
             Ok(course) => self.replace(slot, key, course, Outcome::Moved),
-            Err(Unopened::NowhereElse) => {
-                if let Some(flow) = self.table.get_mut(slot) {
-                    flow.load.is_refused = false;
-                }
-            }
+            Err(Unopened::NowhereElse) => self.stay(slot),
+            Err(Unopened::Failed { why: Rejection::QueueFull, .. }) if may_stay => self.stay(slot),
             Err(unopened) => return Err(Refusal::of(unopened)),
         }
         Ok(slot)
+    }
+
+    /// The backend gets another chance.
+    fn stay(&mut self, slot: usize) {
+        if let Some(flow) = self.table.get_mut(slot) {
+            flow.load.is_refused = false;
+        }
     }
 
     fn opening<'a>(&'a self, client: ClientAddr, left: Option<&'a Arc<Backend>>) -> Opening<'a> {

@@ -19,6 +19,11 @@ use crate::udp::flow::Course;
 pub(super) enum Unopened {
     /// There is only the backend that it is to leave.
     NowhereElse,
+    /// We are out of descriptors, ports or memory.
+    Short {
+        /// Backends that were tried.
+        attempts: u32,
+    },
     /// Nobody could be picked, or reached.
     Failed {
         /// The word for it.
@@ -66,6 +71,9 @@ impl Opening<'_> {
                 }
                 Err(errno) => {
                     failed(&picked.lease, errno, picked.pool.connecting.timeout, now);
+                    if is_own_shortage(errno) {
+                        return Err(Unopened::Short { attempts });
+                    }
                     if attempts >= most {
                         return Err(Unopened::Failed { why: Rejection::Refused, attempts });
                     }

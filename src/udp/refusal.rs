@@ -21,6 +21,7 @@ impl Refusal {
     pub(super) fn of(unopened: Unopened) -> Self {
         match unopened {
             Unopened::Failed { why, attempts } => Self::Inside { why, attempts },
+            Unopened::Short { attempts } => Self::Inside { why: Rejection::Refused, attempts },
             Unopened::NowhereElse => Self::Inside { why: Rejection::NoBackend, attempts: 0 },
         }
     }

@@ -13,8 +13,15 @@ impl Forwarder {
         for slot in overdue {
             self.end(slot, Outcome::Idle);
         }
-        for _ in 0..self.proxy.admission.take_wanted() {
-            let Some(stale) = self.table.stale(self.now) else { return };
+        self.make_room();
+    }
+
+    /// Gives up stale flows for those whom other workers had to turn away.
+    pub(super) fn make_room(&mut self) {
+        while let Some(stale) = self.table.stale(self.now) {
+            if !self.proxy.admission.must_make_room() {
+                return;
+            }
             self.end(stale, Outcome::Idle);
         }
     }

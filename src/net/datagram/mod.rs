@@ -55,7 +55,11 @@ pub fn open_flow(
         if let Some(source) = source {
             bind_source(&socket, source)?;
         }
-        socket.connect(&SockAddr::from(to))?;
+        socket.connect(&SockAddr::from(to)).map_err(|error| match error.kind() {
+            // What the kernel says of a datagram socket when all ports are taken.
+            io::ErrorKind::WouldBlock => Errno::ADDRNOTAVAIL.into(),
+            _ => error,
+        })?;
         reactor.watch_queued(socket.into(), queue, tag)
     };
     open().map_err(|error| errno_of(&error))
@@ -210,6 +214,11 @@ impl<'a> Run<'a> {
         self.arrivals.meta.iter().map(merged).sum()
     }
 
+    /// Bytes of all of them.
+    fn bytes(&self) -> usize {
+        self.arrivals.meta.iter().map(|meta| meta.len).sum()
+    }
+
     /// The datagrams, one by one.
     fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = self.size.max(1);
@@ -271,14 +280,22 @@ impl Outlet {
         skip: usize,
     ) -> Sent {
         let left = run.count().saturating_sub(skip);
-        if left > 1 && run.size <= self.widest && run.size > 0 {
-            match self.send_joined(socket, whither, run, skip) {
-                Err(Errno::INVAL | Errno::IO | Errno::MSGSIZE) => self.narrow(run.size),
-                Ok(bytes) => return Sent { datagrams: left, bytes, error: None },
-                Err(errno) => return Sent { error: Some(errno), ..Sent::default() },
-            }
+        let each = |outlet: &Self| outlet.send_each(socket, whither, run.datagrams().skip(skip));
+        if left < 2 || run.size > self.widest || run.bytes() > LONGEST_RUN {
+            return each(self);
         }
-        self.send_each(socket, whither, run.datagrams().skip(skip))
+        match self.send_joined(socket, whither, run, skip) {
+            Ok(bytes) => Sent { datagrams: left, bytes, error: None },
+            Err(Errno::INVAL | Errno::IO | Errno::MSGSIZE) => {
+                let sent = each(self);
+                // Else it was not the joining: nothing can be sent to this address.
+                if sent.datagrams > 0 {
+                    self.narrow(run.size);
+                }
+                sent
+            }
+            Err(errno) => Sent { error: Some(errno), ..Sent::default() },
+        }
     }
 
     fn send_joined(
@@ -303,13 +320,7 @@ impl Outlet {
 
     /// The kernel does not segment into this size: a way with a small MTU, or a card that cannot.
     fn narrow(&mut self, size: usize) {
-        // The crate gives up segmenting for all sizes; we do so for this one.
-        self.widest = if let Ok(state) = fresh_state() {
-            self.state = state;
-            size - 1
-        } else {
-            0
-        };
+        self.widest = size - 1;
         tracing::debug!(size, "datagrams of this size are sent one by one from now on");
     }
 

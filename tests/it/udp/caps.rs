@@ -80,3 +80,35 @@ fn new_flows_beyond_the_rate_are_refused_to_that_address_alone() {
     assert_eq!(other.ask("in"), "in");
     assert_eq!((server.peers().len(), proxy.rejected("rate")), (6, 3));
 }
+
+#[test]
+fn room_is_made_by_whichever_worker_has_the_stale_flow() {
+    let server = Server::choosy("s");
+    let toml = super::datagrams(std::slice::from_ref(&server), "max_sessions = 1", "");
+    let proxy =
+        crate::harness::evenkeel::Evenkeel::start(&format!("[process]\nthreads = 6\n{toml}"));
+    let unanswered = Client::to(proxy.at());
+    unanswered.send("mute");
+    eventually("it has its flow", PATIENCE, || proxy.flows() == 1);
+    assert_eq!(Client::to(proxy.at()).insist("late", |_| true), "late");
+    assert_eq!(proxy.flows(), 1);
+    assert_eq!(proxy.access()[0]["outcome"], "idle");
+}
+
+#[test]
+fn a_refused_flow_keeps_its_place_on_a_backend_that_is_at_its_cap() {
+    let server = Server::named("s");
+    let toml = super::datagrams(std::slice::from_ref(&server), "", "max_sessions = 1");
+    let proxy = crate::harness::evenkeel::Evenkeel::start(&toml);
+    let client = Client::to(proxy.at());
+    assert_eq!(client.ask("a"), "s:a");
+    server.stop();
+    let refusals = [("pool", "p"), ("reason", "refused")];
+    eventually("the refusal is seen", PATIENCE, || {
+        client.send("b");
+        proxy.metrics().count("connect_failures_total", &refusals) >= 1
+    });
+    server.start();
+    assert_eq!(client.insist("c", |answer| answer == "s:c"), "s:c");
+    assert_eq!(proxy.rejected("queue-full"), 0);
+}

@@ -77,3 +77,22 @@ fn without_flows_a_stop_is_immediate() {
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn after_the_stop_every_flow_goes_on_whichever_worker_has_it() {
+    let server = Server::echo("s");
+    let mut proxy = start(&server, "threads = 6\nshutdown_timeout = \"3s\"", "");
+    let clients: Vec<_> = (0..3).map(|_| Client::to(proxy.at())).collect();
+    for client in &clients {
+        assert_eq!(client.ask("before"), "before");
+    }
+    end(&proxy);
+    // Most workers have no flow and nothing left to do; if they left, the kernel would send clients
+    // to others, which do not know them.
+    for turn in 0..20 {
+        for client in &clients {
+            assert_eq!(client.ask(&format!("after {turn}")), format!("after {turn}"));
+        }
+    }
+    assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+}
