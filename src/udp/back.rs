@@ -17,7 +17,8 @@ impl Forwarder {
     pub(super) fn bring_back(&mut self, slot: usize, intake: &mut Intake) {
         let Some(flow) = self.table.get(slot) else { return };
         flow.load.socket.leave_queue();
-        let mut most = FEW;
+        // Who has answered in bursts is asked for a burst at once: it then goes on as one run.
+        let mut most = if flow.load.is_merging() { Intake::MOST } else { FEW };
         for _ in 0..BATCHES {
             let Some(flow) = self.table.get(slot) else { return };
             match intake.receive(&self.outlet, &flow.load.socket, most) {

@@ -71,6 +71,11 @@ impl Course {
         }
     }
 
+    /// True if the backend has answered in bursts.
+    pub(super) fn is_merging(&self) -> bool {
+        self.is_merging
+    }
+
     /// Adds what has moved since the last time to the counters others read.
     pub(super) fn fold(&mut self) {
         let tally = self.lease.tally();
