@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::addr::ClientAddr;
@@ -28,8 +28,15 @@ use crate::upstream::Dialer;
 /// What the supervisor tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept from this listening socket.
-    Listen(Arc<Listener>, OwnedFd),
+    /// Serve this listening socket.
+    Listen {
+        /// Whose it is.
+        listener: Arc<Listener>,
+        /// The socket.
+        socket: OwnedFd,
+        /// Told once it is served, or why it cannot be.
+        served: oneshot::Sender<io::Result<()>>,
+    },
     /// Take what waits in the queues, close the listening sockets, end with the last session.
     Close,
     /// End the sessions that are still there.
@@ -154,7 +161,9 @@ impl Worker {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Listen(listener, fd)) => self.listen(listener, fd),
+                    Some(Order::Listen { listener, socket, served }) => {
+                        served.send(self.listen(listener, socket)).ok();
+                    }
                     Some(Order::Close) => self.close(),
                     Some(Order::Cut) | None => self.cut(),
                 },
@@ -166,14 +175,14 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) {
+    fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
         match listener.proxy() {
             Proxy::Tcp(_) => self.accept(listener, fd),
-            Proxy::Udp(proxy) => self.forward(&listener, proxy, fd),
+            Proxy::Udp(proxy) => self.forward(proxy, fd),
         }
     }
 
-    fn forward(self: &Rc<Self>, listener: &Listener, proxy: Arc<udp::Proxy>, fd: OwnedFd) {
+    fn forward(self: &Rc<Self>, proxy: Arc<udp::Proxy>, fd: OwnedFd) -> io::Result<()> {
         let tools = udp::Tools {
             reactor: Rc::clone(&self.tools.dialer.reactor),
             clock: Rc::clone(self.clock()),
@@ -181,34 +190,24 @@ impl Worker {
             sweep: self.sweep,
         };
         let switch = Rc::new(udp::Switch::default());
-        match udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch)) {
-            Ok(forwarder) => {
-                self.switches.borrow_mut().push(switch);
-                let busy = Busy::new(self);
-                spawn_local(async move {
-                    forwarder.run().await;
-                    drop(busy);
-                });
-            }
-            Err(error) => {
-                tracing::error!(listener = &*listener.name, %error, "cannot serve a datagram socket");
-            }
-        }
+        let forwarder = udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch))?;
+        self.switches.borrow_mut().push(switch);
+        let busy = Busy::new(self);
+        spawn_local(async move {
+            forwarder.run().await;
+            drop(busy);
+        });
+        Ok(())
     }
 
-    fn accept(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) {
-        match self.tools.dialer.reactor.watch(fd) {
-            Ok(socket) => {
-                let (busy, worker) = (Busy::new(self), Rc::clone(self));
-                spawn_local(async move {
-                    accept::run(worker, listener, socket).await;
-                    drop(busy);
-                });
-            }
-            Err(error) => {
-                tracing::error!(listener = &*listener.name, %error, "cannot watch a listening socket");
-            }
-        }
+    fn accept(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
+        let socket = self.tools.dialer.reactor.watch(fd)?;
+        let (busy, worker) = (Busy::new(self), Rc::clone(self));
+        spawn_local(async move {
+            accept::run(worker, listener, socket).await;
+            drop(busy);
+        });
+        Ok(())
     }
 
     fn close(&self) {

@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::config::{Config, Protocol};
-use crate::listener::Order;
 use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
 use crate::server::StartError;
 use crate::server::workers::Thread;
@@ -87,7 +86,7 @@ pub(super) async fn open(
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
     }
     for (fd, worker) in fds.into_iter().zip(workers) {
-        worker.tell(Order::Listen(Arc::clone(live), fd)).await;
+        worker.listen(Arc::clone(live), fd).await.map_err(refused)?;
     }
     tracing::info!(listener = &*live.name, %address, "listening");
     Ok(())

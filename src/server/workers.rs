@@ -1,12 +1,15 @@
 //! The workers' threads as the supervisor sees them.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{self, Config};
-use crate::listener::{self, Order, Pace, Plan};
+use crate::listener::{self, Listener, Order, Pace, Plan};
 use crate::server::StartError;
 
 /// Orders a worker may have waiting: all come from one task that waits for room.
@@ -40,6 +43,13 @@ impl Thread {
     /// Gives an order. A worker that is gone has nothing left to be told.
     pub(super) async fn tell(&self, order: Order) {
         self.orders.send(order).await.ok();
+    }
+
+    /// Has the worker serve a listening socket, and waits until it does.
+    pub(super) async fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) -> io::Result<()> {
+        let (served, is_served) = oneshot::channel();
+        self.tell(Order::Listen { listener, socket, served }).await;
+        is_served.await.unwrap_or_else(|_| Err(io::Error::other("its worker has ended")))
     }
 
     /// Waits for the end of the thread; at once if it has been seen.
