@@ -13,7 +13,7 @@ pub struct Record {
     pub time: SystemTime,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// `"tcp"` for now.
+    /// `"tcp"` or `"udp"`.
     pub protocol: &'static str,
     /// The client.
     pub client: ClientAddr,
@@ -37,4 +37,42 @@ pub struct Record {
     pub bytes_out: u64,
     /// A word of the closed lists in [`crate::outcome`], or `client-gone`.
     pub outcome: &'static str,
+}
+
+impl Record {
+    /// The line of a client of which nothing is known yet but where it came in.
+    pub fn begun(way_in: WayIn<'_>, time: SystemTime) -> Self {
+        let WayIn { listener, protocol, client, local, pool } = way_in;
+        Self {
+            time,
+            listener: Arc::clone(listener),
+            protocol,
+            client,
+            local,
+            pool: Arc::clone(pool),
+            backend: None,
+            attempts: 0,
+            duration: Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            outcome: "",
+        }
+    }
+}
+
+/// Where a client came in; the fields are those of [`Record`].
+#[derive(Debug, Clone, Copy)]
+pub struct WayIn<'a> {
+    /// The listener's name.
+    pub listener: &'a Arc<str>,
+    /// The listener's protocol.
+    pub protocol: &'static str,
+    /// The client.
+    pub client: ClientAddr,
+    /// The address it asked.
+    pub local: SocketAddr,
+    /// The pool it is led to.
+    pub pool: &'a Arc<str>,
 }

@@ -19,7 +19,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("outcome", 0, &[]),
     ("api", 1, &["addr"]),
     ("config", 1, &["addr"]),
-    ("net", 1, &["addr", "metric"]),
+    ("net", 1, &["addr", "metric", "outcome"]),
     ("record", 1, &["addr"]),
     ("session", 1, &["addr", "metric", "outcome"]),
     ("admission", 2, &["config", "metric", "addr", "outcome"]),

@@ -118,13 +118,14 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
     let datagrams = book.family(&names::UDP_DATAGRAMS);
     let active = book.family(&names::UDP_SESSIONS);
     let dropped = book.family(&names::UDP_DROPPED);
+    let kernel = snapshot.kernel_drops();
     for listener in snapshot.listeners.iter().filter(|listener| listener.is_udp()) {
         let (name, figures) = (named("listener", &listener.name), &listener.figures);
         let with = |label| vec![name.clone(), label];
         datagrams.set(with(word("direction", "in")), figures.datagrams_in.get());
         datagrams.set(with(word("direction", "out")), figures.datagrams_out.get());
         active.set(vec![name.clone()], figures.admitted.get());
-        dropped.set(with(word("reason", "kernel")), listener.kernel_drops());
+        dropped.set(with(word("reason", "kernel")), kernel.of(&listener.datagram_sockets));
         for (why, count) in figures.dropped() {
             dropped.set(with(word("reason", why.as_str())), count);
         }

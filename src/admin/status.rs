@@ -14,6 +14,9 @@ use crate::session::Tally;
 pub fn report(handle: &Handle) -> api::Status {
     let snapshot = handle.snapshot();
     let origin = &snapshot.config.origin;
+    let kernel = snapshot.kernel_drops();
+    let of_listener =
+        |one: &ListenerView| listener(&snapshot, one, kernel.of(&one.datagram_sockets));
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -23,7 +26,7 @@ pub fn report(handle: &Handle) -> api::Status {
             hash: origin.hash.clone(),
         },
         state: phase(handle),
-        listeners: snapshot.listeners.iter().map(|one| listener(&snapshot, one)).collect(),
+        listeners: snapshot.listeners.iter().map(of_listener).collect(),
         pools: snapshot
             .pools
             .iter()
@@ -62,7 +65,7 @@ impl Sums {
 }
 
 /// A listener's figures are the sums over the backends its sessions have gone to.
-fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
+fn listener(snapshot: &Snapshot, view: &ListenerView, kernel_drops: u64) -> api::ListenerStatus {
     let members = snapshot.pools.iter().flat_map(|pool| pool.members());
     let tallies = members.flat_map(|member| member.backend.tallies());
     let sums = Sums::of(tallies.filter(|(name, _)| *name == view.name).map(|(_, tally)| tally));
@@ -72,7 +75,7 @@ fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
     api::ListenerStatus {
         name: view.name.to_string(),
         protocol: spec.map_or("tcp", |spec| spec.protocol.as_str()).to_owned(),
-        udp: view.is_udp().then(|| udp(view)),
+        udp: view.is_udp().then(|| udp(view, kernel_drops)),
         addresses: view.addresses.iter().map(ToString::to_string).collect(),
         pool: pool.map(|pool| pool.name().to_string()),
         sessions: sums.active,
@@ -84,9 +87,9 @@ fn listener(snapshot: &Snapshot, view: &ListenerView) -> api::ListenerStatus {
     }
 }
 
-fn udp(view: &ListenerView) -> api::UdpStatus {
+fn udp(view: &ListenerView, kernel_drops: u64) -> api::UdpStatus {
     let figures = &view.figures;
-    let kernel = ("kernel".to_owned(), view.kernel_drops());
+    let kernel = ("kernel".to_owned(), kernel_drops);
     let dropped = figures.dropped().map(|(why, count)| (why.as_str().to_owned(), count));
     api::UdpStatus {
         datagrams_in: figures.datagrams_in.get(),

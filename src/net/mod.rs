@@ -1,22 +1,22 @@
 //! Sockets: binding, readiness, and what an accept error means.
 
-mod accept_error;
 mod bind;
 mod connect;
 mod datagram;
 mod datagram_bind;
 mod drops;
+mod errors;
 mod lookup;
 mod reactor;
 mod socket;
 mod ticker;
 
-pub use accept_error::{AcceptError, is_exhaustion, is_own_shortage};
 pub use bind::{BindError, bind_listener, is_taken};
 pub use connect::{connect, connect_datagram};
 pub use datagram::{Arrivals, Destination, Intake, Outlet, Run, Sent, merge_arrivals, open_flow};
 pub use datagram_bind::{bind_datagrams, is_any};
-pub use drops::{inode, kernel_drops};
+pub use drops::{KernelDrops, inode};
+pub use errors::{AcceptError, connect_failure, is_exhaustion, is_own_shortage};
 pub use lookup::Lookup;
 pub use reactor::{Queue, Reactor};
 pub use socket::{Socket, reset_on_close};

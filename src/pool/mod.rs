@@ -21,6 +21,7 @@ use crossbeam_utils::CachePadded;
 use crate::addr::ClientAddr;
 use crate::config::{self, AdminState};
 use crate::metric::Counter;
+use crate::outcome::Rejection;
 use crate::session::Tally;
 pub use backend::{Backend, LastProbe, Lease, Stats};
 use balance::Balancer;
@@ -79,6 +80,18 @@ pub enum Unpicked {
     NoBackend,
     /// Every backend that might is at its cap.
     Full,
+}
+
+impl Unpicked {
+    /// The word for a session that ends so after `attempts` connects.
+    pub fn rejection(self, attempts: u32) -> Rejection {
+        match self {
+            // Whoever was tried and failed is no longer usable: the attempts are what went wrong.
+            Self::NoBackend if attempts > 0 => Rejection::Refused,
+            Self::NoBackend => Rejection::NoBackend,
+            Self::Full => Rejection::QueueFull,
+        }
+    }
 }
 
 /// A named set of backends with one policy.

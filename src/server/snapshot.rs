@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 use crate::admission::Figures;
 use crate::config::Config;
 use crate::metric::Gauge;
-use crate::net::kernel_drops;
+use crate::net::KernelDrops;
 use crate::pool::Pool;
 
 /// The world that the supervisor last published.
@@ -43,10 +43,15 @@ impl ListenerView {
     pub fn is_udp(&self) -> bool {
         !self.datagram_sockets.is_empty()
     }
+}
 
-    /// Datagrams that the kernel dropped because no worker took them in time.
-    pub fn kernel_drops(&self) -> u64 {
-        if self.is_udp() { kernel_drops(&self.datagram_sockets) } else { 0 }
+impl Snapshot {
+    /// What the kernel dropped because no worker took it in time: see
+    /// [`ListenerView::datagram_sockets`].
+    pub fn kernel_drops(&self) -> KernelDrops {
+        // The table grows with the flows: it is not read for nothing.
+        let has_udp = self.listeners.iter().any(ListenerView::is_udp);
+        if has_udp { KernelDrops::read() } else { KernelDrops::default() }
     }
 }
 

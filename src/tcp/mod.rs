@@ -10,7 +10,7 @@ use crate::log::AccessLog;
 use crate::net::Socket;
 use crate::outcome::{Outcome, Rejection};
 use crate::pool::Entrance;
-use crate::record::Record;
+use crate::record::{Record, WayIn};
 use crate::relay::{self, Lent};
 use crate::session::{Direction, Limits, Table};
 use crate::upstream::{self, Dialer};
@@ -118,22 +118,14 @@ impl Line {
     fn begin(client: &Client, proxy: &Proxy) -> Option<Box<Self>> {
         let access = proxy.access.clone()?;
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let record = Record {
-            time: SystemTime::now(),
-            listener: Arc::clone(&proxy.listener),
+        let way_in = WayIn {
+            listener: &proxy.listener,
             protocol: "tcp",
             client: client.address,
             local: client.socket.local().unwrap_or(unknown),
-            pool: Arc::clone(proxy.entrance.pool().name()),
-            backend: None,
-            attempts: 0,
-            duration: Duration::ZERO,
-            connect: None,
-            first_byte: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            outcome: "",
+            pool: proxy.entrance.pool().name(),
         };
+        let record = Record::begun(way_in, SystemTime::now());
         Some(Box::new(Self { access, since: client.since, record }))
     }
 

@@ -10,7 +10,7 @@ use crate::config::AdminState;
 use crate::net::{Socket, merge_arrivals};
 use crate::outcome::Outcome;
 use crate::pool::{Health, Lease};
-use crate::record::Record;
+use crate::record::{Record, WayIn};
 use crate::session::Direction;
 use crate::udp::Proxy;
 
@@ -115,7 +115,7 @@ impl Course {
             bytes_in: self.bytes[Direction::In as usize],
             bytes_out: self.bytes[Direction::Out as usize],
             outcome: outcome.as_str(),
-            ..blank(proxy, key)
+            ..begun(proxy, key)
         });
     }
 }
@@ -130,25 +130,12 @@ pub(super) struct Ends {
 /// The line of a datagram that began no flow.
 pub(super) fn refused(proxy: &Proxy, ends: Ends, why: &'static str, attempts: u32) {
     if let Some(access) = &proxy.access {
-        access.write(&Record { outcome: why, attempts, ..blank(proxy, ends) });
+        access.write(&Record { outcome: why, attempts, ..begun(proxy, ends) });
     }
 }
 
-fn blank(proxy: &Proxy, ends: Ends) -> Record {
-    Record {
-        time: SystemTime::now(),
-        listener: Arc::clone(&proxy.listener),
-        protocol: "udp",
-        client: ends.client,
-        local: ends.local,
-        pool: Arc::clone(proxy.entrance.pool().name()),
-        backend: None,
-        attempts: 0,
-        duration: Duration::ZERO,
-        connect: None,
-        first_byte: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        outcome: "",
-    }
+fn begun(proxy: &Proxy, Ends { client, local }: Ends) -> Record {
+    let (listener, pool) = (&proxy.listener, proxy.entrance.pool().name());
+    let way_in = WayIn { listener, protocol: "udp", client, local, pool };
+    Record::begun(way_in, SystemTime::now())
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::addr::ClientAddr;
-use crate::net::{Queue, Socket, is_own_shortage, open_flow};
-use crate::outcome::{ConnectFailure, Rejection};
-use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Unpicked};
+use crate::net::{Queue, Socket, connect_failure, is_own_shortage, open_flow};
+use crate::outcome::Rejection;
+use crate::pool::{Ask, Backend, Entrance, Lease, Picked};
 use crate::udp::Tools;
 use crate::udp::flow::Course;
 
@@ -55,7 +55,10 @@ impl Opening<'_> {
         let mut attempts = 0;
         loop {
             let ask = Ask { client: self.client, chance: fastrand::u64(..), now, tried: &tried };
-            let picked = self.entrance.pick(&ask).map_err(|none| unpicked(none, attempts))?;
+            let picked = self
+                .entrance
+                .pick(&ask)
+                .map_err(|none| Unopened::Failed { why: none.rejection(attempts), attempts })?;
             if self.left.is_some_and(|left| Arc::ptr_eq(left, picked.lease.backend())) {
                 return Err(Unopened::NowhereElse);
             }
@@ -92,24 +95,8 @@ impl Opening<'_> {
 
 /// Counts against the backend what the network said of it.
 pub(super) fn failed(lease: &Lease, errno: Errno, slowest: Duration, now: u64) {
-    let reason = match errno {
-        Errno::CONNREFUSED => ConnectFailure::Refused,
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
-            ConnectFailure::Unreachable
-        }
-        _ => ConnectFailure::Other,
-    };
     let cost = (!is_own_shortage(errno)).then_some(slowest);
-    lease.backend().connect_failed(reason, cost, now);
+    lease.backend().connect_failed(connect_failure(errno), cost, now);
     tracing::debug!(backend = &**lease.backend().name(), address = %lease.address(), %errno,
         "a flow's backend cannot be reached");
-}
-
-fn unpicked(none: Unpicked, attempts: u32) -> Unopened {
-    let why = match none {
-        Unpicked::NoBackend if attempts > 0 => Rejection::Refused,
-        Unpicked::NoBackend => Rejection::NoBackend,
-        Unpicked::Full => Rejection::QueueFull,
-    };
-    Unopened::Failed { why, attempts }
 }

@@ -3,7 +3,8 @@
 use rustix::io::Errno;
 
 use crate::admission::Dropped;
-use crate::outcome::Rejection;
+use crate::net::connect_failure;
+use crate::outcome::{ConnectFailure, Rejection};
 use crate::udp::opening::Unopened;
 
 /// Why a datagram goes nowhere.
@@ -29,14 +30,7 @@ impl Refusal {
 
 /// True if the network says that nobody is there.
 pub(super) fn is_lost(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::CONNREFUSED
-            | Errno::HOSTUNREACH
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::NETDOWN
-    )
+    matches!(connect_failure(errno), ConnectFailure::Refused | ConnectFailure::Unreachable)
 }
 
 pub(super) fn why_dropped(errno: Errno, full: Dropped) -> Dropped {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::net::{Socket, is_exhaustion, is_own_shortage};
+use crate::net::{Socket, connect_failure, is_exhaustion, is_own_shortage};
 use crate::outcome::ConnectFailure;
 use crate::session::Overdue;
 use crate::upstream::Dialer;
@@ -52,9 +52,8 @@ pub(super) async fn dial(
     let short = Cell::new(None);
     let connect = patiently(dialer, to, source, keepalive, &short);
     match dialer.clock.limit(limit, connect).await {
-        Ok(connected) => {
-            connected.map_err(|errno| DialError { reason: reason_of(errno), errno: Some(errno) })
-        }
+        Ok(connected) => connected
+            .map_err(|errno| DialError { reason: connect_failure(errno), errno: Some(errno) }),
         Err(Overdue) if short.get().is_some() => {
             Err(DialError { reason: ConnectFailure::Other, errno: short.get() })
         }
@@ -81,17 +80,5 @@ async fn patiently(
             }
             connected => return connected,
         }
-    }
-}
-
-fn reason_of(errno: Errno) -> ConnectFailure {
-    match errno {
-        Errno::CONNREFUSED => ConnectFailure::Refused,
-        Errno::TIMEDOUT => ConnectFailure::Timeout,
-        Errno::CONNRESET | Errno::PIPE => ConnectFailure::Reset,
-        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
-            ConnectFailure::Unreachable
-        }
-        _ => ConnectFailure::Other,
     }
 }

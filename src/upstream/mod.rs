@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::addr::ClientAddr;
 use crate::net::{Reactor, Socket};
 use crate::outcome::Rejection;
-use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Pool, Unpicked};
+use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Pool};
 use crate::session::Clock;
 pub use dial::DialError;
 
@@ -64,8 +64,9 @@ pub async fn connect(
     loop {
         let chance = fastrand::u64(..);
         let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
-        let Picked { lease, pool } =
-            entrance.pick(&ask).map_err(|none| unpicked(none, attempts))?;
+        let Picked { lease, pool } = entrance
+            .pick(&ask)
+            .map_err(|none| Unreached { why: none.rejection(attempts), attempts })?;
         if attempts > 0 {
             pool.retries.increment();
         }
@@ -118,14 +119,4 @@ async fn attempt(
             Err(began)
         }
     }
-}
-
-fn unpicked(none: Unpicked, attempts: u32) -> Unreached {
-    let why = match none {
-        // Whoever was tried and failed is no longer usable: the attempts are what went wrong.
-        Unpicked::NoBackend if attempts > 0 => Rejection::Refused,
-        Unpicked::NoBackend => Rejection::NoBackend,
-        Unpicked::Full => Rejection::QueueFull,
-    };
-    Unreached { why, attempts }
 }

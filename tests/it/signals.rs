@@ -1,4 +1,5 @@
-//! How the balancer stops: with what it has, by a deadline, or at once; never with a wrong exit code.
+//! How the balancer says that it is there, and how it stops: with what it has, by a deadline, or at
+//! once; never with a wrong exit code.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -190,4 +191,13 @@ fn a_dead_backend_does_not_keep_a_stopping_balancer() {
     assert_ne!(end_of(&mut held.stream), End::Open);
     drop(held);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+}
+
+#[test]
+fn ready_is_said_when_every_worker_serves() {
+    let (_server, proxy) = greeter("threads = 64");
+    let descriptors = proxy.descriptors();
+    throughout("nothing more is opened", Duration::from_millis(300), || {
+        proxy.descriptors() == descriptors
+    });
 }

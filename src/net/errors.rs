@@ -1,9 +1,11 @@
-//! Decides what an accept error means for the listener.
+//! Decides what the kernel's errors mean: for a listener, and for a backend that was not reached.
 //!
 //! A client can make `accept` fail at will and a full descriptor table fails it in a tight loop, so
 //! neither may end the listener nor spin it. Retrying is the caller's business.
 
 use rustix::io::Errno;
+
+use crate::outcome::ConnectFailure;
 
 /// What to do after a failed `accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,19 @@ pub fn is_own_shortage(error: Errno) -> bool {
 /// True if descriptors or memory have run out: the same call may succeed in a moment.
 pub fn is_exhaustion(error: Errno) -> bool {
     matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+}
+
+/// The word for an error of a connect, or of a datagram's sending.
+pub fn connect_failure(error: Errno) -> ConnectFailure {
+    match error {
+        Errno::CONNREFUSED => ConnectFailure::Refused,
+        Errno::TIMEDOUT => ConnectFailure::Timeout,
+        Errno::CONNRESET | Errno::PIPE => ConnectFailure::Reset,
+        Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN => {
+            ConnectFailure::Unreachable
+        }
+        _ => ConnectFailure::Other,
+    }
 }
 
 #[cfg(test)]
