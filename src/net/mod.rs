@@ -1,4 +1,4 @@
-//! Sockets: binding, readiness, and what an accept error means.
+//! Sockets: binding, readiness, and what the kernel's errors mean.
 
 mod bind;
 mod connect;
