@@ -1,7 +1,7 @@
 //! One worker: a thread with a runtime of its own, its sockets, its sessions.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -192,22 +192,23 @@ impl Worker {
         let switch = Rc::new(udp::Switch::default());
         let forwarder = udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch))?;
         self.switches.borrow_mut().push(switch);
-        let busy = Busy::new(self);
-        spawn_local(async move {
-            forwarder.run().await;
-            drop(busy);
-        });
+        self.spawn(forwarder.run());
         Ok(())
     }
 
     fn accept(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
         let socket = self.tools.dialer.reactor.watch(fd)?;
-        let (busy, worker) = (Busy::new(self), Rc::clone(self));
+        self.spawn(accept::run(Rc::clone(self), listener, socket));
+        Ok(())
+    }
+
+    /// Starts something that must end before the worker does.
+    fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        let busy = Busy::new(self);
         spawn_local(async move {
-            accept::run(worker, listener, socket).await;
+            work.await;
             drop(busy);
         });
-        Ok(())
     }
 
     fn close(&self) {

@@ -42,18 +42,13 @@ fn try_alone(address: SocketAddr) -> io::Result<SocketAddr> {
     Ok(SocketAddr::new(address.ip(), local_port(&socket)?))
 }
 
-/// True if the address stands for all addresses of the host.
-pub fn is_any(address: SocketAddr) -> bool {
-    address.ip().is_unspecified()
-}
-
 fn bind_one(address: SocketAddr) -> io::Result<Socket> {
     let socket = new_socket(address)?;
     socket.set_reuse_port(true)?;
     widen(&socket, LISTENER_BUFFER)?;
     // As much may wait on its way out; the kernel gives what its limit allows.
     socket.set_send_buffer_size(LISTENER_BUFFER)?;
-    if is_any(address) {
+    if address.ip().is_unspecified() {
         // Replies must leave from the address the client sent to.
         if address.is_ipv4() {
             setsockopt(&socket, Ipv4PacketInfo, &true)?;

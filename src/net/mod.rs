@@ -14,7 +14,7 @@ mod ticker;
 pub use bind::{BindError, bind_listener, is_taken};
 pub use connect::{connect, connect_datagram};
 pub use datagram::{Arrivals, Destination, Intake, Outlet, Run, Sent, merge_arrivals, open_flow};
-pub use datagram_bind::{bind_datagrams, is_any};
+pub use datagram_bind::bind_datagrams;
 pub use drops::{KernelDrops, inode};
 pub use errors::{AcceptError, connect_failure, is_exhaustion, is_own_shortage};
 pub use lookup::Lookup;

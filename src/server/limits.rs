@@ -1,8 +1,15 @@
 //! The open-file limit: raised as far as it goes, and what follows from it for sessions.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::admission::Cost;
 use crate::config::Protocol;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors kept back for everything that is not a session.
+const KEPT_BACK: u64 = 128;
+
+/// Descriptors kept back for each worker: listening sockets, pipes, its epoll sets.
+const KEPT_BACK_A_WORKER: u64 = 16;
 
 /// What a session of a listener costs.
 pub(super) fn cost(protocol: Protocol) -> Cost {
@@ -11,12 +18,6 @@ pub(super) fn cost(protocol: Protocol) -> Cost {
         Protocol::Udp => Cost::Flow,
     }
 }
-
-/// Descriptors kept back for everything that is not a session.
-const KEPT_BACK: u64 = 128;
-
-/// Descriptors kept back for each worker: listening sockets, pipes, its epoll sets.
-const KEPT_BACK_A_WORKER: u64 = 16;
 
 /// Descriptors with this number and above are not for pipes: half of what sessions leave.
 pub(super) fn pipe_ceiling(open_files: u64, workers: usize) -> u64 {

@@ -276,8 +276,8 @@ impl Forwarder {
             }
         }
         let Some(flow) = self.table.get(slot) else { return };
-        let refused = Unopened::Failed { why: Rejection::Refused, attempts: flow.load.attempts };
-        self.refuse(flow.key, run.count() - skip, Refusal::of(refused));
+        let refused = Refusal::Inside { why: Rejection::Refused, attempts: flow.load.attempts };
+        self.refuse(flow.key, run.count() - skip, refused);
     }
 
     /// The network says that a flow's backend cannot be reached: a failure of the backend, and the

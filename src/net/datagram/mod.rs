@@ -307,15 +307,22 @@ impl Outlet {
     ) -> Result<u64, Errno> {
         self.joined.clear();
         run.datagrams().skip(skip).for_each(|datagram| self.joined.extend_from_slice(datagram));
-        let transmit = Transmit {
-            destination: whither.to,
-            ecn: None,
-            contents: &self.joined,
-            segment_size: Some(run.size),
-            src_ip: whither.from,
-        };
+        self.transmit(socket, whither, &self.joined, Some(run.size))?;
+        Ok(self.joined.len() as u64)
+    }
+
+    /// Sends what takes control messages: the size of the segments, the address to send from.
+    fn transmit(
+        &self,
+        socket: &Socket,
+        whither: Destination,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> Result<(), Errno> {
+        let Destination { to: destination, from: src_ip, .. } = whither;
+        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip };
         let sent = self.state.try_send(UdpSockRef::from(socket), &transmit);
-        sent.map(|()| self.joined.len() as u64).map_err(|error| errno_of(&error))
+        sent.map_err(|error| errno_of(&error))
     }
 
     /// The kernel does not segment into this size: a way with a small MTU, or a card that cannot.
@@ -350,17 +357,7 @@ impl Outlet {
             Destination { to, from: None, .. } => {
                 net::sendto(socket, bytes, SendFlags::NOSIGNAL, &to).map(drop)
             }
-            Destination { to, from, .. } => {
-                let transmit = Transmit {
-                    destination: to,
-                    ecn: None,
-                    contents: bytes,
-                    segment_size: None,
-                    src_ip: from,
-                };
-                let sent = self.state.try_send(UdpSockRef::from(socket), &transmit);
-                sent.map_err(|error| errno_of(&error))
-            }
+            Destination { .. } => self.transmit(socket, whither, bytes, None),
         }
     }
 }

@@ -45,6 +45,11 @@ pub struct Flow<T> {
 }
 
 impl<T> Flow<T> {
+    /// A flow of which nothing has moved yet.
+    fn new(now: Tick, key: Key, load: T) -> Self {
+        Self { key, load, began: now, last: now, datagrams: 0, replies: 0 }
+    }
+
     /// It has had one datagram and no reply: it may be made up.
     fn is_unanswered(&self) -> bool {
         self.datagrams <= 1 && self.replies == 0
@@ -100,8 +105,7 @@ impl<T> Table<T> {
     /// Enters a flow of which nothing has moved yet. A key that is there already is replaced; its
     /// flow should have been removed before.
     pub fn insert(&mut self, now: Tick, key: Key, load: T) -> usize {
-        let flow = Flow { key, load, began: now, last: now, datagrams: 0, replies: 0 };
-        let slot = self.flows.insert(flow);
+        let slot = self.flows.insert(Flow::new(now, key, load));
         self.unanswered.insert((now, slot));
         if let Some(old) = self.by_key.insert(key, slot) {
             self.forget(old);
@@ -135,8 +139,7 @@ impl<T> Table<T> {
     /// Puts a flow where another one is, which is given back.
     pub fn replace(&mut self, slot: usize, now: Tick, key: Key, load: T) -> Option<Flow<T>> {
         let flow = self.flows.get_mut(slot)?;
-        let fresh = Flow { key, load, began: now, last: now, datagrams: 0, replies: 0 };
-        let old = std::mem::replace(flow, fresh);
+        let old = std::mem::replace(flow, Flow::new(now, key, load));
         self.unanswered.remove(&(old.began, slot));
         self.unanswered.insert((now, slot));
         if self.by_key.get(&old.key) == Some(&slot) {

@@ -1,5 +1,13 @@
 //! The configuration files that most tests start from.
 
+use std::net::SocketAddr;
+
+/// An entry for `backends`, with further keys such as `weight = 2`.
+pub(crate) fn entry(address: SocketAddr, name: &str, keys: &str) -> String {
+    let comma = if keys.is_empty() { "" } else { ", " };
+    format!("{{ address = \"{address}\", name = \"{name}\"{comma}{keys} }}")
+}
+
 /// One listener `l` on one pool `p` that probes ten times a second, with more keys for each.
 pub(crate) fn file(backends: &str, listener: &str, pool: &str) -> String {
     format!(

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use super::files;
 use super::process::Owned;
 use super::seat::Seat;
 use super::servers::echo;
@@ -55,8 +56,7 @@ impl Peer {
 
     /// An entry for `backends`.
     pub(crate) fn entry(&self, keys: &str) -> String {
-        let comma = if keys.is_empty() { "" } else { ", " };
-        format!("{{ address = \"{}\", name = \"{}\"{comma}{keys} }}", self.address(), self.name)
+        files::entry(self.address(), &self.name, keys)
     }
 
     /// Freezes it: its kernel goes on taking connections into the listen queue, it does not.

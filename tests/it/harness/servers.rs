@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::client::{reset, try_connect};
+use super::files;
 use super::process::raise_open_files;
 use super::seat::Seat;
 
@@ -131,8 +132,7 @@ impl Server {
 
     /// An entry for `backends`, with further keys such as `weight = 2`.
     pub(crate) fn entry(&self, keys: &str) -> String {
-        let comma = if keys.is_empty() { "" } else { ", " };
-        format!("{{ address = \"{}\", name = \"{}\"{comma}{keys} }}", self.address(), self.name)
+        files::entry(self.address(), &self.name, keys)
     }
 
     /// Listens (again).

@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::client::is_timeout;
+use super::files;
 use super::process::raise_open_files;
 use super::wait::{PATIENCE, until};
 
@@ -222,12 +223,12 @@ impl Server {
 
     /// Gives back what comes.
     pub(crate) fn echo(name: &str) -> Self {
-        Self::new(name, give_back)
+        Self::new(name, answer)
     }
 
     /// As [`echo`](Self::echo), on another address.
     pub(crate) fn echo_on(ip: IpAddr, name: &str) -> Self {
-        Self::on(ip, name, give_back)
+        Self::on(ip, name, answer)
     }
 
     /// Answers with its name, a colon and what came.
@@ -285,8 +286,7 @@ impl Server {
 
     /// An entry for `backends`, with further keys such as `weight = 2`.
     pub(crate) fn entry(&self, keys: &str) -> String {
-        let comma = if keys.is_empty() { "" } else { ", " };
-        format!("{{ address = \"{}\", name = \"{}\"{comma}{keys} }}", self.address(), self.name)
+        files::entry(self.address(), &self.name, keys)
     }
 
     /// Takes datagrams (again).
@@ -341,10 +341,6 @@ fn serve(socket: &UdpSocket, stop: &AtomicBool, handler: &Handler, seen: &Seen) 
         seen.datagrams.fetch_add(1, Ordering::SeqCst);
         handler(socket, &buffer[..len], peer);
     }
-}
-
-fn give_back(socket: &UdpSocket, payload: &[u8], peer: SocketAddr) {
-    answer(socket, payload, peer);
 }
 
 /// Sends; a peer that has gone is no matter of the server's.

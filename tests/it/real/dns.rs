@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::installed;
 use crate::harness::evenkeel::Evenkeel;
+use crate::harness::files::entry;
 use crate::harness::process::{Owned, finish};
 use crate::harness::udp::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
@@ -41,7 +42,7 @@ impl Unbound {
     }
 
     fn entry(&self, name: &str) -> String {
-        format!("{{ address = \"{}\", name = \"{name}\" }}", self.seat.address())
+        entry(self.seat.address(), name, "")
     }
 }
 
