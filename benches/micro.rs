@@ -34,7 +34,7 @@ fn entrance(spec: &config::Pool) -> Entrance {
     let pool = Arc::new(Pool::new(spec, |_| None));
     let standing = Standing { health: Health::Up, admin: AdminState::Ready };
     let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
-    pool.publish(&vec![Judged { standing, address }; spec.members.len()]);
+    pool.publish(&vec![Judged { standing, address, weight: 1 }; spec.members.len()]);
     Entrance::new(&"l".into(), pool, None)
 }
 

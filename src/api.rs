@@ -146,6 +146,42 @@ pub struct ProbeStatus {
     pub age_ms: f64,
 }
 
+/// Body of `PATCH /api/v1/pools/{pool}/backends/{backend}`; what is left out stays as it is. The
+/// answer is the [`BackendStatus`] that holds from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steer {
+    /// `ready`, `drain` or `maintenance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// 0 to 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+}
+
+/// Data of one of `GET /api/v1/events`. The name of the event is what changed: `backend`,
+/// `listener` or `pool`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, RFC 3339 with milliseconds.
+    pub time: String,
+    /// The listener's name, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The pool's name, where it is about one or about a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// The backend's name, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// What it was.
+    pub from: String,
+    /// What it is now.
+    pub to: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// Body of every answer that says no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

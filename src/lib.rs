@@ -10,6 +10,7 @@
 //! | 0 | [`outcome`] | closed lists: how sessions end, why clients are turned away |
 //! | 1 | [`api`] | the JSON of the admin interface, for both ends of it |
 //! | 1 | [`config`] | the file: text to checked values, and back |
+//! | 1 | [`event`] | changes of state, for those who watch |
 //! | 1 | [`net`] | sockets, and a worker's own epoll set |
 //! | 1 | [`record`] | the line that a session leaves |
 //! | 1 | [`session`] | a worker's live sessions, their limits, its clock |
@@ -48,6 +49,7 @@ pub mod admission;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod event;
 pub mod health;
 pub mod listener;
 pub mod log;

@@ -154,7 +154,8 @@ fn standings(book: &Book, pools: &[Arc<Pool>]) {
     let states = book.family(&names::BACKEND_STATE);
     let weights = book.family(&names::BACKEND_WEIGHT);
     for pool in pools {
-        for member in pool.members() {
+        let ready = pool.ready();
+        for (place, member) in pool.members().iter().enumerate() {
             let labels = of(pool, &member.backend);
             let standing = member.backend.standing();
             for state in STATES {
@@ -162,7 +163,7 @@ fn standings(book: &Book, pools: &[Arc<Pool>]) {
                 states.set(labels, u64::from(state == standing.state()));
             }
             up.set(labels.clone(), u64::from(standing.health == Health::Up));
-            weights.set(labels, u64::from(member.weight));
+            weights.set(labels, u64::from(ready.weight(place)));
         }
     }
 }

@@ -26,9 +26,10 @@ pub(super) fn reasons(handle: &Handle) -> Vec<String> {
 }
 
 fn lack(pool: &Pool) -> String {
-    let each = pool.members().iter().map(|member| {
+    let ready = pool.ready();
+    let each = pool.members().iter().enumerate().map(|(place, member)| {
         let backend = &member.backend;
-        let state = if member.weight == 0 { "weight 0" } else { backend.standing().state() };
+        let state = if ready.weight(place) == 0 { "weight 0" } else { backend.standing().state() };
         format!("{} {state}", backend.name())
     });
     let each = each.collect::<Vec<_>>().join(", ");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::api;
 use crate::config::Policy;
-use crate::pool::{LastProbe, Member, Pool, Tier};
+use crate::pool::{LastProbe, Member, Pool, ReadySet, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
 use crate::session::Tally;
 
@@ -105,13 +105,11 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
-        backends: members
-            .map(|(place, member)| backend(member, ready.effective_weight(place)))
-            .collect(),
+        backends: members.map(|(place, member)| backend(member, &ready, place)).collect(),
     }
 }
 
-fn backend(member: &Member, effective_weight: u32) -> api::BackendStatus {
+fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatus {
     let backend = &member.backend;
     let standing = backend.standing();
     let sums = Sums::of(backend.tallies().into_iter().map(|(_, tally)| tally));
@@ -121,8 +119,8 @@ fn backend(member: &Member, effective_weight: u32) -> api::BackendStatus {
         health: standing.health.as_str().to_owned(),
         state: standing.admin.as_str().to_owned(),
         ejected_until: None,
-        weight: u32::from(member.weight),
-        effective_weight,
+        weight: u32::from(ready.weight(place)),
+        effective_weight: ready.effective_weight(place),
         backup: member.tier == Tier::Backup,
         max_sessions: member.max_sessions,
         sessions: u64::from(backend.sessions()),

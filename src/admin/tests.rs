@@ -32,19 +32,12 @@ fn configuration() -> config::Config {
         },
         log: config::Log::default(),
         admin: config::Admin { bind: AdminBind::Off, token_file: None },
-        listeners: vec![config::Listener {
-            protocol: config::Protocol::Tcp,
-            responses: 0,
-            connection_rate: None,
-            name: Arc::from("front"),
-            bind: vec!["127.0.0.1:0".parse().unwrap()],
-            pool: 0,
-            idle_timeout: None,
-            max_lifetime: None,
-            keepalive: None,
-            max_sessions: 0,
-            backlog: 128,
-        }],
+        listeners: vec![config::Listener::unset(
+            "front",
+            config::Protocol::Tcp,
+            vec!["127.0.0.1:0".parse().unwrap()],
+            0,
+        )],
         pools: vec![config::Pool {
             health: config::Health {
                 interval: second,
@@ -64,6 +57,7 @@ fn publish(pool: &Pool, health: [Health; 2]) {
         .map(|(health, address)| Judged {
             standing: Standing { health, admin: AdminState::Ready },
             address: Some(address.parse().unwrap()),
+            weight: 1,
         })
         .collect();
     pool.publish(&judged);

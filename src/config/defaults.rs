@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Access, Admin, AdminBind, AdminState, DnsProbe, Health, HttpProbe, Level, Listener, Log,
-    LogFormat, Member, Policy, Pool, Probe, ProbeTls, Process, Protocol, Retry,
+    AcceptProxy, Access, Admin, AdminBind, AdminState, Clients, Close, Closing, DnsProbe, Health,
+    HttpProbe, Level, Listener, Log, LogFormat, Member, Passive, Policy, Pool, Probe, ProbeTls,
+    Process, Protocol, Queue, Retry, Sticky,
 };
 use crate::addr::BackendAddr;
 
@@ -15,6 +16,8 @@ pub(super) const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// `listener.idle_timeout` for udp.
 pub(super) const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// `listener.handshake_timeout`.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `listener.backlog`.
 pub(super) const BACKLOG: u32 = 4096;
 /// `pool.connect_timeout`.
@@ -69,6 +72,9 @@ impl Listener {
             protocol,
             responses: 0,
             connection_rate: None,
+            clients: Clients::default(),
+            accept_proxy_protocol: AcceptProxy::Off,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
         }
     }
 }
@@ -88,6 +94,13 @@ impl Pool {
             source: Vec::new(),
             retry: Retry::default(),
             health: Health::default(),
+            passive: Passive::default(),
+            queue: Queue::default(),
+            close: Close::default(),
+            sticky: None,
+            slow_start: Duration::ZERO,
+            send_proxy_protocol: None,
+            max_failover: None,
         }
     }
 }
@@ -109,6 +122,42 @@ impl Member {
 impl Default for Retry {
     fn default() -> Self {
         Self { attempts: 3, window: Duration::from_secs(5), backoff: Duration::ZERO }
+    }
+}
+
+impl Default for Passive {
+    fn default() -> Self {
+        Self {
+            failures: 3,
+            window: Duration::from_secs(10),
+            eject_for: Duration::from_secs(10),
+            eject_max: Duration::from_secs(300),
+            max_ejected: 50,
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { size: 0, timeout: Duration::from_secs(5) }
+    }
+}
+
+impl Default for Close {
+    fn default() -> Self {
+        Self {
+            down: Closing::Keep,
+            role: Closing::Now,
+            drain: Closing::Keep,
+            removed: Closing::Keep,
+            maintenance: Closing::Now,
+        }
+    }
+}
+
+impl Default for Sticky {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(30 * 60), max_entries: 100_000 }
     }
 }
 

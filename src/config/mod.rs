@@ -31,6 +31,7 @@ mod problem;
 mod process;
 mod read;
 mod render;
+mod rules;
 mod tree;
 mod twice;
 pub mod units;
@@ -42,6 +43,7 @@ pub use load::{Loaded, load, parse};
 pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
 pub use problem::{Lookup, Problem, Refused};
 pub use render::{json, text};
+pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Sticky};
 
 /// A checked file with every default filled in.
 #[derive(Debug, Clone)]
@@ -180,6 +182,12 @@ pub struct Listener {
     pub responses: u32,
     /// New sessions of one client address; `None` = no limit.
     pub connection_rate: Option<Rate>,
+    /// Whose sessions are taken.
+    pub clients: Clients,
+    /// tcp: who must send a PROXY header.
+    pub accept_proxy_protocol: AcceptProxy,
+    /// tcp: for all that comes before the first routed byte.
+    pub handshake_timeout: Duration,
 }
 
 /// What a listener takes.
@@ -238,6 +246,20 @@ pub struct Pool {
     pub retry: Retry,
     /// How backends are checked.
     pub health: Health,
+    /// How backends that fail under traffic are ejected.
+    pub passive: Passive,
+    /// Who waits while every backend is at its cap.
+    pub queue: Queue,
+    /// What happens to the sessions of a backend that leaves.
+    pub close: Close,
+    /// Client addresses that keep their backend; `None` = each session is placed anew.
+    pub sticky: Option<Sticky>,
+    /// A backend that comes up gets its weight over this time; zero = at once.
+    pub slow_start: Duration,
+    /// The PROXY header that backends are sent; `None` = none.
+    pub send_proxy_protocol: Option<ProxyVersion>,
+    /// Asserted: clients are off a dead backend within this time.
+    pub max_failover: Option<Duration>,
 }
 
 /// One entry of `backends`.

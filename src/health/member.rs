@@ -23,6 +23,7 @@ pub(super) struct Member {
     /// The lookup after a failure that is under way.
     pub(super) following: Option<AbortHandle>,
     admin: AdminState,
+    weight: u16,
     judge: Judge,
     fresh: Judge,
     address: Option<SocketAddr>,
@@ -42,7 +43,7 @@ impl Member {
         backend: Arc<Backend>,
         course: Course,
         health: &config::Health,
-        admin: AdminState,
+        (admin, weight): (AdminState, u16),
     ) -> Self {
         let fresh = Judge::new(health.rise, health.fall);
         let mut member = Self {
@@ -50,6 +51,7 @@ impl Member {
             turn: None,
             following: None,
             admin,
+            weight,
             judge: fresh.clone(),
             fresh,
             address: match backend.address() {
@@ -100,7 +102,12 @@ impl Member {
 
     pub(super) fn judged(&self) -> Judged {
         let standing = Standing { health: self.judge.health(), admin: self.admin };
-        Judged { standing, address: self.address }
+        Judged { standing, address: self.address, weight: self.weight }
+    }
+
+    /// Gives it another weight.
+    pub(super) fn set_weight(&mut self, weight: u16) {
+        self.weight = weight;
     }
 
     /// Obeys the operator. In maintenance nobody looks, so nothing stays known.

@@ -14,7 +14,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub use monitor::Monitor;
+pub use monitor::{Monitor, Operator, Steering};
 
 use crate::tls;
 

@@ -1,10 +1,11 @@
 //! What a monitor logs: one line for each change, and rarely a word about our own shortages.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::event::{Event, Events, Subject};
 use crate::health::member::Member;
 use crate::pool::{Backend, Health, Pool, Standing};
 
@@ -38,7 +39,8 @@ impl Change {
         (standing != before).then(|| Self::new(member, before, "not probed".to_owned()))
     }
 
-    pub(super) fn log(self, pool: &Pool) {
+    /// Logs it and tells those who watch.
+    pub(super) fn tell(self, pool: &Pool, events: &Events) {
         let Self { backend, from, to, is_bad, reason } = self;
         let pool = pool.name();
         if is_bad {
@@ -46,6 +48,8 @@ impl Change {
         } else {
             tracing::info!(%pool, %backend, from, to, reason, "backend {to}");
         }
+        let subject = Subject::Backend { pool: Arc::clone(pool), backend };
+        events.publish(Event { time: SystemTime::now(), subject, from, to, reason });
     }
 }
 

@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::Monitor;
 use super::fixture::{LONG, head, on, pool, refusing, server, silent, until};
+use super::{Monitor, Steering};
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, HttpProbe, Probe, Role};
+use crate::event::Events;
 use crate::pool::{Health, Pool, Standing};
 
 /// The log of this thread.
@@ -49,7 +50,7 @@ fn health(pool: &Pool, member: usize) -> Health {
 
 fn start(spec: &config::Pool) -> (Arc<Pool>, Monitor) {
     let pool = Arc::new(Pool::new(spec, |_| None));
-    let monitor = Monitor::start(Arc::clone(&pool), spec, 0).unwrap();
+    let monitor = Monitor::start(Arc::clone(&pool), spec, 0, Events::default()).unwrap();
     (pool, monitor)
 }
 
@@ -117,7 +118,7 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
-    let _monitor = Monitor::start(live, &spec, 0).unwrap();
+    let _monitor = Monitor::start(live, &spec, 0, Events::default()).unwrap();
     until(|| seen.lock().unwrap().len() > statuses.len()).await;
     let seen = seen.lock().unwrap();
     seen[..=statuses.len()].to_vec()
@@ -205,7 +206,7 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
     let spec = pool([ip(refused)], Probe::Tcp);
     let live = Arc::new(Pool::new(&spec, |_| None));
     live.members()[0].backend.judge(Standing { health: Health::Up, ..Standing::default() });
-    let monitor = Monitor::start(Arc::clone(&live), &spec, 0).unwrap();
+    let monitor = Monitor::start(Arc::clone(&live), &spec, 0, Events::default()).unwrap();
     assert!(live.ready().is_usable());
     first_round(&monitor).await;
     until(|| health(&live, 0) == Health::Down).await;
@@ -243,6 +244,10 @@ async fn our_own_shortage_counts_against_nobody() {
     assert!(log.lines()[0].starts_with("WARN cannot probe, our own shortage"));
 }
 
+async fn steer(monitor: &Monitor, member: usize, state: AdminState) -> bool {
+    monitor.operator().steer(member, Steering { state: Some(state), weight: None }).await
+}
+
 #[tokio::test]
 async fn maintenance_is_not_probed_and_drain_is() {
     let (address, _server) = server(|_stream| std::future::ready(())).await;
@@ -260,16 +265,16 @@ async fn maintenance_is_not_probed_and_drain_is() {
     assert_eq!(backend(1).standing().state(), "drain");
     assert!(!pool.ready().is_usable());
 
-    assert!(monitor.set_admin(1, AdminState::Ready).await);
+    assert!(steer(&monitor, 1, AdminState::Ready).await);
     assert_eq!(pool.ready().effective_weight(1), 1);
-    assert!(monitor.set_admin(0, AdminState::Ready).await);
+    assert!(steer(&monitor, 0, AdminState::Ready).await);
     until(|| backend(0).standing().is_usable()).await;
-    assert!(monitor.set_admin(0, AdminState::Maintenance).await);
+    assert!(steer(&monitor, 0, AdminState::Maintenance).await);
     let probes = backend(0).stats.probes_ok.get();
     let others = backend(1).stats.probes_ok.get();
     until(|| backend(1).stats.probes_ok.get() > others + 3).await;
     assert_eq!(backend(0).stats.probes_ok.get(), probes);
-    assert!(!monitor.set_admin(2, AdminState::Ready).await);
+    assert!(!steer(&monitor, 2, AdminState::Ready).await);
 }
 
 #[tokio::test]

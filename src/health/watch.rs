@@ -10,6 +10,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::{self, AdminState};
+use crate::event::Events;
 use crate::health::StartError;
 use crate::health::attempt::{Course, Ending, Turn};
 use crate::health::member::{Heard, Member};
@@ -23,6 +24,7 @@ use crate::pool::{Judged, Pool};
 #[derive(Debug)]
 pub(super) struct Watch {
     pool: Arc<Pool>,
+    events: Events,
     members: Vec<Member>,
     schedule: Schedule,
     started: Instant,
@@ -53,6 +55,7 @@ impl Watch {
         pool: Arc<Pool>,
         spec: &config::Pool,
         first_ordinal: usize,
+        events: Events,
         wishes: mpsc::Receiver<Wish>,
         over: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
@@ -64,7 +67,8 @@ impl Watch {
             .map(|(member, live)| {
                 let prober = probers.as_mut().and_then(Iterator::next);
                 let course = Course::new(spec, member, prober);
-                Member::new(Arc::clone(&live.backend), course, &spec.health, live.state)
+                let wanted = (live.state, live.weight);
+                Member::new(Arc::clone(&live.backend), course, &spec.health, wanted)
             })
             .collect();
         let mut schedule = Schedule::new(members.len(), spec.health.interval, first_ordinal);
@@ -73,6 +77,7 @@ impl Watch {
         awaited.iter().for_each(|index| schedule.at_once(*index, Duration::ZERO));
         let mut watch = Self {
             pool,
+            events,
             schedule,
             started: Instant::now(),
             turns: JoinSet::new(),
@@ -182,10 +187,12 @@ impl Watch {
     }
 
     fn obey(&mut self, wish: Wish) {
-        let Wish::SetAdmin { member: index, state, done } = wish;
+        let Wish { member: index, steering, done } = wish;
         let Some(member) = self.members.get_mut(index) else { return };
         let before = member.judged();
+        let state = steering.state.unwrap_or(before.standing.admin);
         member.set_admin(state);
+        member.set_weight(steering.weight.unwrap_or(before.weight));
         let is_hidden = state == AdminState::Maintenance;
         if is_hidden {
             self.schedule.forget(index);
@@ -207,7 +214,7 @@ impl Watch {
         if after.standing != before.standing {
             self.changes.push(Change::new(member, before.standing, reason));
         }
-        self.is_outdated |= after.standing != before.standing || after.address != before.address;
+        self.is_outdated |= after != before;
     }
 
     /// Publishes if there is news, then tells of it.
@@ -217,7 +224,7 @@ impl Watch {
             self.pool.publish(&judged);
         }
         for change in self.changes.drain(..) {
-            change.log(&self.pool);
+            change.tell(&self.pool, &self.events);
         }
         for done in self.obeyed.drain(..) {
             // Whoever does not wait for the answer need not have it.
@@ -263,7 +270,7 @@ mod tests {
         let (_wishes, wished) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
         let Watch { members, mut first_round, .. } =
-            Watch::new(live, &spec, 0, wished, over).unwrap();
+            Watch::new(live, &spec, 0, Events::default(), wished, over).unwrap();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
         assert_eq!(first_round.awaited, [0, 1].into());

@@ -9,12 +9,14 @@ use crate::pool::standing::Standing;
 use crate::pool::{Member, Tier};
 
 /// What the monitor knows of one member when it makes the list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
     /// Health and the operator's wish.
     pub standing: Standing,
     /// Where to connect to; `None` while its name has no address.
     pub address: Option<SocketAddr>,
+    /// What the file or the operator gave it; 0 to 256.
+    pub weight: u16,
 }
 
 /// One backend that may be picked.
@@ -55,9 +57,9 @@ impl Candidates {
             .iter()
             .zip(judged)
             .enumerate()
-            .filter(|(_, (member, _))| member.tier == tier && member.weight > 0)
+            .filter(|(_, (member, judged))| member.tier == tier && judged.weight > 0)
             .filter(|(_, (_, judged))| may(judged.standing))
-            .filter_map(|(place, (member, judged))| Share::of(place, member, judged.address?))
+            .filter_map(|(place, (member, judged))| Share::of(place, member, judged))
             .collect();
         let weights: Vec<u32> = shares.iter().map(|share| share.weight).collect();
         let mut by_member = vec![None; members.len()];
@@ -86,12 +88,12 @@ impl Candidates {
 }
 
 impl Share {
-    fn of(place: usize, member: &Member, address: SocketAddr) -> Option<Self> {
+    fn of(place: usize, member: &Member, judged: &Judged) -> Option<Self> {
         Some(Self {
             member: place,
             backend: Arc::clone(&member.backend),
-            address,
-            weight: u32::from(member.weight),
+            address: judged.address?,
+            weight: u32::from(judged.weight),
             cap: member.max_sessions,
         })
     }
@@ -106,6 +108,8 @@ pub struct ReadySet {
     pub(super) usable: Candidates,
     /// Whom to try when nobody is usable; empty unless the pool fails open.
     pub(super) last_resort: Candidates,
+    /// What the file or the operator gave each member.
+    pub(super) weights: Box<[u16]>,
 }
 
 impl ReadySet {
@@ -121,12 +125,18 @@ impl ReadySet {
         } else {
             first
         };
-        Self { generation: 0, usable, last_resort }
+        let weights = judged.iter().map(|judged| judged.weight).collect();
+        Self { generation: 0, usable, last_resort, weights }
     }
 
     /// True if some backend is up and may be used.
     pub fn is_usable(&self) -> bool {
         !self.usable.is_empty()
+    }
+
+    /// The weight that the file or the operator gave a member.
+    pub fn weight(&self, member: usize) -> u16 {
+        self.weights.get(member).copied().unwrap_or_default()
     }
 
     /// The weight a member has in this list; 0 if it is not in it.

@@ -41,7 +41,9 @@ impl Bench {
         let pool = Arc::new(Pool::new(spec, |_| None));
         let up = Standing { health: Health::Up, admin: AdminState::Ready };
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
-        let judged = vec![Judged { standing: up, address }; spec.members.len()];
+        let judged =
+            |member: &config::Member| Judged { standing: up, address, weight: member.weight };
+        let judged: Vec<_> = spec.members.iter().map(judged).collect();
         pool.publish(&judged);
         Self { entrance: Entrance::new(&"front".into(), pool, fallback), judged }
     }

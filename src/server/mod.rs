@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::admission::Gate;
 use crate::config::Config;
+use crate::event::Events;
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
@@ -25,7 +26,7 @@ use crate::net::BindError;
 pub use limits::{descriptors_for, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
-pub use snapshot::{Handle, ListenerView, Snapshot};
+pub use snapshot::{Handle, ListenerView, Snapshot, SteerError};
 use sockets::Sockets;
 use workers::Thread;
 use world::World;
@@ -111,7 +112,8 @@ impl Bound {
     /// A health check that cannot work, a thread or a socket that the kernel refuses.
     pub async fn start(self) -> Result<Server, StartError> {
         let config = Arc::clone(&self.handle.snapshot().config);
-        let monitors = watch(&config, &self.world)?;
+        let monitors = watch(&config, &self.world, &self.handle.events)?;
+        self.handle.set_operators(monitors.iter().map(Monitor::operator).collect());
         for monitor in &monitors {
             monitor.first_round().await;
         }
@@ -191,11 +193,11 @@ fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
 }
 
 /// Starts the monitor of every pool.
-fn watch(config: &Config, world: &World) -> Result<Vec<Monitor>, StartError> {
+fn watch(config: &Config, world: &World, events: &Events) -> Result<Vec<Monitor>, StartError> {
     let mut ordinal = 0;
     let mut monitors = Vec::new();
     for (spec, pool) in config.pools.iter().zip(&world.pools) {
-        monitors.push(Monitor::start(Arc::clone(pool), spec, ordinal)?);
+        monitors.push(Monitor::start(Arc::clone(pool), spec, ordinal, events.clone())?);
         ordinal += spec.members.len();
     }
     Ok(monitors)

@@ -10,6 +10,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::admission::Figures;
 use crate::config::Config;
+use crate::event::Events;
+use crate::health::{Operator, Steering};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::Pool;
@@ -55,6 +57,17 @@ impl Snapshot {
     }
 }
 
+/// Why a backend could not be steered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteerError {
+    /// There is no pool of that name.
+    NoPool,
+    /// The pool has no backend of that name.
+    NoBackend,
+    /// The pool is not watched: the process is starting or stopping.
+    Unwatched,
+}
+
 /// What outside parties hold of a running server.
 #[derive(Debug)]
 pub struct Handle {
@@ -62,6 +75,10 @@ pub struct Handle {
     pub started: Instant,
     /// Live sessions of each worker.
     pub workers: Arc<[CachePadded<Gauge>]>,
+    /// Changes of state, as they happen.
+    pub events: Events,
+    /// In the order of the pools; empty until they are watched.
+    operators: ArcSwap<Vec<Operator>>,
     snapshot: ArcSwap<Snapshot>,
     listening: AtomicBool,
     stopping: AtomicBool,
@@ -73,6 +90,8 @@ impl Handle {
         Self {
             started: Instant::now(),
             workers,
+            events: Events::default(),
+            operators: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -82,6 +101,31 @@ impl Handle {
     /// The world in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Steers a backend by name; returns when the next pick obeys.
+    ///
+    /// # Errors
+    /// There is no such pool or backend, or nobody watches the pool.
+    pub async fn steer(
+        &self,
+        pool: &str,
+        backend: &str,
+        steering: Steering,
+    ) -> Result<(), SteerError> {
+        let snapshot = self.snapshot();
+        let named = snapshot.pools.iter().position(|known| **known.name() == *pool);
+        let place = named.ok_or(SteerError::NoPool)?;
+        let members = snapshot.pools.get(place).map(|pool| pool.members()).unwrap_or_default();
+        let member = members.iter().position(|member| **member.backend.name() == *backend);
+        let member = member.ok_or(SteerError::NoBackend)?;
+        let operator = self.operators.load().get(place).cloned().ok_or(SteerError::Unwatched)?;
+        if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
+    }
+
+    /// The pools are watched from now on.
+    pub(super) fn set_operators(&self, operators: Vec<Operator>) {
+        self.operators.store(Arc::new(operators));
     }
 
     /// Live sessions of all workers.

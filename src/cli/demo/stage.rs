@@ -289,6 +289,7 @@ mod tests {
         let judged = [Health::Up, second, Health::Up].map(|health| Judged {
             standing: Standing { health, admin: AdminState::Ready },
             address: None,
+            weight: 1,
         });
         handle.snapshot().pools[0].publish(&judged);
     }

@@ -1,0 +1,154 @@
+//! What the tables of a pool and a listener say about failing, waiting, ending and being let in.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// `[pool.NAME.passive]`: ejecting backends that fail under real traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passive {
+    /// Failures within `window` that eject; 0 = never.
+    pub failures: u32,
+    /// How far back failures count.
+    pub window: Duration,
+    /// How long the first ejection lasts; each repeat lasts twice as long.
+    pub eject_for: Duration,
+    /// The longest an ejection can last, and how long without one until doubling starts anew.
+    pub eject_max: Duration,
+    /// Never more of the pool's backends than this, in percent, rounded down; 0 to 100.
+    pub max_ejected: u8,
+}
+
+/// `[pool.NAME.queue]`: sessions that wait while every backend is at its cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait; 0 = none.
+    pub size: u32,
+    /// How long each may wait.
+    pub timeout: Duration,
+}
+
+/// `[pool.NAME.close]`: what happens to the sessions that a backend already has, by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    /// Probes found it down.
+    pub down: Closing,
+    /// It lost the role it is probed for.
+    pub role: Closing,
+    /// An operator drains it.
+    pub drain: Closing,
+    /// It is gone from the file or from discovery.
+    pub removed: Closing,
+    /// An operator took it out.
+    pub maintenance: Closing,
+}
+
+/// What happens to the sessions of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// They end by themselves.
+    Keep,
+    /// They are ended at once.
+    Now,
+    /// They are ended evenly over this time, above zero, idle ones first.
+    Over(Duration),
+}
+
+/// `[pool.NAME.sticky]` with `client_ip`: a client address goes to the backend it had last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sticky {
+    /// How long after its last session an address is remembered.
+    pub ttl: Duration,
+    /// Addresses that are remembered at most, at least 1.
+    pub max_entries: u32,
+}
+
+/// `send_proxy_protocol`: the PROXY header that backends are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyVersion {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// `accept_proxy_protocol`: which clients must send a PROXY header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptProxy {
+    /// None.
+    Off,
+    /// All.
+    All,
+    /// Those from these networks; others are taken as they come. Never empty.
+    From(Vec<IpNet>),
+}
+
+impl AcceptProxy {
+    /// True if a client that connects from `ip` must send a header.
+    pub fn wants_header(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::Off => false,
+            Self::All => true,
+            Self::From(networks) => contains(networks, ip),
+        }
+    }
+}
+
+/// `allow` and `deny`: the clients that a listener takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// If not empty, only clients from these networks are let in.
+    pub allow: Vec<IpNet>,
+    /// Clients from these networks are not let in, whatever `allow` says.
+    pub deny: Vec<IpNet>,
+}
+
+impl Clients {
+    /// True if a client with this address, never an IPv4 one mapped into IPv6, is let in.
+    pub fn admits(&self, ip: IpAddr) -> bool {
+        !contains(&self.deny, ip) && (self.allow.is_empty() || contains(&self.allow, ip))
+    }
+}
+
+fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn deny_wins_and_a_list_of_the_allowed_admits_nothing_else() {
+        let ip = |text: &str| text.parse().unwrap();
+        let everybody = Clients::default();
+        assert!(everybody.admits(ip("192.0.2.1")) && everybody.admits(ip("::1")));
+        let some = Clients { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.1.0.0/16"]) };
+        assert!(some.admits(ip("10.2.0.1")));
+        assert!(!some.admits(ip("10.1.0.1")) && !some.admits(ip("192.0.2.1")));
+        assert!(!some.admits(ip("::1")));
+    }
+
+    #[test]
+    fn a_header_is_wanted_of_the_networks_that_are_listed() {
+        let some = AcceptProxy::From(networks(&["127.0.0.1/32"]));
+        assert!(some.wants_header("127.0.0.1".parse().unwrap()));
+        assert!(!some.wants_header("127.0.0.2".parse().unwrap()));
+        assert!(AcceptProxy::All.wants_header("::1".parse().unwrap()));
+    }
+}
