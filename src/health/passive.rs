@@ -73,7 +73,7 @@ impl Watch {
             Some(Ruling::Spared { why }) => {
                 let (pool, backend) = (self.pool.name(), member.backend.name());
                 let reason = told(why, self.looks.rules.window);
-                tracing::info!(%pool, %backend, reason, "backend not ejected: max_ejected are out");
+                tracing::info!(%pool, %backend, reason, "backend not ejected: no more of its pool may be");
                 String::new()
             }
             None => String::new(),
