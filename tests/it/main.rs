@@ -21,6 +21,7 @@ mod hash;
 mod health;
 mod least;
 mod limits;
+mod passive;
 mod privileges;
 mod probe_tls;
 mod real;
