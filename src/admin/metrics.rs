@@ -8,7 +8,7 @@ use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
 use crate::metric::Histogram;
-use crate::pool::{Backend, Health, Pool, STATES};
+use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
 use crate::session::Tally;
 
@@ -140,12 +140,16 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         retries.set(vec![named("pool", pool.name())], pool.retries.get());
     }
     let failures = book.family(&names::CONNECT_FAILURES);
+    let early = book.family(&names::EARLY_RESETS);
+    let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
     for (pool, backend) in backends(pools) {
         let with = |label| [of(pool, backend), vec![label]].concat();
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
         }
+        early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
+        ejections.set(of(pool, backend), backend.stats.ejections.get());
         probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
         probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());
     }

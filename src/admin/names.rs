@@ -60,6 +60,10 @@ metrics! {
         "How long successful connects to a backend took.";
     CONNECT_FAILURES Counter "evenkeel_connect_failures_total"
         "Connects to a backend that failed, by reason.";
+    EARLY_RESETS Counter "evenkeel_early_resets_total"
+        "Sessions that the backend reset before its first byte and soon after the connect.";
+    EJECTIONS Counter "evenkeel_ejections_total"
+        "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
         "Connection attempts beyond the first of a session.";
     BACKEND_UP Gauge "evenkeel_backend_up"
