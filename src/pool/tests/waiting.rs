@@ -218,10 +218,13 @@ fn under_many_threads_caps_hold_and_all_are_served_by_every_policy() {
 fn nobody_is_refused_while_there_is_room() {
     let bounded = Policy::ConsistentHash { key: HashKey::ClientIp, bounded_load: Some(1.0) };
     for policy in [Policy::LeastConnections, Policy::RoundRobin, Policy::Random, bounded] {
-        // As many places as there are threads, each of which takes one at a time.
-        let bench = Bench::new(&capped(policy, 4, 1, 0));
+        // As many places are left as there are threads, each of which takes one at a time. Between
+        // them are many that are taken, so that a look from one to the other takes a while.
+        let bench = Bench::new(&capped(policy, 99, 1, 0));
+        let mut held: Vec<_> = (0..99).map(|_| bench.pick().unwrap()).collect();
+        held.retain(|lease| !["b0", "b98"].contains(&name(lease).as_str()));
         thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
                         assert!(bench.pick().is_ok(), "{policy:?}");
