@@ -94,6 +94,9 @@ pub struct PoolStatus {
     pub balance: String,
     /// Connection attempts beyond the first of a session.
     pub retries: u64,
+    /// Sessions that wait now for a place on a backend.
+    #[serde(default)]
+    pub queue_length: u64,
     /// In file order.
     pub backends: Vec<BackendStatus>,
 }
@@ -163,7 +166,7 @@ pub struct ProbeStatus {
 
 /// Body of `PATCH /api/v1/pools/{pool}/backends/{backend}`; what is left out stays as it is. The
 /// answer is the [`BackendStatus`] that holds from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steer {
     /// `ready`, `drain` or `maintenance`.
@@ -195,6 +198,13 @@ pub struct Event {
     pub to: String,
     /// Why, in words.
     pub reason: String,
+}
+
+/// Data of an event named `lost`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// So many events were not sent, because they were not taken fast enough.
+    pub lost: u64,
 }
 
 /// Body of every answer that says no.

@@ -6,18 +6,19 @@ use metrics_process::collector;
 
 use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
-use crate::metric::{Counter, Histogram};
+use crate::admin::routes::Site;
+use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
 use crate::session::Tally;
 
 /// All metrics as Prometheus text.
-pub(super) fn render(handle: &Handle, access_dropped: &Counter) -> String {
-    let snapshot = handle.snapshot();
+pub(super) fn render(site: &Site) -> String {
+    let snapshot = site.handle.snapshot();
     let lines = lines(&snapshot.pools);
     let mut book = Book::new();
-    process(&mut book, access_dropped);
-    workers(&book, handle);
+    process(&mut book, site);
+    workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
     pools(&book, &snapshot.pools);
@@ -68,9 +69,10 @@ fn of(pool: &Pool, backend: &Backend) -> Vec<metrics::Label> {
     vec![named("pool", pool.name()), named("backend", backend.name())]
 }
 
-fn process(book: &mut Book, access_dropped: &Counter) {
+fn process(book: &mut Book, site: &Site) {
     book.family(&names::BUILD_INFO).set(vec![word("version", env!("CARGO_PKG_VERSION"))], 1);
-    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), access_dropped.get());
+    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), site.access_dropped.get());
+    book.family(&names::EVENTS_DROPPED).set(Vec::new(), site.streams.dropped.get());
     let reloads = book.family(&names::RELOADS);
     for outcome in ["ok", "refused"] {
         reloads.set(vec![word("outcome", outcome)], 0);
@@ -134,8 +136,17 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
 
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let length = book.family(&names::QUEUE_LENGTH);
+    let abandoned = book.family(&names::QUEUE_ABANDONED);
+    let entries = book.family(&names::STICKY_ENTRIES);
+    let evicted = book.family(&names::STICKY_EVICTED);
     for pool in pools {
-        retries.set(vec![named("pool", pool.name())], pool.retries.get());
+        let labels = || vec![named("pool", pool.name())];
+        retries.set(labels(), pool.retries.get());
+        length.set(labels(), pool.queue().len() as u64);
+        abandoned.set(labels(), pool.queue().abandoned.get());
+        entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));
+        evicted.set(labels(), pool.sticky().map_or(0, |sticky| sticky.evicted.get()));
     }
     let failures = book.family(&names::CONNECT_FAILURES);
     let early = book.family(&names::EARLY_RESETS);
@@ -190,6 +201,8 @@ fn sessions(book: &Book, lines: &[Line]) {
 fn durations(book: &mut Book, pools: &[Arc<Pool>], lines: &[Line]) {
     let sessions = lines.iter().map(|line| (line.pairs().to_vec(), &line.tally.duration));
     book.histograms(&names::SESSION_DURATION, sessions);
+    let waits = pools.iter().map(|pool| (vec![("pool", pool.name())], &pool.queue().wait));
+    book.histograms(&names::QUEUE_WAIT, waits);
     let of_backends = |which: fn(&Backend) -> &Histogram| {
         backends(pools).map(move |(pool, backend)| {
             (vec![("pool", pool.name()), ("backend", backend.name())], which(backend))

@@ -38,6 +38,18 @@ pub fn report(handle: &Handle) -> api::Status {
     }
 }
 
+/// One backend, by its names.
+pub(super) fn backend_of(
+    snapshot: &Snapshot,
+    pool: &str,
+    name: &str,
+) -> Option<api::BackendStatus> {
+    let pool = snapshot.pools.iter().find(|known| **known.name() == *pool)?;
+    let mut members = pool.members().iter().enumerate();
+    let (place, member) = members.find(|(_, member)| **member.backend.name() == *name)?;
+    Some(backend(member, &pool.ready(), place))
+}
+
 fn phase(handle: &Handle) -> api::Phase {
     match (handle.is_stopping(), handle.is_listening()) {
         (true, _) => api::Phase::Stopping,
@@ -107,6 +119,7 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
+        queue_length: pool.queue().len() as u64,
         backends: members.map(|(place, member)| backend(member, &ready, place)).collect(),
     }
 }
