@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("addr", 0, &[]),
     ("metric", 0, &[]),
     ("outcome", 0, &[]),
+    ("wire", 0, &[]),
     ("api", 1, &["addr"]),
     ("config", 1, &["addr"]),
     ("event", 1, &[]),
@@ -114,7 +115,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
 ];
 
 /// Modules without sockets, clocks or chance of their own: what they need is handed to them.
-const PURE: &[&str] = &["addr", "api", "config", "metric", "outcome", "pool", "record"];
+const PURE: &[&str] = &["addr", "api", "config", "metric", "outcome", "pool", "record", "wire"];
 
 /// Words that betray a socket, a clock or chance.
 const IMPURE: &[&str] = &[
