@@ -29,8 +29,12 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("pool", 2, &["config", "metric", "addr", "outcome", "session"]),
     ("tls", 2, &["config", "metric", "net"]),
     ("relay", 3, &["net", "record", "session", "metric", "outcome"]),
-    ("upstream", 3, &["pool", "net", "config", "record", "addr", "metric", "outcome", "session"]),
-    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome"]),
+    (
+        "upstream",
+        3,
+        &["pool", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
+    ),
+    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome", "wire"]),
     (
         "tcp",
         4,
@@ -73,6 +77,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "addr",
             "session",
             "outcome",
+            "wire",
         ],
     ),
     (

@@ -1,5 +1,6 @@
 //! Reaching a backend: pick, dial, and try elsewhere while the rules allow it.
 
+mod client;
 mod dial;
 
 use std::net::SocketAddr;
@@ -7,11 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::addr::ClientAddr;
 use crate::net::{Reactor, Socket};
 use crate::outcome::Rejection;
 use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Pool};
 use crate::session::Clock;
+pub use client::Client;
 pub use dial::DialError;
 
 /// What a worker lends to those who connect.
@@ -54,7 +55,7 @@ pub struct Unreached {
 /// Nobody could be picked, or every attempt failed.
 pub async fn connect(
     entrance: &Entrance,
-    client: ClientAddr,
+    client: &Client,
     dialer: &Dialer,
 ) -> Result<Server, Unreached> {
     let retry = entrance.pool().connecting.retry;
@@ -63,7 +64,7 @@ pub async fn connect(
     let mut attempts = 0;
     loop {
         let chance = fastrand::u64(..);
-        let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
+        let ask = Ask { client: client.address, chance, now: dialer.clock.now(), tried: &tried };
         let Picked { lease, pool } = entrance
             .pick(&ask)
             .map_err(|none| Unreached { why: none.rejection(attempts), attempts })?;
@@ -73,7 +74,7 @@ pub async fn connect(
         attempts += 1;
         let left =
             began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
-        match attempt(dialer, pool, &lease, left).await {
+        match attempt(dialer, pool, &lease, client, left).await {
             Ok(socket) => {
                 let pool = Arc::clone(pool.name());
                 return Ok(Server { socket, lease, pool, attempts });
@@ -98,13 +99,16 @@ async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
     lease: &Lease,
+    client: &Client,
     left: Duration,
 ) -> Result<Socket, Instant> {
     let to: SocketAddr = lease.address();
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
-    let dialed = dial::dial(dialer, to, rules.source(to), rules.keepalive, limit).await;
+    let header = rules.proxy_header.map(|version| client.header(version));
+    let way = dial::Way { to, source: rules.source(to), keepalive: rules.keepalive, header };
+    let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
         Ok(socket) => {

@@ -47,9 +47,9 @@ impl Kind {
 
     fn may_hold(self, byte: u8) -> bool {
         match self {
-            Self::Tcp4 => byte.is_ascii_digit() || b". \r".contains(&byte),
+            Self::Tcp4 => byte.is_ascii_digit() || b". ".contains(&byte),
             // An IPv4 address that is mapped into IPv6 is written with dots.
-            Self::Tcp6 => byte.is_ascii_hexdigit() || b":. \r".contains(&byte),
+            Self::Tcp6 => byte.is_ascii_hexdigit() || b":. ".contains(&byte),
             Self::Unknown => true,
         }
     }
@@ -88,7 +88,7 @@ fn missing(begun: &[u8]) -> Result<usize, Invalid> {
         let more = if is_ending { 1 } else { END.len() };
         return if is_word(rest) { Ok(more) } else { Err(STRANGE) };
     }
-    if rest.contains(&b'\r') || !rest.iter().all(|byte| kind.may_hold(*byte)) {
+    if !rest.iter().all(|byte| kind.may_hold(*byte)) {
         return Err(Invalid("the line holds what no address and no port does"));
     }
     let written = rest.split(|byte| *byte == b' ');
