@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("addr", 0, &[]),
     ("metric", 0, &[]),
     ("outcome", 0, &[]),
+    ("wire", 0, &[]),
     ("api", 1, &["addr"]),
     ("config", 1, &["addr"]),
     ("event", 1, &[]),
@@ -28,8 +29,12 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("pool", 2, &["config", "metric", "addr", "outcome", "session"]),
     ("tls", 2, &["config", "metric", "net"]),
     ("relay", 3, &["net", "record", "session", "metric", "outcome"]),
-    ("upstream", 3, &["pool", "net", "config", "record", "addr", "metric", "outcome", "session"]),
-    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome"]),
+    (
+        "upstream",
+        3,
+        &["pool", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
+    ),
+    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome", "wire"]),
     (
         "tcp",
         4,
@@ -72,6 +77,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "addr",
             "session",
             "outcome",
+            "wire",
         ],
     ),
     (
@@ -114,7 +120,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
 ];
 
 /// Modules without sockets, clocks or chance of their own: what they need is handed to them.
-const PURE: &[&str] = &["addr", "api", "config", "metric", "outcome", "pool", "record"];
+const PURE: &[&str] = &["addr", "api", "config", "metric", "outcome", "pool", "record", "wire"];
 
 /// Words that betray a socket, a clock or chance.
 const IMPURE: &[&str] = &[

@@ -11,6 +11,7 @@ wanted='
 redis-server redis-server
 redis-benchmark redis-tools
 nginx nginx
+haproxy haproxy
 promtool prometheus
 curl curl
 openssl openssl

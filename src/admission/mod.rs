@@ -1,8 +1,12 @@
-//! Who is let in: the caps of process and listener, the rate of each client, and what is counted of
-//! those who are not.
+//! Who is let in: the caps of process and listener, the networks that clients come from, the rate of
+//! each client, and what is counted of those who are not.
+//!
+//! In two steps, since whom a connection is from may stand in a header that is read in between: the
+//! caps when it comes, the client once it is known.
 
 mod figures;
 mod gate;
+mod networks;
 mod rate;
 
 use std::sync::Arc;
@@ -10,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::addr::ClientAddr;
-use crate::config::Rate;
+use crate::config::{Clients, Rate};
 use crate::outcome::Rejection;
 pub use figures::{Dropped, Figures};
 pub use gate::{Cost, Gate};
+pub use networks::Networks;
 use rate::Limiter;
 
 /// Clients for whom room is made in one go: a flood must not empty the table of its own kind.
@@ -28,6 +33,8 @@ pub struct Admission {
     /// Cap of the listener; 0 = none.
     cap: u64,
     cost: Cost,
+    allow: Networks,
+    deny: Networks,
     rate: Option<Limiter>,
     /// Clients turned away at the cap for whom somebody else's stale flow could make room.
     wanted: AtomicU64,
@@ -35,23 +42,30 @@ pub struct Admission {
 
 impl Admission {
     /// A way in for sessions that cost `cost` each; `cap` 0 = no cap of its own.
-    pub fn new(gate: Arc<Gate>, cap: u32, cost: Cost, rate: Option<Rate>) -> Arc<Self> {
+    pub fn new(
+        gate: Arc<Gate>,
+        cap: u32,
+        cost: Cost,
+        clients: &Clients,
+        rate: Option<Rate>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             figures: Arc::default(),
             gate,
             cap: u64::from(cap),
             cost,
+            allow: Networks::new(&clients.allow),
+            deny: Networks::new(&clients.deny),
             rate: rate.map(Limiter::new),
             wanted: AtomicU64::new(0),
         })
     }
 
-    /// Lets a client in unless the process or the listener is at its cap, or the client comes too
-    /// fast. Caps come first.
+    /// The first step: takes a place unless the process or the listener is at its cap.
     ///
     /// # Errors
-    /// `MaxSessions` or `Rate`.
-    pub fn admit(self: &Arc<Self>, client: ClientAddr) -> Result<Place, Rejection> {
+    /// `MaxSessions`.
+    pub fn enter(self: &Arc<Self>) -> Result<Place, Rejection> {
         if !self.figures.admitted.increment_below(self.cap) {
             return Err(Rejection::MaxSessions);
         }
@@ -59,13 +73,32 @@ impl Admission {
             self.figures.admitted.decrement();
             return Err(Rejection::MaxSessions);
         }
-        let place = Place(Arc::clone(self));
-        if self.is_within_rate(client) { Ok(place) } else { Err(Rejection::Rate) }
+        Ok(Place(Arc::clone(self)))
     }
 
-    /// Counts a client against its rate; for one that takes over somebody's place.
-    pub fn is_within_rate(&self, client: ClientAddr) -> bool {
-        self.rate.as_ref().is_none_or(|rate| rate.admit(client, Instant::now()))
+    /// The second step: lets the client in unless `allow` or `deny` says no, or it comes too fast;
+    /// counts it against its rate.
+    ///
+    /// # Errors
+    /// `Denied` or `Rate`.
+    pub fn screen(&self, client: ClientAddr) -> Result<(), Rejection> {
+        let is_allowed = self.allow.is_empty() || self.allow.contain(client.ip());
+        if !is_allowed || self.deny.contain(client.ip()) {
+            return Err(Rejection::Denied);
+        }
+        match &self.rate {
+            Some(rate) if !rate.admit(client, Instant::now()) => Err(Rejection::Rate),
+            _ => Ok(()),
+        }
+    }
+
+    /// Both steps at once, for a client that is known from the beginning.
+    ///
+    /// # Errors
+    /// `MaxSessions`, `Denied` or `Rate`.
+    pub fn admit(self: &Arc<Self>, client: ClientAddr) -> Result<Place, Rejection> {
+        let place = self.enter()?;
+        self.screen(client).map(|()| place)
     }
 
     /// Somebody was turned away at the cap, and this worker had no stale flow to give up: another

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::addr::BackendAddr;
-use crate::config;
+use crate::config::{self, ProxyVersion};
 use crate::health::probe::{Answer, Miss, Peer, Prober};
 use crate::net::Lookup;
 
@@ -25,6 +25,7 @@ pub(super) struct Course {
     /// `None`: the address is all that matters.
     prober: Option<Arc<Prober>>,
     sources: Vec<IpAddr>,
+    header: Option<ProxyVersion>,
     /// Bound of the lookup, and of the probe.
     limit: Duration,
 }
@@ -90,6 +91,7 @@ impl Course {
             probe_port: spec.health.port,
             prober,
             sources: spec.source.clone(),
+            header: spec.send_proxy_protocol,
             limit: spec.health.timeout,
         }
     }
@@ -139,7 +141,7 @@ impl Course {
         let address = SocketAddr::new(ip, self.probe_port.unwrap_or(self.port));
         let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
         let source = self.sources.iter().find(fitting).copied();
-        prober.ask(Peer { address, source }, self.limit).await
+        prober.ask(Peer { address, source, header: self.header }, self.limit).await
     }
 
     /// Where a backend that fails has moved to; where it was if that still holds or nobody knows.

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::mpsc;
@@ -25,6 +25,8 @@ pub(super) struct Accepted {
     pub(super) from: SocketAddr,
     pub(super) since: Instant,
     pub(super) permit: Permit,
+    /// A PROXY header must come first, within so long.
+    pub(super) header_within: Option<Duration>,
 }
 
 /// All workers of the process.

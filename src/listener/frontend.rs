@@ -1,11 +1,13 @@
 //! What stands behind a listener now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
+use crate::listener::Handshake;
 use crate::outcome::Rejection;
 use crate::{tcp, udp};
 
@@ -21,6 +23,8 @@ pub enum Proxy {
 /// What stands behind a listener: replaced whole by a reload.
 #[derive(Debug)]
 pub struct Frontend {
+    /// What it wants to hear first.
+    pub handshake: Handshake,
     /// What is done with a connection or a datagram.
     pub proxy: Proxy,
 }
@@ -46,10 +50,18 @@ impl Listener {
         self.frontend.load().proxy.clone()
     }
 
-    /// Lets a connection in, or says why not.
-    pub(super) fn admit(self: &Arc<Self>, client: ClientAddr) -> Result<Permit, Rejection> {
-        let place = self.admission.admit(client)?;
-        Ok(Permit { listener: Arc::clone(self), _place: place })
+    /// Lets a connection in, or says why not. Whoever must send a header first is known only by that:
+    /// then the time for it comes with the permit.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: ClientAddr,
+    ) -> Result<(Permit, Option<Duration>), Rejection> {
+        let place = self.admission.enter()?;
+        let header_within = self.frontend.load().handshake.header_within(peer.ip());
+        if header_within.is_none() {
+            self.admission.screen(peer)?;
+        }
+        Ok((Permit { listener: Arc::clone(self), _place: place }, header_within))
     }
 }
 

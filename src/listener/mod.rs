@@ -3,9 +3,11 @@
 mod accept;
 mod crew;
 mod frontend;
+mod handshake;
 mod worker;
 
 pub use crew::{Crew, Door};
 pub use frontend::{Frontend, Listener, Proxy};
+pub use handshake::Handshake;
 use worker::Worker;
 pub use worker::{Order, Pace, Plan, run};

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::Permit;
+use crate::listener::handshake::introduce;
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
@@ -250,7 +251,7 @@ impl Worker {
     }
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { fd, from, since, permit } = accepted;
+        let Accepted { fd, from, since, permit, header_within } = accepted;
         let socket = match self.tools.dialer.reactor.watch(fd) {
             Ok(socket) => socket,
             Err(error) => {
@@ -260,12 +261,26 @@ impl Worker {
         };
         // Connections come from sockets that listen for them: there is no other case.
         let Proxy::Tcp(proxy) = permit.listener().proxy() else { return };
-        let client = Client { socket, address: ClientAddr::new(from), since };
+        let mut client = Client { socket, address: ClientAddr::new(from), named: None, since };
         let running = Running::new(self, permit);
         spawn_local(async move {
-            let served = tcp::serve(&client, proxy, &running.busy.worker.tools).await;
+            let worker = &running.busy.worker;
+            let admission = &running.permit.listener().admission;
+            let introduced = match header_within {
+                None => Ok(()),
+                // Boxed, since most sessions have no use for it.
+                Some(limit) => {
+                    let clock = worker.clock();
+                    let header = introduce(&mut client, limit, &proxy, admission, clock);
+                    Box::pin(header).await
+                }
+            };
+            let served = match introduced {
+                Ok(()) => tcp::serve(&client, proxy, &worker.tools).await.map(drop),
+                Err(why) => Err(why.into()),
+            };
             if let Err(Unserved::Rejected(why)) = served {
-                running.permit.listener().admission.figures.reject(why);
+                admission.figures.reject(why);
             }
             // Only now does the client see how it ended.
             drop(client);

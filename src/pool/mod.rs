@@ -134,6 +134,8 @@ pub struct Connecting {
     pub keepalive: Option<Duration>,
     /// Further attempts after a failed one.
     pub retry: config::Retry,
+    /// The PROXY header that goes ahead of the client's bytes.
+    pub proxy_header: Option<config::ProxyVersion>,
     sources: Box<[IpAddr]>,
     turn: AtomicUsize,
 }
@@ -144,6 +146,7 @@ impl Connecting {
             timeout: spec.connect_timeout,
             keepalive: spec.keepalive,
             retry: spec.retry,
+            proxy_header: spec.send_proxy_protocol,
             sources: spec.source.clone().into(),
             turn: AtomicUsize::new(0),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{self, Config};
+use crate::config::{self, AcceptProxy, Config};
 use crate::listener::{self, Listener, Order, Pace, Plan};
 use crate::server::StartError;
 
@@ -75,10 +75,12 @@ pub(super) fn pace(config: &Config) -> Pace {
         |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
     let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
+    let heard = config.listeners.iter().filter(|l| l.accept_proxy_protocol != AcceptProxy::Off);
+    let handshakes = heard.map(|listener| listener.handshake_timeout);
     let waits =
         |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff, pool.queue.timeout];
     let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
-    let tick = shortest(&mut limits.clone().chain(connects), second) / 10;
+    let tick = shortest(&mut limits.clone().chain(connects).chain(handshakes), second) / 10;
     let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));
     let sweep = shortest(&mut limits.clone(), second * 4) / 4;
     Pace { tick, sweep: sweep.clamp(tick, second) }

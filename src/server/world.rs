@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::admission::{Admission, Gate};
 use crate::config::{self, Config, Protocol};
-use crate::listener::{Frontend, Listener, Proxy};
+use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
 use crate::server::limits;
@@ -25,10 +25,11 @@ impl World {
             let name = Arc::clone(&spec.name);
             let entrance = entrance(config, &pools, &name, spec.pool)?;
             let cost = limits::cost(spec.protocol);
-            let rate = spec.connection_rate;
-            let admission = Admission::new(Arc::clone(gate), spec.max_sessions, cost, rate);
+            let (cap, rate) = (spec.max_sessions, spec.connection_rate);
+            let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
             let proxy = proxy(spec, entrance, &admission, access.cloned());
-            Some(Arc::new(Listener::new(name, Frontend { proxy }, admission)))
+            let frontend = Frontend { handshake: Handshake::new(spec), proxy };
+            Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
         Self { pools, listeners }

@@ -1,19 +1,17 @@
 //! One TCP session on one page: pick and connect, relay, leave a record.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::addr::ClientAddr;
 use crate::log::AccessLog;
-use crate::net::Socket;
-use crate::outcome::{Outcome, Unserved};
+use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::Entrance;
 use crate::record::{Record, WayIn};
 use crate::relay::{self, Lent};
 use crate::session::{Direction, Limits, Table};
-use crate::upstream::{self, Caller, Dialer};
+pub use crate::upstream::Client;
+use crate::upstream::{self, Dialer};
 
 /// What is done with the connections of one listener.
 #[derive(Debug)]
@@ -41,17 +39,6 @@ pub struct Tools {
     pub sessions: Rc<Table>,
 }
 
-/// An accepted connection.
-#[derive(Debug)]
-pub struct Client {
-    /// The connection.
-    pub socket: Socket,
-    /// Who it is.
-    pub address: ClientAddr,
-    /// When it was accepted.
-    pub since: Instant,
-}
-
 /// Serves one connection to its end. The client's socket is closed when its owner drops it, so that
 /// whoever counts can do so before the client knows.
 ///
@@ -60,8 +47,7 @@ pub struct Client {
 pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Unserved> {
     let mut line = Line::begin(client, &proxy);
     // Boxed, since it is twice as large as all that an established session needs.
-    let caller = Caller { socket: &client.socket, address: client.address };
-    let connect = Box::pin(upstream::connect(&proxy.entrance, caller, &tools.dialer));
+    let connect = Box::pin(upstream::connect(&proxy.entrance, client, &tools.dialer));
     let connected = connect.await;
     let server = match connected {
         Ok(server) => server,
@@ -99,6 +85,14 @@ pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<
     Ok(outcome)
 }
 
+/// Turns away a client that no backend was asked for, and leaves its line.
+pub fn refuse(client: &Client, proxy: &Proxy, why: Rejection) {
+    client.socket.reset_on_close();
+    if let Some(mut line) = Line::begin(client, proxy) {
+        line.finish(why.as_str());
+    }
+}
+
 impl Proxy {
     /// The limits of a session that begins now.
     fn limits(&self) -> Limits {
@@ -118,12 +112,11 @@ struct Line {
 impl Line {
     fn begin(client: &Client, proxy: &Proxy) -> Option<Box<Self>> {
         let access = proxy.access.clone()?;
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let way_in = WayIn {
             listener: &proxy.listener,
             protocol: "tcp",
             client: client.address,
-            local: client.socket.local().unwrap_or(unknown),
+            local: client.local(),
             pool: proxy.entrance.pool().name(),
         };
         let record = Record::begun(way_in, SystemTime::now());

@@ -175,14 +175,12 @@ impl Forwarder {
             Ok(place) => (Some(place), self.table.next_slot()),
             Err(Rejection::MaxSessions) => {
                 let Some(stale) = self.table.stale(self.now) else {
-                    if admission.is_within_rate(client) {
+                    if admission.screen(client).is_ok() {
                         admission.want_room();
                     }
                     return Err(Refusal::AtTheDoor(Rejection::MaxSessions));
                 };
-                if !admission.is_within_rate(client) {
-                    return Err(Refusal::AtTheDoor(Rejection::Rate));
-                }
+                admission.screen(client).map_err(Refusal::AtTheDoor)?;
                 (None, stale)
             }
             Err(why) => return Err(Refusal::AtTheDoor(why)),

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -42,15 +43,25 @@ impl fmt::Display for DialError {
     }
 }
 
-pub(super) async fn dial(
-    dialer: &Dialer,
-    to: SocketAddr,
-    source: Option<IpAddr>,
-    keepalive: Option<Duration>,
-    limit: Duration,
-) -> Result<Socket, DialError> {
+/// The way to a backend.
+pub(super) struct Way {
+    pub(super) to: SocketAddr,
+    pub(super) source: Option<IpAddr>,
+    pub(super) keepalive: Option<Duration>,
+    /// What the backend is sent first: without it, it is not connected.
+    pub(super) header: Option<Vec<u8>>,
+}
+
+/// Connects, and sends the header, within `limit`.
+pub(super) async fn dial(dialer: &Dialer, way: &Way, limit: Duration) -> Result<Socket, DialError> {
     let short = Cell::new(None);
-    let connect = patiently(dialer, to, source, keepalive, &short);
+    let connect = async {
+        let socket = patiently(dialer, way, &short).await?;
+        if let Some(header) = &way.header {
+            send(&socket, header).await?;
+        }
+        Ok(socket)
+    };
     match dialer.clock.limit(limit, connect).await {
         Ok(connected) => connected
             .map_err(|errno| DialError { reason: connect_failure(errno), errno: Some(errno) }),
@@ -61,19 +72,26 @@ pub(super) async fn dial(
     }
 }
 
+/// A new connection has room for a header, but nothing promises it.
+async fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let sent = poll_fn(|cx| socket.poll_send(cx, bytes)).await?;
+        bytes = bytes.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// Connects, and while the process is out of descriptors or memory waits for some to come free: it
 /// would be wrong to turn a client away for what the next moment brings. `short` tells what it waits
 /// for: a time limit that runs out then is not the backend's fault.
 async fn patiently(
     dialer: &Dialer,
-    to: SocketAddr,
-    source: Option<IpAddr>,
-    keepalive: Option<Duration>,
+    way: &Way,
     short: &Cell<Option<Errno>>,
 ) -> Result<Socket, Errno> {
     loop {
         short.set(None);
-        match Socket::connect(&dialer.reactor, to, source, keepalive).await {
+        match Socket::connect(&dialer.reactor, way.to, way.source, way.keepalive).await {
             Err(errno) if is_exhaustion(errno) => {
                 short.set(Some(errno));
                 dialer.clock.sleep(SHORTAGE).await;

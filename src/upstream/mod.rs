@@ -1,5 +1,6 @@
 //! Reaching a backend: pick, dial, and try elsewhere while the rules allow it.
 
+mod client;
 mod dial;
 mod seek;
 
@@ -8,11 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::addr::ClientAddr;
 use crate::net::{Reactor, Socket};
 use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Entrance, Lease, Picked, Pool};
 use crate::session::Clock;
+pub use client::Client;
 pub use dial::DialError;
 use seek::Seeker;
 
@@ -43,15 +44,6 @@ pub struct Server {
     pub on_trial_until: Instant,
 }
 
-/// Who is to be connected.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// Its connection, to see it leave while it waits.
-    pub socket: &'a Socket,
-    /// Who it is.
-    pub address: ClientAddr,
-}
-
 /// Why no backend was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreached {
@@ -68,11 +60,11 @@ pub struct Unreached {
 /// Nobody could be picked, every attempt failed, or the client has left.
 pub async fn connect(
     entrance: &Entrance,
-    caller: Caller<'_>,
+    client: &Client,
     dialer: &Dialer,
 ) -> Result<Server, Unreached> {
     let retry = entrance.pool().connecting.retry;
-    let mut seeker = Seeker::new(entrance, caller, dialer);
+    let mut seeker = Seeker::new(entrance, client, dialer);
     let mut window = Window { began: None, length: retry.window };
     let mut attempts = 0;
     loop {
@@ -84,7 +76,7 @@ pub async fn connect(
             pool.retries.increment();
         }
         attempts += 1;
-        match attempt(dialer, pool, &lease, window.left()).await {
+        match attempt(dialer, pool, &lease, client, window.left()).await {
             Ok(socket) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
@@ -135,13 +127,16 @@ async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
     lease: &Lease,
+    client: &Client,
     left: Duration,
 ) -> Result<Socket, Instant> {
     let to: SocketAddr = lease.address();
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
-    let dialed = dial::dial(dialer, to, rules.source(to), rules.keepalive, limit).await;
+    let header = rules.proxy_header.map(|version| client.header(version));
+    let way = dial::Way { to, source: rules.source(to), keepalive: rules.keepalive, header };
+    let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
         Ok(socket) => {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Ask, Backend, Entrance, Picked, Queue, Ticket, Unpicked};
 use crate::session::Overdue;
-use crate::upstream::{Caller, Dialer};
+use crate::upstream::{Client, Dialer};
 
 /// A session that looks for a backend, over all its attempts.
 pub(super) struct Seeker<'a> {
     entrance: &'a Entrance,
-    caller: Caller<'a>,
+    client: &'a Client,
     dialer: &'a Dialer,
     /// Backends that have failed it: others are preferred.
     pub(super) tried: Vec<Arc<Backend>>,
@@ -32,8 +32,8 @@ enum Stay<'a> {
 }
 
 impl<'a> Seeker<'a> {
-    pub(super) fn new(entrance: &'a Entrance, caller: Caller<'a>, dialer: &'a Dialer) -> Self {
-        Self { entrance, caller, dialer, tried: Vec::new(), waited: Duration::ZERO }
+    pub(super) fn new(entrance: &'a Entrance, client: &'a Client, dialer: &'a Dialer) -> Self {
+        Self { entrance, client, dialer, tried: Vec::new(), waited: Duration::ZERO }
     }
 
     /// A place on a backend, and how long it was waited for, after `attempts` that failed.
@@ -51,7 +51,7 @@ impl<'a> Seeker<'a> {
 
     fn ask(&self) -> Ask<'_> {
         Ask {
-            client: self.caller.address,
+            client: self.client.address,
             chance: fastrand::u64(..),
             now: self.dialer.clock.now(),
             tried: &self.tried,
@@ -92,7 +92,7 @@ impl<'a> Seeker<'a> {
     }
 
     fn poll_stay(&self, cx: &Context<'_>, ticket: &Ticket) -> Poll<Stay<'a>> {
-        if self.caller.socket.poll_hangup(cx).is_ready() {
+        if self.client.socket.poll_hangup(cx).is_ready() {
             return Poll::Ready(Stay::ClientGone);
         }
         // First word where to be woken, then the try: what comes free in between is not missed.

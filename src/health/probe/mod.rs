@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::{self, Member, Probe};
+use crate::config::{self, Member, Probe, ProxyVersion};
 use crate::health::StartError;
 use crate::net;
 use crate::pool::Verdict;
 use crate::tls;
+use crate::wire::proxy_protocol;
 
 /// A probe that was answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// Local address to connect from.
     pub(super) source: Option<IpAddr>,
+    /// The PROXY header that goes first where a connection is made.
+    pub(super) header: Option<ProxyVersion>,
 }
 
 /// What is asked of one backend.
@@ -124,10 +127,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 async fn connect(peer: Peer) -> Result<TcpStream, Miss> {
     let connected = net::connect(peer.address, peer.source).await;
-    connected.map_err(|error| match shortage(&error) {
+    let mut stream = connected.map_err(|error| match shortage(&error) {
         Some(miss) => miss,
         None => Miss::Failed(why_not_connected(peer.address, &error)),
-    })
+    })?;
+    if let Some(version) = peer.header {
+        // A probe speaks for nobody but us.
+        let header = match version {
+            ProxyVersion::V1 => proxy_protocol::UNKNOWN,
+            ProxyVersion::V2 => proxy_protocol::LOCAL,
+        };
+        let sent = stream.write_all(header).await;
+        sent.map_err(|error| Miss::Failed(why_broken(&error)))?;
+    }
+    Ok(stream)
 }
 
 /// The miss that an error means if it is about our own resources.
@@ -160,7 +173,6 @@ fn why_broken(error: &io::Error) -> String {
 
 /// Ends a connection with FIN where that is possible: a close with unread bytes would be a reset.
 async fn hang_up(mut stream: TcpStream) {
-    use tokio::io::AsyncWriteExt;
     stream.shutdown().await.ok();
     let mut rest = [0; 4096];
     // Only what is here already: nobody waits for more.

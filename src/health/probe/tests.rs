@@ -19,7 +19,7 @@ use crate::health::fixture::{
 
 async fn ask_within(limit: Duration, probe: Probe, address: SocketAddr) -> Result<Answer, Miss> {
     let probers = Prober::of_all(&pool([BackendAddr::Ip(address)], probe)).unwrap().unwrap();
-    probers[0].ask(Peer { address, source: None }, limit).await
+    probers[0].ask(Peer { address, source: None, header: None }, limit).await
 }
 
 async fn ask(probe: Probe, address: SocketAddr) -> Result<Answer, Miss> {
@@ -68,7 +68,7 @@ async fn a_source_that_is_not_ours_is_our_own_shortage() {
     let (address, _server) = silent().await;
     let spec = pool([BackendAddr::Ip(address)], Probe::Tcp);
     let probers = Prober::of_all(&spec).unwrap().unwrap();
-    let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()) };
+    let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()), header: None };
     assert!(matches!(probers[0].ask(peer, LONG).await, Err(Miss::Short(_))));
 }
 
@@ -143,7 +143,7 @@ async fn a_source_that_is_not_ours_is_our_own_shortage_over_udp_too() {
     let address = "127.0.0.1:9".parse().unwrap();
     let spec = pool([BackendAddr::Ip(address)], query(&[0], Protocol::Udp));
     let probers = Prober::of_all(&spec).unwrap().unwrap();
-    let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()) };
+    let peer = Peer { address, source: Some("192.0.2.1".parse().unwrap()), header: None };
     assert!(matches!(probers[0].ask(peer, LONG).await, Err(Miss::Short(_))));
 }
 

@@ -25,12 +25,17 @@ pub(crate) fn try_connect(to: SocketAddr) -> io::Result<TcpStream> {
 /// Connects from a given local address.
 #[track_caller]
 pub(crate) fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    try_connect_from(source, to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"))
+}
+
+/// As [`connect_from`], for who may be reset while it connects.
+pub(crate) fn try_connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 /// A connection that a greeting server has answered: who answered, and the connection.

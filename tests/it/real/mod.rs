@@ -1,6 +1,7 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
 mod dns;
+mod haproxy;
 mod nginx;
 mod postgres;
 mod promtool;

@@ -1,4 +1,4 @@
-//! nginx behind the balancer, with a probe that follows a file.
+//! nginx behind the balancer: a probe that follows a file, and PROXY headers.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +22,11 @@ struct Nginx {
 
 impl Nginx {
     fn start(name: &str) -> Option<Self> {
+        Self::serving(name, "root html;", "")
+    }
+
+    /// With its own words on where it listens and what it does.
+    fn serving(name: &str, words: &str, listen: &str) -> Option<Self> {
         let program = installed("nginx", &[])?;
         let (dir, seat) = (TempDir::new().unwrap(), Seat::take());
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -35,7 +40,7 @@ impl Nginx {
              events {{ worker_connections 256; }}\n\
              http {{ access_log off; client_body_temp_path t1; proxy_temp_path t2; \
              fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5; \
-             server {{ listen {}; root html; }} }}\n",
+             server {{ listen {} {listen}; {words} }} }}\n",
             seat.address()
         );
         fs::write(dir.path().join("nginx.conf"), config).unwrap();
@@ -80,4 +85,27 @@ fn an_http_probe_follows_a_file_that_is_removed_and_restored() {
     fs::write(two.dir.path().join("html/alive"), "yes").unwrap();
     proxy.wait_health("two", "up");
     assert!((0..2).map(|_| page()).any(|body| body == "two"));
+}
+
+#[test]
+fn it_takes_our_proxy_headers_from_probes_and_from_clients() {
+    let words = "location / { return 200 \"$proxy_protocol_addr $proxy_protocol_port \
+                 $proxy_protocol_server_addr $proxy_protocol_server_port $remote_port\"; }";
+    let Some(nginx) = Nginx::serving("n", words, "proxy_protocol") else { return };
+    for version in ["v1", "v2"] {
+        let address = nginx.seat.address();
+        let proxy = Evenkeel::start(&format!(
+            "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n[pool.p]\n\
+             backends = [{{ address = \"{address}\", name = \"n\" }}]\n\
+             send_proxy_protocol = \"{version}\"\n\
+             [pool.p.health]\nprobe = \"http\"\ninterval = \"100ms\"\ntimeout = \"10s\"\n"
+        ));
+        proxy.wait_health("n", "up");
+        let said = get(proxy.at(), "/").body;
+        let words: Vec<_> = said.split(' ').collect();
+        let client = proxy.wait_access(1)[0]["client"].as_str().unwrap().to_owned();
+        assert_eq!(format!("{}:{}", words[0], words[1]), client, "{version}: {said}");
+        assert_eq!(format!("{}:{}", words[2], words[3]), proxy.at().to_string(), "{said}");
+        assert_ne!(words[1], words[4], "the connection itself is ours");
+    }
 }

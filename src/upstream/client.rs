@@ -1,0 +1,40 @@
+//! The client that a backend is looked for, and how a backend is told of it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::addr::ClientAddr;
+use crate::config::ProxyVersion;
+use crate::net::Socket;
+use crate::wire::proxy_protocol::{Addresses, encode_v1, encode_v2};
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The connection.
+    pub socket: Socket,
+    /// Who it is: the peer, or whom the peer has named.
+    pub address: ClientAddr,
+    /// Where it connected to, if the peer has named that.
+    pub named: Option<SocketAddr>,
+    /// When it was accepted.
+    pub since: Instant,
+}
+
+impl Client {
+    /// The address that the client connected to, never an IPv4 one mapped into IPv6.
+    pub fn local(&self) -> SocketAddr {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let local = self.named.or_else(|| self.socket.local()).unwrap_or(unknown);
+        SocketAddr::new(local.ip().to_canonical(), local.port())
+    }
+
+    /// The PROXY header that speaks for it.
+    pub(super) fn header(&self, version: ProxyVersion) -> Vec<u8> {
+        let ends = Addresses { source: self.address.socket(), destination: self.local() };
+        match version {
+            ProxyVersion::V1 => encode_v1(&ends),
+            ProxyVersion::V2 => encode_v2(&ends),
+        }
+    }
+}

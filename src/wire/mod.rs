@@ -1,0 +1,3 @@
+//! Formats on the wire, as codecs over bytes: whoever has a socket reads and writes by them.
+
+pub mod proxy_protocol;
