@@ -24,7 +24,7 @@
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
 //! | 4 | [`tcp`] | one session on one page |
 //! | 4 | [`udp`] | flows: the life of a datagram on one page |
-//! | 5 | [`listener`] | accepting, admission, workers |
+//! | 5 | [`listener`] | accepting, admission, PROXY headers, workers |
 //! | 6 | [`server`] | the order of life of all of it |
 //! | 7 | [`admin`] | status, readiness and metrics over HTTP |
 //! | 8 | [`cli`] | the commands |

@@ -1,4 +1,4 @@
-//! A bound address: accepting, admission, and the way to the proxy behind it.
+//! A bound address: accepting, admission, what must be read first, and the way to the proxy behind it.
 
 mod accept;
 mod crew;

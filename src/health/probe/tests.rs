@@ -48,6 +48,41 @@ async fn a_tcp_probe_asks_the_kernel_only() {
 }
 
 #[tokio::test]
+async fn every_probe_that_connects_sends_the_header_of_the_pool_first() {
+    let tls = ProbeTls { verify: false, ..ProbeTls::default() };
+    let over = Protocol::Tcp;
+    for probe in [
+        Probe::Tcp,
+        asking(HttpProbe::default()),
+        asking(HttpProbe { tls: Some(tls), ..HttpProbe::default() }),
+        Probe::SendExpect { send: b"ping".to_vec(), expect: b"pong".to_vec(), over },
+        Probe::Dns(DnsProbe { over, ..DnsProbe::default() }),
+    ] {
+        let versions = [
+            (ProxyVersion::V1, proxy_protocol::UNKNOWN),
+            (ProxyVersion::V2, proxy_protocol::LOCAL),
+        ];
+        for (version, header) in versions {
+            let (tell, mut told) = mpsc::channel(1);
+            let (address, _server) = server(move |mut stream| {
+                let tell = tell.clone();
+                async move {
+                    let mut begin = vec![0; header.len()];
+                    stream.read_exact(&mut begin).await.ok();
+                    tell.send(begin).await.ok();
+                }
+            })
+            .await;
+            let spec = pool([BackendAddr::Ip(address)], probe.clone());
+            let probers = Prober::of_all(&spec).unwrap().unwrap();
+            let peer = Peer { address, source: None, header: Some(version) };
+            drop(probers[0].ask(peer, LONG).await);
+            assert_eq!(told.recv().await.unwrap(), header, "{probe:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_tcp_probe_ends_with_fin_even_if_it_was_greeted() {
     let (tell, mut told) = mpsc::channel(1);
     let (address, _server) = server(move |mut stream| {
