@@ -1,0 +1,1 @@
+//! The arithmetic against numbers that were reckoned by hand.
