@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::carried::{self, Carried};
+use super::datagrams;
 use super::doubts;
 use super::explain;
 use super::listener::{self, pool_name};
@@ -42,6 +43,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     }
     addresses(report, &root, &listeners, &admin);
     cycles(&sections, &pools);
+    datagrams::check(&sections, &pools, &listeners);
     if !report.has_errors() {
         doubts::unused(&sections, &carried);
     }
