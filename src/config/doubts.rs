@@ -63,9 +63,11 @@ fn alone(value: &Value<'_>, pool: &Pool, pools: &[Pool]) {
 /// `fail_open` where it does nothing, or where another key undoes it.
 fn desperate(section: &Section<'_>, pool: &Pool) {
     let Some(value) = section.value("fail_open").filter(|_| pool.fail_open) else { return };
-    if matches!(pool.health.probe, Probe::None) {
-        value.warn("has no effect: without a probe every backend counts as up", "remove it");
-    } else if pool.close.down == Closing::Now {
+    let is_blind = matches!(pool.health.probe, Probe::None);
+    if is_blind && (pool.passive.failures == 0 || pool.passive.max_ejected == 0) {
+        let message = "has no effect: nothing is probed or ejected, so that every backend is up";
+        value.warn(message, "remove it");
+    } else if !is_blind && pool.close.down == Closing::Now {
         value.warn(
             "lets clients try backends that are down, and close.down = \"now\" has just cut those \
              that were there: a probe that fails everywhere ends every session",

@@ -57,8 +57,12 @@ pub(super) fn is_paced_by_interval(pool: &Pool) -> bool {
 
 /// One probe at its longest: a host name in `health.address` is looked up first.
 fn turn(pool: &Pool) -> Term {
-    let looks_up = is_name(pool.health.address.as_deref());
-    Term::of("timeout", pool.health.timeout).times(if looks_up { 2 } else { 1 })
+    Term::of("timeout", pool.health.timeout).times(timeouts(pool))
+}
+
+/// How often `timeout` is in one probe.
+pub(super) fn timeouts(pool: &Pool) -> u32 {
+    if is_name(pool.health.address.as_deref()) { 2 } else { 1 }
 }
 
 fn is_name(address: Option<&str>) -> bool {
@@ -127,18 +131,38 @@ impl<'a> Chain<'a> {
         Sum::default().plus_capped(terms, Term::of("window", self.first.retry.window))
     }
 
+    /// True if a client that fails on one backend has no other to try: backups and fallbacks take
+    /// nobody while an ordinary backend counts as up.
+    pub(super) fn is_alone(&self) -> bool {
+        let tier = |pool: &Pool, backup| {
+            let taking = pool.members.iter().filter(|it| takes_sessions(it));
+            taking.filter(|it| it.backup == backup).count()
+        };
+        let mut tiers = self.pools().flat_map(|pool| [tier(pool, false), tier(pool, true)]);
+        tiers.find(|size| *size > 0).unwrap_or_default() < 2
+    }
+
+    /// How many attempts one dead backend can cost a client: with nobody else it is tried again.
+    fn spent(&self) -> u32 {
+        if self.is_alone() { self.first.retry.attempts } else { 1 }
+    }
+
     /// A refused connect costs no time, only the pause before the next.
     pub(super) fn after_refused(&self) -> Sum {
-        self.capped(self.one_more().into_iter().collect())
+        self.capped(vec![self.pauses(self.spent().min(self.first.retry.attempts - 1))])
     }
 
-    /// One connect that is not answered, and the pause before the next.
+    /// Connects that are not answered, and the pauses before the next.
     pub(super) fn after_unanswered(&self) -> Sum {
-        self.capped(std::iter::once(self.connect()).chain(self.one_more()).collect())
+        let connects = self.connect().times(self.spent());
+        self.capped(vec![connects, self.pauses(self.spent().min(self.first.retry.attempts - 1))])
     }
 
-    fn one_more(&self) -> Option<Term> {
-        (self.first.retry.attempts > 1).then(|| self.pauses(1))
+    /// True if there is time for another attempt after one that was not answered.
+    pub(super) fn goes_on(&self) -> bool {
+        let retry = &self.first.retry;
+        let once = self.connect().total().saturating_add(retry.backoff);
+        retry.attempts > 1 && once < retry.window
     }
 
     /// Everybody who is tried is dead and answers nothing. The rules are those of the first pool,
@@ -154,9 +178,17 @@ impl<'a> Chain<'a> {
         self.queues(Sum::default())
     }
 
+    /// All waits of a session in queues are bounded together, by the queue that waits longest.
     fn queues(&self, sum: Sum) -> Sum {
         let queues = self.pools().map(|pool| pool.queue).filter(|queue| queue.size > 0);
-        queues.fold(sum, |sum, queue| sum.plus(Term::of("queue.timeout", queue.timeout)))
+        match queues.map(|queue| queue.timeout).max() {
+            Some(timeout) => sum.plus(Term::of("queue.timeout", timeout)),
+            None => sum,
+        }
+    }
+
+    pub(super) fn has_queue(&self) -> bool {
+        self.pools().any(|pool| pool.queue.size > 0)
     }
 
     /// By how much the coarse clock of the workers may lengthen the worst wait, in all.
@@ -164,7 +196,6 @@ impl<'a> Chain<'a> {
         let retry = &self.first.retry;
         let late = step * STEPS_LATE;
         let pauses = if retry.backoff.is_zero() { 0 } else { retry.attempts - 1 };
-        let queues = self.pools().filter(|pool| pool.queue.size > 0).count();
         let each = late.saturating_mul(retry.attempts.saturating_add(pauses));
         // The window is exceeded by the last pause and the last connect alone.
         let alone = self.capped(vec![
@@ -172,7 +203,7 @@ impl<'a> Chain<'a> {
             self.pauses(retry.attempts - 1),
         ]);
         let to_window = (retry.window + late * 2).saturating_sub(alone.total());
-        each.min(to_window) + late * u32::try_from(queues).unwrap_or(u32::MAX)
+        each.min(to_window) + if self.has_queue() { late } else { Duration::ZERO }
     }
 }
 

@@ -6,7 +6,7 @@ use super::arithmetic::{self, Chain};
 use super::sum::Sum;
 use super::{Bound, Fact, Part, connects};
 use crate::config::units::write_duration;
-use crate::config::{Closing, Health, Listener, Pool, Probe, Process, Protocol};
+use crate::config::{AcceptProxy, Closing, Health, Listener, Pool, Probe, Process, Protocol};
 
 fn fact(
     id: &'static str,
@@ -120,8 +120,8 @@ fn ejection(pool: &Pool) -> Fact {
         return fact("ejection", label, Bound::None, note);
     }
     let note = format!(
-        "after failure {failures} within {window}, as traffic has it; at most {most} of {all} \
-         backends at a time (max_ejected {share}%)"
+        "after failure {failures} within {window}, however soon traffic brings it; at most {most} \
+         of {all} backends at a time (max_ejected {share}%)"
     );
     fact("ejection", label, arithmetic::ejection(), note)
 }
@@ -169,8 +169,8 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
     let hung = format!("connected at once, and not answered; what ends it is {silence}");
     let reset = "connected, then reset by the backend; its early resets count as failures";
     let facts = vec![
-        fact("wait_killed", "process killed", chain.after_refused(), "refused at once"),
-        fact("wait_host_gone", "host gone", chain.after_unanswered(), "then another is tried"),
+        fact("wait_killed", "process killed", chain.after_refused(), after_refused(chain)),
+        fact("wait_host_gone", "host gone", chain.after_unanswered(), after_unanswered(chain)),
         fact("wait_hung", "program hangs", Sum::default(), hung),
         fact("wait_reset", "resets its sessions", Sum::default(), reset),
         fact("wait_full", "all are at their caps", chain.full(), full(chain)),
@@ -181,14 +181,40 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         write_duration(step),
         write_duration(chain.late(step))
     );
-    Part { title, facts, remarks: vec![late] }
+    let mut remarks = vec![late];
+    if listener.accept_proxy_protocol != AcceptProxy::Off {
+        let before = write_duration(listener.handshake_timeout);
+        remarks
+            .push(format!("Before that a client has handshake_timeout {before} for its header."));
+    }
+    Part { title, facts, remarks }
+}
+
+fn after_refused(chain: &Chain<'_>) -> &'static str {
+    if chain.first.retry.attempts == 1 {
+        "its kernel refuses at once, and attempts 1 refuses the client"
+    } else if chain.is_alone() {
+        "its kernel refuses at once; nobody else is tried while it counts as up"
+    } else {
+        "its kernel refuses at once, and another is tried"
+    }
+}
+
+fn after_unanswered(chain: &Chain<'_>) -> &'static str {
+    if !chain.goes_on() {
+        "then refused, without another attempt"
+    } else if chain.is_alone() {
+        "then refused: nobody else is tried while it counts as up"
+    } else {
+        "then another is tried"
+    }
 }
 
 const NO_WAIT: &str = "a datagram is sent at once or dropped; a flow whose backend is down moves \
                        with its next datagram, those before are lost";
 
 fn full(chain: &Chain<'_>) -> &'static str {
-    if chain.pools().any(|pool| pool.queue.size > 0) {
+    if chain.has_queue() {
         "then refused; at once if queue.size wait already"
     } else {
         "no queue: refused at once"
@@ -210,11 +236,13 @@ fn worst(chain: &Chain<'_>) -> String {
 
 /// How long a backend that works again is left out.
 pub(super) fn recovering(pool: &Pool) -> Part {
+    let can_be_ejected = arithmetic::most_ejected(pool) > 0;
     let mut facts = Vec::new();
     if let Some(sum) = arithmetic::recovery(pool) {
-        facts.push(fact("recovered", "was down", sum, "which ends an ejection too"));
+        let note = if can_be_ejected { "which ends an ejection too" } else { "" };
+        facts.push(fact("recovered", "was down", sum, note));
     }
-    if arithmetic::most_ejected(pool) > 0 {
+    if can_be_ejected {
         let (first, longest) = arithmetic::ejected(pool);
         let note = "doubled each time";
         facts.push(fact("ejected_first", "was ejected", first, note));

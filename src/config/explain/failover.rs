@@ -66,7 +66,10 @@ fn too_slow(pool: &Pool, connects: bool, asserted: Duration, needed: &Sum) -> Br
 
 /// What would do: one key if that is enough, else all of them.
 fn cure(pool: &Pool, connects: bool, most: Key) -> String {
-    let keeps = |changed: &Pool| assert(changed, connects).is_ok();
+    let keeps = |changed: &Pool| {
+        let sum = arithmetic::failover(changed, connects);
+        sum.is_some_and(|sum| changed.max_failover.is_some_and(|most| sum.total() <= most))
+    };
     let alone = most.alone(pool, connects).filter(keeps).map(|changed| most.written(&changed));
     let fewer = (most == Key::Interval).then(|| fewer_probes(pool, connects)).flatten();
     let fewer = fewer.map(|fall| format!("health.fall = {fall}"));
@@ -94,12 +97,11 @@ fn cure(pool: &Pool, connects: bool, most: Key) -> String {
 
 /// The largest `fall` that keeps the time, all else being as it is.
 fn fewer_probes(pool: &Pool, connects: bool) -> Option<u32> {
-    let keeps = |fall: &u32| {
-        let mut changed = pool.clone();
-        changed.health.fall = *fall;
-        assert(&changed, connects).is_ok()
-    };
-    (1..pool.health.fall).rev().find(keeps)
+    let total = arithmetic::failover(pool, connects)?.total();
+    let rounds = Key::Interval.share(pool);
+    let left = pool.max_failover?.checked_sub(total.saturating_sub(rounds))?;
+    let fall = left.as_nanos() / pool.health.interval.as_nanos().max(1);
+    u32::try_from(fall).ok().filter(|fall| (1..pool.health.fall).contains(fall))
 }
 
 /// A time that the sum consists of.
@@ -134,10 +136,10 @@ impl Key {
 
     /// With what it brings into the sum.
     fn told(self, pool: &Pool) -> String {
-        let (share, count) = (write_duration(self.share(pool)), self.count(pool));
+        let share = write_duration(self.share(pool));
         match self {
             Self::Interval => format!("health.interval × health.fall, {share}"),
-            Self::Timeout if count > 1 => format!(
+            Self::Timeout if !arithmetic::is_paced_by_interval(pool) => format!(
                 "health.timeout, {share}, which is longer than health.interval and sets the pace"
             ),
             key => format!("{}, {share}", key.name()),
@@ -156,10 +158,18 @@ impl Key {
     /// How often the sum holds it: a probe that may outlast the interval sets the pace instead.
     fn count(self, pool: &Pool) -> u32 {
         let (fall, paced) = (pool.health.fall, arithmetic::is_paced_by_interval(pool));
-        match (self, paced) {
-            (Self::Interval, true) => fall,
-            (Self::Interval, false) => 0,
-            (Self::Timeout, false) => fall.saturating_add(1),
+        match self {
+            Self::Interval => {
+                if paced {
+                    fall
+                } else {
+                    0
+                }
+            }
+            Self::Timeout => {
+                let turns = if paced { 1 } else { fall.saturating_add(1) };
+                turns.saturating_mul(arithmetic::timeouts(pool))
+            }
             _ => 1,
         }
     }

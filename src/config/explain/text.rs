@@ -8,8 +8,8 @@ const WIDTH: usize = 100;
 
 /// Where the columns of a fact begin: its label, its number, how that is reckoned.
 const LABEL: usize = 4;
-const NUMBER: usize = 26;
-const REASON: usize = 37;
+const NUMBER: usize = 28;
+const REASON: usize = 38;
 
 pub(super) fn write(explained: &Explained<'_>) -> String {
     let mut out = String::from("What this file makes certain when something fails\n\n");
