@@ -29,20 +29,13 @@ fn listener(protocol: Protocol) -> Listener {
     Listener::unset("l", protocol, vec![([127, 0, 0, 1], 0).into()], 0)
 }
 
-fn config(listener: Listener, pools: Vec<Pool>) -> config::Config {
+fn config(listener: Listener, pools: Vec<Pool>) -> Config {
     let (process, log, admin) = (Process::default(), Log::default(), Admin::default());
-    config::Config {
-        process,
-        log,
-        admin,
-        listeners: vec![listener],
-        pools,
-        origin: Origin::default(),
-    }
+    Config { process, log, admin, listeners: vec![listener], pools, origin: Origin::default() }
 }
 
 /// Milliseconds and formula of every fact of the first way, by id.
-fn facts(config: &config::Config) -> Vec<(&'static str, Option<u64>, String)> {
+fn facts(config: &Config) -> Vec<(&'static str, Option<u64>, String)> {
     let explained = explain(config, STEP);
     let parts = explained.ways[0].parts.iter().flat_map(|part| &part.facts);
     let numbers = |fact: &Fact| match &fact.bound {
@@ -53,7 +46,7 @@ fn facts(config: &config::Config) -> Vec<(&'static str, Option<u64>, String)> {
 }
 
 #[track_caller]
-fn said(config: &config::Config, wanted: &[(&str, Option<u64>)]) {
+fn said(config: &Config, wanted: &[(&str, Option<u64>)]) {
     let facts = facts(config);
     for (id, bound) in wanted {
         let found = facts.iter().find(|(it, _, _)| it == id).unwrap_or_else(|| panic!("no {id}"));
