@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::file::{FileArg, read, show};
+use super::file::{FileArg, broken_promises, read, show};
 use super::{FAILED, INVALID, complain, print, resolve};
 use crate::config::{self, Config, Loaded, Problem};
+use crate::server;
 
 const EXAMPLES: &str = "\
 Examples:
   evenkeel check -c evenkeel.toml
   evenkeel check --deny-warnings                  exit 2 on a warning, for CI
+  evenkeel check --explain                        what it makes certain when something fails
   evenkeel check --effective > full.toml          the file with every default filled in
   evenkeel check --json                           {ok, errors: […], warnings: […]}";
 
@@ -23,6 +25,9 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     file: FileArg,
+    /// Print how long failures can last and clients can wait, per listener and pool
+    #[arg(long, conflicts_with = "effective")]
+    explain: bool,
     /// Print the whole file with every default filled in
     #[arg(long, conflicts_with = "json")]
     effective: bool,
@@ -46,6 +51,7 @@ pub(crate) fn execute(args: Args) -> ExitCode {
         Ok(mut loaded) => {
             let lookups = std::mem::take(&mut loaded.lookups);
             loaded.warnings.extend(resolve::unresolved(lookups));
+            loaded.warnings.extend(broken_promises(&loaded));
             accepted(&args, &file, &loaded)
         }
         Err(refused) => {
@@ -62,18 +68,28 @@ fn accepted(args: &Args, file: &Path, loaded: &Loaded) -> ExitCode {
     let warnings = &loaded.warnings;
     let ok = warnings.is_empty() || !args.deny_warnings;
     let code = if ok { 0 } else { INVALID };
+    let explained =
+        args.explain.then(|| config::explain(&loaded.config, server::clock_step(&loaded.config)));
     if args.json {
-        return outcome(ok, &[], warnings, code);
+        return match explained {
+            Some(explained) => {
+                let report = config::json_explained(ok, warnings, &explained);
+                print(format!("{report}\n").as_bytes(), code)
+            }
+            None => outcome(ok, &[], warnings, code),
+        };
     }
     show(&[], warnings);
     if args.effective {
         return effective(&loaded.config, code);
     }
+    let explained = explained.map(|it| format!("{}\n", it.text())).unwrap_or_default();
     if !ok {
+        print(explained.as_bytes(), code);
         complain(&format!("{}: {}, denied", file.display(), count(warnings.len(), "warning")));
         return ExitCode::from(code);
     }
-    print(format!("{}\n", summary(file, loaded)).as_bytes(), code)
+    print(format!("{explained}{}\n", summary(file, loaded)).as_bytes(), code)
 }
 
 fn outcome(ok: bool, errors: &[Problem], warnings: &[Problem], code: u8) -> ExitCode {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{INVALID, complain};
 use crate::config::{self, Loaded, Problem, Refused};
+use crate::server;
 
 /// Where a file is looked for when none is named.
 const PLACES: [&str; 2] = ["./evenkeel.toml", "/etc/evenkeel/evenkeel.toml"];
@@ -60,6 +61,13 @@ impl FileArg {
 /// Reads a file with the environment of this process.
 pub(crate) fn read(file: &Path) -> Result<Loaded, Refused> {
     config::load(file, &|name| std::env::var(name).ok())
+}
+
+/// What the file allows and the open-file limit does not.
+pub(crate) fn broken_promises(loaded: &Loaded) -> Vec<Problem> {
+    let limit = server::hard_limit_of_open_files();
+    let most = server::descriptors_for(limit, server::workers(&loaded.config));
+    loaded.promises.iter().filter_map(|promise| promise.broken(limit, most)).collect()
 }
 
 /// Shows problems on standard error, in colour where a person reads.

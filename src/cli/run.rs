@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::file::FileArg;
+use super::file::{FileArg, broken_promises, show};
 use super::serve;
 
 const NOTES: &str = "\
@@ -23,7 +23,10 @@ pub(crate) struct Args {
 /// Reads the file and serves until told to stop.
 pub(crate) fn execute(args: Args) -> ExitCode {
     match args.file.load() {
-        Ok((_, loaded)) => serve::serve(loaded.config),
+        Ok((_, loaded)) => {
+            show(&[], &broken_promises(&loaded));
+            serve::serve(loaded.config)
+        }
         Err(code) => code,
     }
 }

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use super::carried::{self, Carried};
 use super::datagrams;
+use super::doubts;
+use super::explain;
 use super::listener::{self, pool_name};
 use super::pool;
 use super::problem::{Place, Report};
 use super::process;
 use super::read::Section;
 use super::tree::Table;
-use super::{Admin, AdminBind, Config, Origin, Policy, Pool, Probe, Protocol};
+use super::{Admin, AdminBind, Config, Listener, Origin, Pool, Process, Protocol};
 
 pub(super) const KEYS: &[&str] = &["include", "process", "log", "admin", "listener", "pool"];
 
@@ -23,10 +25,10 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
 
     let sections = root.named("pool");
     let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
-    let listeners: Vec<listener::Read> = root
-        .named("listener")
-        .into_iter()
-        .map(|(name, section)| listener::read(name, section, &names))
+    let frontends = root.named("listener");
+    let listeners: Vec<listener::Read> = frontends
+        .iter()
+        .map(|(name, section)| listener::read(name, section.clone(), &names))
         .collect();
     let carried = carried::of_all(&sections, &names, &listeners);
     let pools: Vec<Pool> = sections
@@ -43,12 +45,13 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     cycles(&sections, &pools);
     datagrams::check(&sections, &pools, &listeners);
     if !report.has_errors() {
-        unused(&sections, &carried);
+        doubts::unused(&sections, &carried);
     }
     for (((_, section), pool), carried) in sections.iter().zip(&pools).zip(&carried) {
-        questionable(section, pool, &pools);
-        unwatched(section, pool, *carried);
+        asserted(section, pool, *carried);
+        doubts::of_pool(section, pool, &pools, *carried);
     }
+    promised(&root, &process, &frontends, &listeners);
     let listeners = listeners.into_iter().map(|read| read.listener).collect();
     Config { process, log, admin, listeners, pools, origin }
 }
@@ -106,52 +109,30 @@ fn report_cycle(sections: &[(&str, Section<'_>)], pools: &[Pool], cycle: &[usize
     value.refuse(&message, "remove the fallback of the last one");
 }
 
-fn unused(sections: &[(&str, Section<'_>)], carried: &[Carried]) {
-    for ((name, section), _) in sections.iter().zip(carried).filter(|(_, it)| it.nothing()) {
-        let message = format!("pool \"{name}\" is used by no listener");
-        section.report.warn(section.place, message, "name it as a listener's pool, or remove it");
+/// A time that the pool's own settings cannot keep.
+fn asserted(section: &Section<'_>, pool: &Pool, carried: Carried) {
+    let Some(value) = section.value("max_failover") else { return };
+    if let Err(broken) = explain::assert(pool, !carried.only_datagrams()) {
+        value.refuse(&broken.message, &broken.way_out);
     }
 }
 
-/// A connect to a dead backend fails; a datagram to one is just lost.
-fn unwatched(section: &Section<'_>, pool: &Pool, carried: Carried) {
-    if carried.udp && matches!(pool.health.probe, Probe::None) {
-        let message = format!(
-            "{} has no probe: that a backend is dead is noticed only if ICMP says port unreachable",
-            section.title
-        );
-        let way_out = "set probe = \"dns\", \"send-expect\" or \"exec\" in its health table, or \
-                       \"tcp\" or \"http\" with another port";
-        section.report.warn(section.place, message, way_out);
+/// What the caps of process and listeners may take, should it be more than there is.
+fn promised(
+    root: &Section<'_>,
+    process: &Process,
+    sections: &[(&str, Section<'_>)],
+    listeners: &[listener::Read],
+) {
+    let each = |protocol| if protocol == Protocol::Tcp { 2 } else { 1 };
+    let most = listeners.iter().map(|read| each(read.listener.protocol)).max();
+    if let Some(value) = root.section("process").value("max_sessions") {
+        value.promise(u64::from(process.max_sessions) * most.unwrap_or(2));
     }
-}
-
-/// What is valid and seldom meant.
-fn questionable(section: &Section<'_>, pool: &Pool, pools: &[Pool]) {
-    let Some(value) = section.value("backends") else { return };
-    let zero = pool.members.iter().filter(|member| member.weight == 0).count();
-    if zero > 0 && zero == pool.members.len() {
-        value.warn("all have weight 0, so that none takes a session", "give one a weight");
-    } else if zero > 0 && matches!(pool.policy, Policy::ConsistentHash { .. }) {
-        let message = "include weights of 0, which have no place in the hash table";
-        value.warn(message, "for a pause use state = \"drain\": it moves no other client");
-    }
-    let is_fallback = pools.iter().any(|other| {
-        other.fallback.and_then(|at| pools.get(at)).is_some_and(|at| at.name == pool.name)
-    });
-    let is_alone = pool.members.len() == 1 && value.one_or_more().len() == 1;
-    if is_alone && pool.fallback.is_none() && !is_fallback {
-        value.warn(
-            "has one entry only: when it fails, nothing takes over",
-            "add another, or a fallback",
-        );
-    }
-    if let Some(value) = section.value("fail_open")
-        && pool.fail_open
-        && matches!(pool.health.probe, Probe::None)
-        && (pool.passive.failures == 0 || pool.passive.max_ejected == 0)
-    {
-        let message = "has no effect: nothing is probed or ejected, so that every backend is up";
-        value.warn(message, "remove it");
+    for (read, (_, section)) in listeners.iter().zip(sections) {
+        let Listener { max_sessions, protocol, .. } = read.listener;
+        if let Some(value) = section.value("max_sessions") {
+            value.promise(u64::from(max_sessions) * each(protocol));
+        }
     }
 }

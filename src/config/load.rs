@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use super::file;
 use super::include;
-use super::problem::{Closed, Disk, Lookup, Problem, Refused, Report, Source};
+use super::problem::{Closed, Disk, Lookup, Problem, Promise, Refused, Report, Source};
 use super::tree::{self, Table};
 use super::{Config, Origin};
 
@@ -26,6 +26,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The host names in it.
     pub lookups: Vec<Lookup>,
+    /// The caps in it.
+    pub promises: Vec<Promise>,
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -64,9 +66,9 @@ pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Refused> {
 
 fn finish(report: Report, root: Option<&Table>, origin: Origin) -> Result<Loaded, Refused> {
     let config = root.map(|root| file::read(&report, root, origin));
-    let Closed { problems, warnings, lookups } = report.close();
+    let Closed { problems, warnings, lookups, promises } = report.close();
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings, lookups }),
+        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings, lookups, promises }),
         _ => Err(Refused { problems, warnings }),
     }
 }

@@ -17,8 +17,10 @@ mod credentials;
 mod datagrams;
 mod defaults;
 mod dns_probe;
+mod doubts;
 mod effective;
 mod env;
+mod explain;
 mod failure;
 mod file;
 mod health;
@@ -42,10 +44,11 @@ mod value;
 mod words;
 
 pub use effective::{effective, schema};
+pub use explain::{Explained, explain};
 pub use load::{Loaded, load, parse};
 pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
-pub use problem::{Lookup, Problem, Refused};
-pub use render::{json, text};
+pub use problem::{Lookup, Problem, Promise, Refused};
+pub use render::{json, json_explained, text};
 pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Sticky};
 
 /// A checked file with every default filled in.

@@ -57,11 +57,31 @@ pub struct Lookup {
     pub warning: Problem,
 }
 
+/// Descriptors that a cap of the file promises. Whether there are as many is for whoever knows the
+/// open-file limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// What as many sessions take.
+    descriptors: u64,
+    warning: Problem,
+}
+
+impl Promise {
+    /// What to warn of where the limit of open files is `limit`, of which sessions may take `most`.
+    pub fn broken(&self, limit: u64, most: u64) -> Option<Problem> {
+        let mut warning = self.warning.clone();
+        let left = format!("; of the open-file limit, {limit}, {most} are for sessions");
+        warning.message.push_str(&left);
+        (self.descriptors > most).then_some(warning)
+    }
+}
+
 /// What is left of a report.
 pub(super) struct Closed {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) lookups: Vec<Lookup>,
+    pub(super) promises: Vec<Promise>,
 }
 
 /// A file that cannot be used: at least one problem.
@@ -147,6 +167,7 @@ pub(super) struct Report {
     sources: RefCell<Vec<Source>>,
     notes: RefCell<Vec<Note>>,
     hosts: RefCell<Vec<(String, Note)>>,
+    promises: RefCell<Vec<(u64, Note)>>,
 }
 
 impl Report {
@@ -156,6 +177,7 @@ impl Report {
             sources: RefCell::default(),
             notes: RefCell::default(),
             hosts: RefCell::default(),
+            promises: RefCell::default(),
         }
     }
 
@@ -238,6 +260,20 @@ impl Report {
         self.hosts.borrow_mut().push((host.to_owned(), note));
     }
 
+    /// A cap on sessions that may take so many descriptors.
+    pub(super) fn promise(&self, place: Place, what: &str, descriptors: u64) {
+        let note = Note {
+            place,
+            weight: Weight::Warning,
+            message: format!("{what} allows sessions that take {descriptors} descriptors"),
+            suggestion: Some(
+                "raise the limit (ulimit -Hn, LimitNOFILE in systemd), or write a smaller number"
+                    .to_owned(),
+            ),
+        };
+        self.promises.borrow_mut().push((descriptors, note));
+    }
+
     fn note(&self, note: Note) {
         let mut notes = self.notes.borrow_mut();
         if notes.len() < MOST_NOTES {
@@ -261,10 +297,12 @@ impl Report {
             notes.into_iter().partition(|note| note.weight == Weight::Warning);
         let place = |note: Note| lines.get(note.place.file).map(|lines| lines.place(note));
         let lookup = |(host, note)| Some(Lookup { host, warning: place(note)? });
+        let promise = |(descriptors, note)| Some(Promise { descriptors, warning: place(note)? });
         Closed {
             problems: distinct(errors.into_iter().filter_map(place).collect()),
             warnings: distinct(warnings.into_iter().filter_map(place).collect()),
             lookups: self.hosts.into_inner().into_iter().filter_map(lookup).collect(),
+            promises: self.promises.into_inner().into_iter().filter_map(promise).collect(),
         }
     }
 }

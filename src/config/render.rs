@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::explain::Explained;
 use super::problem::Problem;
 
 /// What one file may cost a terminal or a log.
@@ -81,6 +82,8 @@ struct Outcome<'a> {
     warnings: Vec<Line<'a>>,
     #[serde(skip_serializing_if = "is_zero")]
     omitted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<&'a Explained<'a>>,
 }
 
 #[derive(Serialize)]
@@ -100,11 +103,26 @@ fn is_zero(number: &usize) -> bool {
 /// The same as one JSON object: `{ok, errors, warnings}`; `omitted` counts what was left out to
 /// stay under 20 kB.
 pub fn json(ok: bool, errors: &[Problem], warnings: &[Problem]) -> String {
+    outcome(ok, errors, warnings, None)
+}
+
+/// As [`json`] of a file without errors, with the arithmetic under `explain`, which may be longer.
+pub fn json_explained(ok: bool, warnings: &[Problem], explain: &Explained<'_>) -> String {
+    outcome(ok, &[], warnings, Some(explain))
+}
+
+fn outcome(
+    ok: bool,
+    errors: &[Problem],
+    warnings: &[Problem],
+    explain: Option<&Explained<'_>>,
+) -> String {
     let mut room = MOST_BYTES;
     let errors_shown = lines(errors, &mut room);
     let warnings_shown = lines(warnings, &mut room);
     let omitted = errors.len() + warnings.len() - errors_shown.len() - warnings_shown.len();
-    let outcome = Outcome { ok, errors: errors_shown, warnings: warnings_shown, omitted };
+    let (errors, warnings) = (errors_shown, warnings_shown);
+    let outcome = Outcome { ok, errors, warnings, omitted, explain };
     // Strings and numbers under string keys always serialise.
     serde_json::to_string(&outcome).unwrap_or_default()
 }

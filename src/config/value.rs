@@ -35,6 +35,11 @@ impl<'a> Value<'a> {
         self.report.warn(self.node.place, format!("{} {message}", self.subject), way_out);
     }
 
+    /// Notes that this cap lets in sessions with so many descriptors.
+    pub(super) fn promise(&self, descriptors: u64) {
+        self.report.promise(self.node.place, &self.subject, descriptors);
+    }
+
     fn wrong_type(&self, wanted: &str, example: &str) {
         let is = match &self.node.kind {
             Kind::Text(_) => "a string",

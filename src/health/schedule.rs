@@ -60,8 +60,11 @@ impl Schedule {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// A probe that was due at `due` has ended `now`: the member's next is the first point of its
-    /// grid that lies after the one and not before the other.
+    /// A probe that was due at `due` has ended `now`: the member's next is the last point of its grid
+    /// that has passed meanwhile, and so at once, or else the first that is to come.
+    ///
+    /// A probe that takes its whole timeout ends a moment late. Were the point missed by that moment
+    /// left out, an interval no longer than the timeout would count twice.
     pub(super) fn ended(&mut self, member: usize, due: Duration, now: Duration) {
         if let Some(grid) = self.grids.get(member) {
             let next = grid.next(self.interval, due, now);
@@ -85,8 +88,8 @@ impl Grid {
             Some(since) => since / interval + 1,
             None => 0,
         };
-        let not_before_now = now.as_nanos().saturating_sub(offset).div_ceil(interval);
-        nanos(offset + interval * after_due.max(not_before_now))
+        let last_passed = now.as_nanos().saturating_sub(offset) / interval;
+        nanos(offset + interval * after_due.max(last_passed))
     }
 }
 
@@ -102,19 +105,25 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Starts of the probes of `member`, each taking as long as `took` says.
-    fn starts(ordinal: usize, took: &[Duration]) -> Vec<Duration> {
+    /// When the probes of `member` were due and when they started, each taking as long as `took`
+    /// says.
+    fn turns(ordinal: usize, took: &[Duration]) -> Vec<(Duration, Duration)> {
         let mut schedule = Schedule::new(1, INTERVAL, ordinal);
         schedule.at_once(0, Duration::ZERO);
-        let mut starts = Vec::new();
+        let (mut turns, mut now) = (Vec::new(), Duration::ZERO);
         for took in took {
-            let now = schedule.next().unwrap();
+            now = now.max(schedule.next().unwrap());
             let (member, due) = schedule.take_due(now).unwrap();
             assert_eq!(schedule.next(), None);
-            starts.push(due);
-            schedule.ended(member, due, now + *took);
+            turns.push((due, now));
+            now += *took;
+            schedule.ended(member, due, now);
         }
-        starts
+        turns
+    }
+
+    fn starts(ordinal: usize, took: &[Duration]) -> Vec<Duration> {
+        turns(ordinal, took).into_iter().map(|(_, start)| start).collect()
     }
 
     #[test]
@@ -133,19 +142,28 @@ mod tests {
         assert_eq!(starts, [Duration::ZERO, INTERVAL, INTERVAL * 2, INTERVAL * 3]);
     }
 
+    #[test]
+    fn a_probe_that_ends_just_after_the_next_point_costs_no_interval() {
+        let late = Duration::from_millis(2);
+        let starts = starts(0, &[INTERVAL + late; 4]);
+        assert_eq!(starts[3], (INTERVAL + late) * 3);
+    }
+
     proptest! {
         #[test]
-        fn probes_neither_overlap_nor_drift(
+        fn probes_neither_overlap_nor_drift_nor_come_late(
             ordinal in 0_usize..100_000,
             took in prop::collection::vec((0_u64..7_000_000_000).prop_map(Duration::from_nanos), 2..40),
         ) {
-            let starts = starts(ordinal, &took);
-            for (pair, took) in starts.windows(2).zip(&took) {
-                let (one, next) = (pair[0], pair[1]);
-                prop_assert!(next >= one + *took && next > one);
-                // No grid point that would have done is left out.
-                prop_assert!(next.saturating_sub(INTERVAL) <= one.max((one + *took).saturating_sub(Duration::from_nanos(1))));
-                prop_assert_eq!((next - starts[1]).as_nanos() % INTERVAL.as_nanos(), 0);
+            let turns = turns(ordinal, &took);
+            for (pair, took) in turns.windows(2).zip(&took) {
+                let ((one_due, one), (next_due, next)) = (pair[0], pair[1]);
+                prop_assert!(next >= one + *took && next_due > one_due);
+                prop_assert!(next <= (one + INTERVAL).max(one + *took));
+                // Probes that a slow one has kept waiting are not made up for.
+                prop_assert!(next - next_due < INTERVAL);
+                let since_second = next_due.as_nanos() - turns[1].0.as_nanos();
+                prop_assert_eq!(since_second % INTERVAL.as_nanos(), 0);
             }
         }
 

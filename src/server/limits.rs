@@ -38,6 +38,11 @@ pub fn raise_open_files() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
+/// The limit that [`raise_open_files`] would raise to, with nothing raised.
+pub fn hard_limit_of_open_files() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// The descriptors that sessions may take of `open_files`, with so many workers; at least those of
 /// one.
 pub fn descriptors_for(open_files: u64, workers: usize) -> u64 {

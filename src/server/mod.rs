@@ -24,12 +24,13 @@ use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
 use crate::net::BindError;
-pub use limits::{descriptors_for, raise_open_files};
+pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot, SteerError};
 use sockets::Sockets;
 use workers::Thread;
+pub use workers::{clock_step, count as workers};
 use world::World;
 
 /// How long workers may take to end once their sessions were cut.

@@ -62,11 +62,16 @@ impl Thread {
 }
 
 /// Worker threads that a configuration asks for.
-pub(super) fn count(config: &Config) -> usize {
+pub fn count(config: &Config) -> usize {
     match config.process.threads {
         0 => thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     }
+}
+
+/// How coarse the workers' clock is: limits of waiting are seen up to two steps late.
+pub fn clock_step(config: &Config) -> Duration {
+    pace(config).tick
 }
 
 /// How often workers look around: often enough for the shortest limits of the configuration.

@@ -17,6 +17,7 @@ mod bench_of_servers;
 mod config_errors;
 mod death;
 mod endings;
+mod explain;
 mod hash;
 mod health;
 mod least;
