@@ -4,6 +4,7 @@
 
 mod bind;
 mod book;
+mod dashboard;
 mod host;
 mod metrics;
 mod names;

@@ -8,7 +8,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_T
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use crate::admin::{book, host, metrics, readiness, status};
+use crate::admin::{book, dashboard, host, metrics, readiness, status};
 use crate::api::Problem;
 use crate::metric::Counter;
 use crate::server::Handle;
@@ -33,11 +33,12 @@ pub(super) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
     }
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     match request.uri().path() {
+        "/" if reading => dashboard::page(request),
         "/healthz" if reading => text(StatusCode::OK, "ok\n"),
         "/readyz" if reading => ready(site),
         "/metrics" if reading => exposition(site),
         "/api/v1/status" if reading => json(StatusCode::OK, &status::report(&site.handle)),
-        path @ ("/healthz" | "/readyz" | "/metrics" | "/api/v1/status") => {
+        path @ ("/" | "/healthz" | "/readyz" | "/metrics" | "/api/v1/status") => {
             let error = format!("{path} answers GET and HEAD, not {}", request.method());
             let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, error);
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -82,7 +83,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     }
 }
 
-fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
