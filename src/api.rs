@@ -148,7 +148,7 @@ pub struct ProbeStatus {
 
 /// Body of `PATCH /api/v1/pools/{pool}/backends/{backend}`; what is left out stays as it is. The
 /// answer is the [`BackendStatus`] that holds from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steer {
     /// `ready`, `drain` or `maintenance`.

@@ -1,30 +1,34 @@
 //! The operator's way in: HTTP on a loopback address or a unix socket.
 //!
-//! It reads the server's [`Handle`] and never touches the data path. For now it only reports.
+//! It reads the server's [`Handle`] and never touches the data path. What it changes it asks of the
+//! pools' monitors.
 
+mod answer;
 mod bind;
 mod book;
 mod dashboard;
 mod host;
 mod metrics;
 mod names;
+mod path;
 mod readiness;
 mod routes;
 mod status;
+mod steer;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
@@ -33,6 +37,7 @@ pub use crate::admin::bind::{BindError, Bound, bind};
 use crate::admin::bind::{Listening, SocketFile};
 use crate::admin::routes::Site;
 pub use crate::admin::status::report;
+pub use crate::admin::token::Token;
 use crate::config::AdminBind;
 use crate::metric::Counter;
 use crate::server::Handle;
@@ -53,6 +58,12 @@ const HEAD_FIELDS: usize = 64;
 /// not keep its place.
 const LIFETIME: Duration = Duration::from_secs(300);
 
+/// How long a client that was refused while it sent may go on sending.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How much it may send meanwhile.
+const LINGER_BYTES: u64 = 64 << 20;
+
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,7 +76,8 @@ impl Bound {
         handle: Arc<Handle>,
         access_dropped: Arc<Counter>,
     ) -> io::Result<Infallible> {
-        let site = Arc::new(Site { handle, access_dropped, loopback: self.is_loopback() });
+        let (loopback, token) = (self.is_loopback(), self.token().cloned());
+        let site = Arc::new(Site { handle, access_dropped, loopback, token });
         let address = match self.address() {
             AdminBind::Tcp(address) => address.to_string(),
             AdminBind::Unix(path) => format!("unix:{}", path.display()),
@@ -130,26 +142,38 @@ impl Door {
 }
 
 /// Serves one connection until it ends.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>) {
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>) {
     let service = service_fn(|request| {
-        let answer = routes::answer(&site, &request);
-        async { Ok::<_, Infallible>(answer) }
+        let site = Arc::clone(&site);
+        async move { Ok::<_, Infallible>(routes::answer(&site, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
+        .serve_connection(TokioIo::new(&mut stream), service);
+    let mut connection = Box::pin(connection);
     let end = match timeout(LIFETIME, connection.as_mut()).await {
         Ok(end) => Ok(end),
         Err(_) => {
             connection.as_mut().graceful_shutdown();
-            timeout(HEAD_TIMEOUT, connection).await
+            timeout(HEAD_TIMEOUT, connection.as_mut()).await
         }
     };
-    if let Ok(Err(error)) = end {
+    drop(connection);
+    let Ok(end) = end else { return };
+    if let Err(error) = end {
         tracing::debug!(listener = %"admin", %error, "connection ended");
     }
+    linger(stream).await;
+}
+
+/// Takes what the client still sends: if it were not read, the kernel would reset the connection,
+/// and the client might lose an answer to a body that was refused unread.
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    // It may be closed already.
+    stream.shutdown().await.ok();
+    let mut rest = stream.take(LINGER_BYTES);
+    timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await.ok();
 }

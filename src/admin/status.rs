@@ -36,6 +36,18 @@ pub fn report(handle: &Handle) -> api::Status {
     }
 }
 
+/// One backend, by its names.
+pub(super) fn backend_of(
+    snapshot: &Snapshot,
+    pool: &str,
+    name: &str,
+) -> Option<api::BackendStatus> {
+    let pool = snapshot.pools.iter().find(|known| **known.name() == *pool)?;
+    let mut members = pool.members().iter().enumerate();
+    let (place, member) = members.find(|(_, member)| **member.backend.name() == *name)?;
+    Some(backend(member, &pool.ready(), place))
+}
+
 fn phase(handle: &Handle) -> api::Phase {
     match (handle.is_stopping(), handle.is_listening()) {
         (true, _) => api::Phase::Stopping,

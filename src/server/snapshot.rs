@@ -124,7 +124,7 @@ impl Handle {
     }
 
     /// The pools are watched from now on.
-    pub(super) fn set_operators(&self, operators: Vec<Operator>) {
+    pub fn set_operators(&self, operators: Vec<Operator>) {
         self.operators.store(Arc::new(operators));
     }
 

@@ -14,7 +14,7 @@ use hyper::{Request, StatusCode};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 
-use crate::admin::routes::{Answer, whole};
+use crate::admin::answer::{Answer, whole};
 
 const STYLE: &str = include_str!("style.css");
 

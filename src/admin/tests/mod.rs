@@ -1,5 +1,7 @@
 //! The admin interface over a hand-made server: what it says, to whom, and where it listens.
 
+mod steering;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -100,7 +102,7 @@ fn handle() -> Arc<Handle> {
 fn site() -> Site {
     let access_dropped = Arc::new(Counter::default());
     access_dropped.add(5);
-    Site { handle: handle(), access_dropped, loopback: true }
+    Site { handle: handle(), access_dropped, loopback: true, token: None }
 }
 
 fn series<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
@@ -226,7 +228,11 @@ fn ready_means_listening_with_a_backend_up_and_no_stop() {
 async fn exchange(handle: Arc<Handle>, request: &str) -> String {
     let spec =
         config::Admin { bind: AdminBind::Tcp("127.0.0.1:0".parse().unwrap()), token_file: None };
-    let bound = bind(&spec).unwrap().unwrap();
+    exchange_at(&spec, handle, request).await
+}
+
+async fn exchange_at(spec: &config::Admin, handle: Arc<Handle>, request: &str) -> String {
+    let bound = bind(spec).unwrap().unwrap();
     let AdminBind::Tcp(address) = *bound.address() else { panic!("not tcp") };
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(handle, Arc::default()));
