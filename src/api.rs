@@ -182,6 +182,13 @@ pub struct Event {
     pub reason: String,
 }
 
+/// Data of an event named `lost`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// So many events were not sent, because they were not taken fast enough.
+    pub lost: u64,
+}
+
 /// Body of every answer that says no.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

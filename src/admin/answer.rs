@@ -13,6 +13,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::admin::events::Stream;
 use crate::api::Problem;
 
 /// An answer on its way out.
@@ -22,6 +23,8 @@ pub(super) type Answer = Response<Body>;
 pub(super) enum Body {
     /// All of it.
     Whole(Full<Bytes>),
+    /// What there is so far; more is to come.
+    Stream(Stream),
 }
 
 impl hyper::body::Body for Body {
@@ -34,18 +37,21 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Stream(stream) => stream.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
+            Self::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
+            Self::Stream(_) => SizeHint::default(),
         }
     }
 }
@@ -123,6 +129,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
 
 pub(super) fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     with_head(status, kind, Body::Whole(Full::new(body.into())))
+}
+
+/// An answer that goes on.
+pub(super) fn stream(kind: &'static str, body: Body) -> Answer {
+    with_head(StatusCode::OK, kind, body)
 }
 
 fn with_head(status: StatusCode, kind: &'static str, body: Body) -> Answer {

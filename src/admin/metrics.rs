@@ -6,18 +6,19 @@ use metrics_process::collector;
 
 use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
-use crate::metric::{Counter, Histogram};
+use crate::admin::routes::Site;
+use crate::metric::Histogram;
 use crate::pool::{Backend, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
 use crate::session::Tally;
 
 /// All metrics as Prometheus text.
-pub(super) fn render(handle: &Handle, access_dropped: &Counter) -> String {
-    let snapshot = handle.snapshot();
+pub(super) fn render(site: &Site) -> String {
+    let snapshot = site.handle.snapshot();
     let lines = lines(&snapshot.pools);
     let mut book = Book::new();
-    process(&mut book, access_dropped);
-    workers(&book, handle);
+    process(&mut book, site);
+    workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
     pools(&book, &snapshot.pools);
@@ -68,9 +69,10 @@ fn of(pool: &Pool, backend: &Backend) -> Vec<metrics::Label> {
     vec![named("pool", pool.name()), named("backend", backend.name())]
 }
 
-fn process(book: &mut Book, access_dropped: &Counter) {
+fn process(book: &mut Book, site: &Site) {
     book.family(&names::BUILD_INFO).set(vec![word("version", env!("CARGO_PKG_VERSION"))], 1);
-    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), access_dropped.get());
+    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), site.access_dropped.get());
+    book.family(&names::EVENTS_DROPPED).set(Vec::new(), site.streams.dropped.get());
     let reloads = book.family(&names::RELOADS);
     for outcome in ["ok", "refused"] {
         reloads.set(vec![word("outcome", outcome)], 0);

@@ -82,6 +82,8 @@ metrics! {
         "Datagrams dropped: by the kernel before we saw them, for want of room to send, too big.";
     ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"
         "Access log lines lost because whoever takes them was too slow or gone.";
+    EVENTS_DROPPED Counter "evenkeel_events_dropped_total"
+        "Events that watchers of the event stream lost because they were too slow.";
     WORKER_SESSIONS Gauge "evenkeel_worker_sessions"
         "Live sessions of each worker thread.";
     RELOADS Counter "evenkeel_reloads_total"

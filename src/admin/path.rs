@@ -8,14 +8,23 @@ pub(super) fn matched(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(names),
-            (Some(wanted), Some(given)) if wanted.starts_with('{') => names.push(decoded(given)?),
+            (Some(wanted), Some(given)) if wanted.starts_with('{') => {
+                names.push(decoded(given).filter(|name| !name.is_empty())?);
+            }
             (Some(wanted), Some(given)) if wanted == given => {}
             _ => return None,
         }
     }
 }
 
-/// Undoes percent-encoding; `None` if it is broken, empty, or no text.
+/// What a query says for a key, decoded, the first time it does; `None` if it does not, or if what it
+/// says is broken.
+pub(super) fn value(query: Option<&str>, key: &str) -> Option<String> {
+    let mut pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(name, _)| *name == key).and_then(|(_, value)| decoded(value))
+}
+
+/// Undoes percent-encoding; `None` if it is broken or no text.
 pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -31,7 +40,7 @@ pub(super) fn decoded(text: &str) -> Option<String> {
         bytes.push(value(*high)? << 4 | value(*low)?);
         rest = behind;
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -56,10 +65,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_no_name() {
-        for text in ["%", "%4", "%zz", "%+1", "%ff", "a%2", ""] {
+    fn what_is_broken_is_no_name_and_no_value() {
+        for text in ["%", "%4", "%zz", "%+1", "%ff", "a%2"] {
             assert_eq!(decoded(text), None, "{text}");
         }
         assert_eq!(decoded("b%C3%A9").as_deref(), Some("bé"));
+        let query = Some("a=1&listener=front%20door&a=2&b&c=%zz");
+        assert_eq!(value(query, "listener").as_deref(), Some("front door"));
+        assert_eq!(value(query, "a").as_deref(), Some("1"));
+        assert_eq!(value(query, "b").as_deref(), Some(""));
+        assert_eq!((value(query, "c"), value(query, "d"), value(None, "a")), (None, None, None));
     }
 }

@@ -1,14 +1,16 @@
 //! What is asked, and who answers it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
 
 use crate::admin::answer::{Answer, Refusal, json, text, whole};
+use crate::admin::events::Streams;
 use crate::admin::path::matched;
 use crate::admin::token::{self, Token};
-use crate::admin::{book, dashboard, host, metrics, readiness, status, steer};
+use crate::admin::{book, dashboard, events, host, metrics, readiness, status, steer};
 use crate::metric::Counter;
 use crate::server::Handle;
 
@@ -21,6 +23,7 @@ pub(super) struct Site {
     pub(super) loopback: bool,
     /// What whoever changes something must know; `None` = nothing.
     pub(super) token: Option<Arc<Token>>,
+    pub(super) streams: Streams,
 }
 
 /// What can be asked.
@@ -32,16 +35,18 @@ enum Call {
     Metrics,
     Status,
     Steer,
+    Events,
 }
 
 /// Each call with its path; `{…}` stands for a name.
-const CALLS: [(&str, Call); 6] = [
+const CALLS: [(&str, Call); 7] = [
     ("/", Call::Dashboard),
     ("/healthz", Call::Health),
     ("/readyz", Call::Readiness),
     ("/metrics", Call::Metrics),
     ("/api/v1/status", Call::Status),
     ("/api/v1/pools/{pool}/backends/{backend}", Call::Steer),
+    ("/api/v1/events", Call::Events),
 ];
 
 impl Call {
@@ -49,6 +54,7 @@ impl Call {
     fn methods(self) -> &'static str {
         match self {
             Self::Steer => "PATCH",
+            Self::Events => "GET",
             _ => "GET, HEAD",
         }
     }
@@ -63,12 +69,20 @@ impl Call {
     }
 }
 
-/// Answers one request.
-pub(super) async fn answer<B: Body>(site: &Site, request: Request<B>) -> Answer {
-    given(site, request).await.unwrap_or_else(Answer::from)
+/// Answers one request; `stays` is set while the answer is a stream.
+pub(super) async fn answer<B: Body>(
+    site: &Site,
+    request: Request<B>,
+    stays: &Arc<AtomicBool>,
+) -> Answer {
+    given(site, request, stays).await.unwrap_or_else(Answer::from)
 }
 
-async fn given<B: Body>(site: &Site, request: Request<B>) -> Result<Answer, Refusal> {
+async fn given<B: Body>(
+    site: &Site,
+    request: Request<B>,
+    stays: &Arc<AtomicBool>,
+) -> Result<Answer, Refusal> {
     if site.loopback && !host::is_loopback(&request) {
         let error = "this address serves loopback only: call it as localhost or by its address";
         return Err(Refusal::new(StatusCode::FORBIDDEN, error));
@@ -88,6 +102,9 @@ async fn given<B: Body>(site: &Site, request: Request<B>) -> Result<Answer, Refu
         (Call::Readiness, _) => ready(site),
         (Call::Metrics, _) => Ok(exposition(site)),
         (Call::Status, _) => Ok(json(StatusCode::OK, &status::report(&site.handle))),
+        (Call::Events, _) => {
+            events::watch((&site.handle, &site.streams), request.uri().query(), stays)
+        }
         (Call::Steer, [pool, backend]) => {
             steer::steer(&site.handle, (pool, backend), request).await
         }
@@ -116,6 +133,6 @@ fn ready(site: &Site) -> Result<Answer, Refusal> {
 }
 
 fn exposition(site: &Site) -> Answer {
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(site);
     whole(StatusCode::OK, book::CONTENT_TYPE, text.into_bytes())
 }

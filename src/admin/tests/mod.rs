@@ -1,5 +1,6 @@
 //! The admin interface over a hand-made server: what it says, to whom, and where it listens.
 
+mod events;
 mod steering;
 
 use std::fs;
@@ -9,9 +10,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::*;
 use crate::addr::BackendAddr;
+use crate::admin::connection::HEAD_BYTES;
 use crate::admission::Figures;
 use crate::config::{self, AdminState};
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
@@ -102,7 +105,13 @@ fn handle() -> Arc<Handle> {
 fn site() -> Site {
     let access_dropped = Arc::new(Counter::default());
     access_dropped.add(5);
-    Site { handle: handle(), access_dropped, loopback: true, token: None }
+    Site {
+        handle: handle(),
+        access_dropped,
+        loopback: true,
+        token: None,
+        streams: Streams::default(),
+    }
 }
 
 fn series<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
@@ -122,7 +131,7 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
 #[test]
 fn every_metric_is_explained_once_and_has_a_series() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     for metric in names::ALL {
         let help = format!("# HELP {} {}", metric.name, metric.help);
         let kind = format!("# TYPE {} {}", metric.name, metric.kind.as_str());
@@ -141,7 +150,7 @@ fn every_metric_is_explained_once_and_has_a_series() {
 #[test]
 fn closed_lists_stand_at_zero_from_the_start() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     // The second backend has no tally of another listener: two backends times all outcomes.
     assert_eq!(series(&text, "evenkeel_sessions_total").len(), 2 * Outcome::ALL.len());
     assert_eq!(series(&text, "evenkeel_rejected_total").len(), Rejection::ALL.len());
@@ -155,7 +164,7 @@ fn closed_lists_stand_at_zero_from_the_start() {
 #[test]
 fn figures_land_under_their_labels() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     let first = ["listener=\"front\"", "pool=\"db\"", "backend=\"10.0.0.1:5432\""];
     let with = |label| [&first[..], &[label]].concat();
     assert_eq!(value(&text, "evenkeel_sessions_total", &with("outcome=\"idle\"")), 1.0);
@@ -178,7 +187,7 @@ fn figures_land_under_their_labels() {
 #[test]
 fn promtool_finds_nothing_to_say() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut child) = promtool.stdout(Stdio::piped()).spawn() else {
