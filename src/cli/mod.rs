@@ -16,6 +16,7 @@ mod schema;
 mod serve;
 mod status;
 mod table;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ Examples:
   evenkeel check -c evenkeel.toml                 every error and warning of a file
   evenkeel run -c evenkeel.toml                   run it
   evenkeel status                                 what a running balancer sees
+  evenkeel top                                    the same, live
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
 
@@ -53,6 +55,7 @@ enum Command {
     Proxy(proxy::Args),
     Demo(demo::Args),
     Status(status::Args),
+    Top(top::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -80,6 +83,7 @@ impl Command {
             Self::Proxy(args) => proxy::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Status(args) => status::execute(args),
+            Self::Top(args) => top::execute(args),
             Self::Schema(args) => schema::execute(args),
             Self::Completions(args) => completions::execute(args),
             Self::Man(args) => man::execute(args),
@@ -132,6 +136,8 @@ mod tests {
         assert!(!parsed("evenkeel proxy --listen tcp://127.0.0.1:1"));
         assert!(parsed("evenkeel demo --seconds 5"));
         assert!(parsed("evenkeel status --json --admin 127.0.0.1:9900"));
+        assert!(parsed("evenkeel top --interval 500ms --admin 127.0.0.1:9900"));
+        assert!(!parsed("evenkeel top --interval 1ms"));
         assert!(parsed("evenkeel completions bash"));
         assert!(!parsed("evenkeel completions tcsh"));
         assert!(!parsed("evenkeel completions"));

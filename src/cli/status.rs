@@ -30,20 +30,24 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn execute(args: Args) -> ExitCode {
-    let admin = match &args.admin {
-        Some(text) => admin_address::parse(text).map_err(|reason| {
-            complain(&reason);
-            ExitCode::from(INVALID)
-        }),
-        None => of_file(&args.file),
-    };
-    match admin.map(|admin| report(&admin, args.json)) {
+    match admin_of(args.admin.as_deref(), &args.file).map(|admin| report(&admin, args.json)) {
         Ok(Ok(text)) => print(text.as_bytes(), 0),
         Ok(Err(reason)) => {
             complain(&reason);
             ExitCode::from(FAILED)
         }
         Err(code) => code,
+    }
+}
+
+/// Where the balancer is: `--admin`, or what the file says. What is wrong has been said on an error.
+pub(crate) fn admin_of(given: Option<&str>, file: &FileArg) -> Result<AdminBind, ExitCode> {
+    match given {
+        Some(text) => admin_address::parse(text).map_err(|reason| {
+            complain(&reason);
+            ExitCode::from(INVALID)
+        }),
+        None => of_file(file),
     }
 }
 
@@ -62,21 +66,31 @@ fn of_file(arg: &FileArg) -> Result<AdminBind, ExitCode> {
 
 /// Asks the balancer at `admin` and gives its status as text, or as its own JSON.
 pub(crate) fn report(admin: &AdminBind, json: bool) -> Result<String, String> {
+    // Read whole before anything is shown, so that only a balancer's answer is.
+    let (status, body) = asked(admin)?;
+    if json {
+        let body: serde_json::Value =
+            serde_json::from_slice(&body).map_err(|_| ask::stranger(admin))?;
+        return Ok(format!("{body:#}\n"));
+    }
+    Ok(text(&status))
+}
+
+/// Asks the balancer at `admin` for its status. The error names the address and the way out.
+pub(crate) fn fetch(admin: &AdminBind) -> Result<api::Status, String> {
+    asked(admin).map(|(status, _)| status)
+}
+
+/// The status, and the JSON that it was read from.
+fn asked(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String> {
     let answer = ask::get(admin, "/api/v1/status")?;
     if answer.status != 200 {
         let problem = serde_json::from_slice::<api::Problem>(&answer.body);
         let problem = problem.map_err(|_| ask::stranger(admin))?;
         return Err(format!("{} refused: {}", admin_address::shown(admin), problem.error));
     }
-    // Read whole before anything is shown, so that only a balancer's answer is.
-    let status: api::Status =
-        serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
-    if json {
-        let body: serde_json::Value =
-            serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
-        return Ok(format!("{body:#}\n"));
-    }
-    Ok(text(&status))
+    let status = serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
+    Ok((status, answer.body))
 }
 
 fn text(status: &api::Status) -> String {
@@ -177,7 +191,7 @@ fn probe(last: &api::ProbeStatus) -> String {
 }
 
 /// Two units are enough for people.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -187,7 +201,8 @@ fn span(time: Duration) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// With a binary unit.
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

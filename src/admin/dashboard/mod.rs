@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn ask(tag: Option<&str>) -> Answer {
-        let request = tag.into_iter().fold(Request::builder(), |r, tag| r.header(IF_NONE_MATCH, tag));
+        let request =
+            tag.into_iter().fold(Request::builder(), |r, tag| r.header(IF_NONE_MATCH, tag));
         page(&request.body(()).unwrap())
     }
 
