@@ -9,14 +9,18 @@ mod completions;
 mod demo;
 mod file;
 mod man;
+mod place;
 mod proxy;
 mod resolve;
 mod run;
 mod schema;
 mod serve;
 mod status;
+mod steer;
 mod table;
+mod target;
 mod top;
+mod wait;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,6 +40,7 @@ Examples:
   evenkeel run -c evenkeel.toml                   run it
   evenkeel status                                 what a running balancer sees
   evenkeel top                                    the same, live
+  evenkeel drain db/b1 --wait                     take a backend out, return when it is empty
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
 
@@ -56,6 +61,10 @@ enum Command {
     Demo(demo::Args),
     Status(status::Args),
     Top(top::Args),
+    Drain(steer::Drain),
+    Ready(steer::Ready),
+    Maintenance(steer::Maintenance),
+    Weight(steer::Weight),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -84,6 +93,10 @@ impl Command {
             Self::Demo(args) => demo::execute(args),
             Self::Status(args) => status::execute(args),
             Self::Top(args) => top::execute(args),
+            Self::Drain(args) => steer::drain(args),
+            Self::Ready(args) => steer::ready(args),
+            Self::Maintenance(args) => steer::maintenance(args),
+            Self::Weight(args) => steer::weight(args),
             Self::Schema(args) => schema::execute(args),
             Self::Completions(args) => completions::execute(args),
             Self::Man(args) => man::execute(args),
@@ -138,6 +151,15 @@ mod tests {
         assert!(parsed("evenkeel status --json --admin 127.0.0.1:9900"));
         assert!(parsed("evenkeel top --interval 500ms --admin 127.0.0.1:9900"));
         assert!(!parsed("evenkeel top --interval 1ms"));
+        assert!(parsed("evenkeel drain db/b1 --wait --timeout 90s --admin 127.0.0.1:9900"));
+        assert!(!parsed("evenkeel drain db/b1 --timeout 90s"));
+        assert!(!parsed("evenkeel drain db/b1 --wait --timeout 90"));
+        assert!(!parsed("evenkeel drain db"));
+        assert!(parsed("evenkeel ready db/[::1]:80 --token-file x"));
+        assert!(parsed("evenkeel maintenance db/b1 --json"));
+        assert!(parsed("evenkeel weight db/b1 256"));
+        assert!(!parsed("evenkeel weight db/b1 257"));
+        assert!(!parsed("evenkeel weight db/b1 -1"));
         assert!(parsed("evenkeel completions bash"));
         assert!(!parsed("evenkeel completions tcsh"));
         assert!(!parsed("evenkeel completions"));

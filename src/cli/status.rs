@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::file::{FileArg, read, show};
 use super::table::Table;
-use super::{FAILED, INVALID, admin_address, ask, complain, print};
+use super::target::Target;
+use super::{FAILED, ask, complain, print};
 use crate::api;
-use crate::config::{Admin, AdminBind};
+use crate::config::AdminBind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,16 +21,13 @@ Examples:
 pub(crate) struct Args {
     /// Print the status as JSON
     #[arg(long)]
-    pub(crate) json: bool,
-    /// Where the balancer's admin interface is [default: as in the file]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<String>,
+    json: bool,
     #[command(flatten)]
-    pub(crate) file: FileArg,
+    target: Target,
 }
 
 pub(crate) fn execute(args: Args) -> ExitCode {
-    match admin_of(args.admin.as_deref(), &args.file).map(|admin| report(&admin, args.json)) {
+    match args.target.address().map(|admin| report(&admin, args.json)) {
         Ok(Ok(text)) => print(text.as_bytes(), 0),
         Ok(Err(reason)) => {
             complain(&reason);
@@ -40,34 +37,10 @@ pub(crate) fn execute(args: Args) -> ExitCode {
     }
 }
 
-/// Where the balancer is: `--admin`, or what the file says. What is wrong has been said on an error.
-pub(crate) fn admin_of(given: Option<&str>, file: &FileArg) -> Result<AdminBind, ExitCode> {
-    match given {
-        Some(text) => admin_address::parse(text).map_err(|reason| {
-            complain(&reason);
-            ExitCode::from(INVALID)
-        }),
-        None => of_file(file),
-    }
-}
-
-/// The admin address of the file; the usual one if there is no file, as after `evenkeel demo`.
-fn of_file(arg: &FileArg) -> Result<AdminBind, ExitCode> {
-    let Ok(file) = arg.find() else { return Ok(Admin::default().bind) };
-    match read(&file) {
-        Ok(loaded) => Ok(loaded.config.admin.bind),
-        Err(refused) => {
-            // Warnings are for whoever checks the file, not for whoever looks at the balancer.
-            show(&refused.problems, &[]);
-            Err(ExitCode::from(INVALID))
-        }
-    }
-}
-
 /// Asks the balancer at `admin` and gives its status as text, or as its own JSON.
 pub(crate) fn report(admin: &AdminBind, json: bool) -> Result<String, String> {
     // Read whole before anything is shown, so that only a balancer's answer is.
-    let (status, body) = asked(admin)?;
+    let (status, body) = fetch(admin)?;
     if json {
         let body: serde_json::Value =
             serde_json::from_slice(&body).map_err(|_| ask::stranger(admin))?;
@@ -76,21 +49,10 @@ pub(crate) fn report(admin: &AdminBind, json: bool) -> Result<String, String> {
     Ok(text(&status))
 }
 
-/// Asks the balancer at `admin` for its status. The error names the address and the way out.
-pub(crate) fn fetch(admin: &AdminBind) -> Result<api::Status, String> {
-    asked(admin).map(|(status, _)| status)
-}
-
-/// The status, and the JSON that it was read from.
-fn asked(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String> {
+/// The status of the balancer at `admin`, and its very words.
+pub(crate) fn fetch(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String> {
     let answer = ask::get(admin, "/api/v1/status")?;
-    if answer.status != 200 {
-        let problem = serde_json::from_slice::<api::Problem>(&answer.body);
-        let problem = problem.map_err(|_| ask::stranger(admin))?;
-        return Err(format!("{} refused: {}", admin_address::shown(admin), problem.error));
-    }
-    let status = serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
-    Ok((status, answer.body))
+    Ok((ask::understood(admin, &answer)?, answer.body))
 }
 
 fn text(status: &api::Status) -> String {

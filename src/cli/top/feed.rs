@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::{self, KeyEvent, KeyEventKind};
 use tokio::sync::mpsc;
 
-use super::state::Place;
 use crate::api;
+use crate::cli::place::Place;
 use crate::cli::{ask, status};
 use crate::config::AdminBind;
 
@@ -88,7 +88,7 @@ fn ask_on(
 ) {
     loop {
         let asked = Instant::now();
-        let report = Box::new(status::fetch(admin));
+        let report = Box::new(status::fetch(admin).map(|(status, _)| status));
         if news.blocking_send(News::Status(report)).is_err() {
             return;
         }
@@ -112,8 +112,9 @@ fn steer(
     place: &Place,
     wish: &api::Steer,
 ) -> Result<String, String> {
-    let _ = (admin, token, place, wish);
-    Err("todo".to_owned())
+    let now: api::BackendStatus = ask::patch(admin, &place.path(), token, wish)?;
+    let (state, health, weight) = (now.state, now.health, now.weight);
+    Ok(format!("{place} is {state}, health {health}, weight {weight}"))
 }
 
 /// Listens to events for as long as somebody takes them.

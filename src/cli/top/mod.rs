@@ -20,8 +20,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::feed::{Feed, News};
 use self::state::{State, Wish};
-use super::file::FileArg;
-use super::status::{self, admin_of};
+use super::status;
+use super::target::Keys;
 use super::{FAILED, INVALID, complain};
 use crate::config::units;
 
@@ -44,12 +44,9 @@ const WAITING: usize = 256;
 pub(crate) struct Args {
     /// How often to ask
     #[arg(long, value_name = "D", default_value = "1s", value_parser = pause)]
-    pub(crate) interval: Duration,
-    /// Where the balancer's admin interface is [default: as in the file]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<String>,
+    interval: Duration,
     #[command(flatten)]
-    pub(crate) file: FileArg,
+    keys: Keys,
 }
 
 fn pause(text: &str) -> Result<Duration, String> {
@@ -63,14 +60,14 @@ pub(crate) fn execute(args: Args) -> ExitCode {
         complain("top needs a terminal; `evenkeel status` prints the same once");
         return ExitCode::from(INVALID);
     }
-    let admin = match admin_of(args.admin.as_deref(), &args.file) {
-        Ok(admin) => admin,
+    let (admin, token) = match args.keys.find() {
+        Ok(found) => found,
         Err(code) => return code,
     };
     // Whoever names the wrong address is told before the screen is taken.
-    let shown = status::fetch(&admin).and_then(|first| {
+    let shown = status::fetch(&admin).and_then(|(first, _)| {
         let state = State::new(first, Instant::now());
-        show(state, |news| Feed::start(&admin, None, args.interval, news))
+        show(state, |news| Feed::start(&admin, token, args.interval, news))
             .map_err(|error| format!("the terminal failed: {error}"))
     });
     match shown {

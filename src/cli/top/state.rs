@@ -8,25 +8,13 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::figures::Figures;
 use super::words::{sessions, takes};
 use crate::api::{BackendStatus, Event, PoolStatus, Status, Steer};
+use crate::cli::place::Place;
 
 /// Events that are kept.
 const EVENTS: usize = 100;
 
 /// Backends that a page key passes over.
 const PAGE: isize = 10;
-
-/// A backend by its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) pool: String,
-    pub(super) backend: String,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.pool, self.backend)
-    }
-}
 
 /// What the loop is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

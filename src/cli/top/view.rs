@@ -10,9 +10,10 @@ use ratatui::widgets::{
     Block, Cell, Clear, List, ListItem, Padding, Paragraph, Row, Sparkline, Table, TableState, Wrap,
 };
 
-use super::state::{Entry, Mode, Place, State};
+use super::state::{Entry, Mode, State};
 use super::words::{self, Level, level, taking};
 use crate::api::{BackendStatus, Event, ListenerStatus, Phase, PoolStatus};
+use crate::cli::place::Place;
 use crate::cli::status::{size, span};
 
 /// Where the list of backends is scrolled to; the drawing keeps it.
