@@ -12,6 +12,7 @@ redis-server redis-server
 redis-benchmark redis-tools
 nginx nginx
 promtool prometheus
+chromium chromium
 curl curl
 openssl openssl
 ss iproute2

@@ -152,6 +152,7 @@ function listen() {
   for (const kind of ["backend", "listener", "pool", "certificate", "reload", "upgrade"]) {
     source.addEventListener(kind, (message) => told(kind, message.data));
   }
+  source.addEventListener("lost", (message) => note("warn", `${JSON.parse(message.data).lost} events were missed`, "this page was too slow"));
   source.onopen = () => say(at("events-state"), "");
   source.onerror = () => {
     say(at("events-state"), "reconnecting");

@@ -6,6 +6,8 @@
 mod feed;
 mod figures;
 mod state;
+#[cfg(test)]
+mod tests;
 mod view;
 mod words;
 

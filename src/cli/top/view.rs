@@ -232,9 +232,9 @@ fn pool_row(pool: &PoolStatus, wide: bool) -> Row<'static> {
         Cell::from(pool.name.clone()),
         Cell::from(format!("{able} of {all}")).style(style),
         number(sessions.to_string()),
-        Cell::default(),
+        Cell::from(""),
     ];
-    cells.resize(if wide { 7 } else { 5 }, Cell::default());
+    cells.resize(if wide { 7 } else { 5 }, Cell::from(""));
     let none = if able == 0 { "NO BACKEND TAKES SESSIONS; " } else { "" };
     cells
         .push(Cell::from(format!("{none}{}, {} retries", pool.balance, pool.retries)).style(style));
