@@ -133,8 +133,8 @@ fn written(event: &Event) -> String {
         listener,
         pool,
         backend,
-        from: event.from.to_owned(),
-        to: event.to.to_owned(),
+        from: event.from.clone().into_owned(),
+        to: event.to.clone().into_owned(),
         reason: event.reason.clone(),
     };
     message(kind, &data)
@@ -164,8 +164,8 @@ mod tests {
         let event = Event {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
             subject: Subject::Backend { pool: "db".into(), backend: "b1".into() },
-            from: "up",
-            to: "down",
+            from: "up".into(),
+            to: "down".into(),
             reason: "two\nlines".to_owned(),
         };
         let data = "{\"time\":\"1970-01-01T00:00:01.500Z\",\"pool\":\"db\",\"backend\":\"b1\",\

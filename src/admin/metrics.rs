@@ -8,7 +8,7 @@ use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
 use crate::metric::Histogram;
-use crate::pool::{Backend, Health, Pool, STATES};
+use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
 use crate::session::Tally;
 
@@ -136,16 +136,29 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
 
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let length = book.family(&names::QUEUE_LENGTH);
+    let abandoned = book.family(&names::QUEUE_ABANDONED);
+    let entries = book.family(&names::STICKY_ENTRIES);
+    let evicted = book.family(&names::STICKY_EVICTED);
     for pool in pools {
-        retries.set(vec![named("pool", pool.name())], pool.retries.get());
+        let labels = || vec![named("pool", pool.name())];
+        retries.set(labels(), pool.retries.get());
+        length.set(labels(), pool.queue().len() as u64);
+        abandoned.set(labels(), pool.queue().abandoned.get());
+        entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));
+        evicted.set(labels(), pool.sticky().map_or(0, |sticky| sticky.evicted.get()));
     }
     let failures = book.family(&names::CONNECT_FAILURES);
+    let early = book.family(&names::EARLY_RESETS);
+    let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
     for (pool, backend) in backends(pools) {
         let with = |label| [of(pool, backend), vec![label]].concat();
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
         }
+        early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
+        ejections.set(of(pool, backend), backend.stats.ejections.get());
         probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
         probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());
     }
@@ -188,6 +201,8 @@ fn sessions(book: &Book, lines: &[Line]) {
 fn durations(book: &mut Book, pools: &[Arc<Pool>], lines: &[Line]) {
     let sessions = lines.iter().map(|line| (line.pairs().to_vec(), &line.tally.duration));
     book.histograms(&names::SESSION_DURATION, sessions);
+    let waits = pools.iter().map(|pool| (vec![("pool", pool.name())], &pool.queue().wait));
+    book.histograms(&names::QUEUE_WAIT, waits);
     let of_backends = |which: fn(&Backend) -> &Histogram| {
         backends(pools).map(move |(pool, backend)| {
             (vec![("pool", pool.name()), ("backend", backend.name())], which(backend))

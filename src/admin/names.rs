@@ -60,8 +60,22 @@ metrics! {
         "How long successful connects to a backend took.";
     CONNECT_FAILURES Counter "evenkeel_connect_failures_total"
         "Connects to a backend that failed, by reason.";
+    EARLY_RESETS Counter "evenkeel_early_resets_total"
+        "Sessions that the backend reset before its first byte and soon after the connect.";
+    EJECTIONS Counter "evenkeel_ejections_total"
+        "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
         "Connection attempts beyond the first of a session.";
+    QUEUE_LENGTH Gauge "evenkeel_queue_length"
+        "Sessions that wait now for a place on a backend.";
+    QUEUE_WAIT Histogram "evenkeel_queue_wait_seconds"
+        "How long sessions waited for a place, of those that got one or waited until the timeout.";
+    QUEUE_ABANDONED Counter "evenkeel_queue_abandoned_total"
+        "Clients that left while they waited for a place.";
+    STICKY_ENTRIES Gauge "evenkeel_sticky_entries"
+        "Client addresses whose backend is remembered.";
+    STICKY_EVICTED Counter "evenkeel_sticky_evicted_total"
+        "Client addresses forgotten before their time, to make room for others.";
     BACKEND_UP Gauge "evenkeel_backend_up"
         "1 while probes find the backend up, else 0.";
     BACKEND_STATE Gauge "evenkeel_backend_state"

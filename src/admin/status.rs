@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
 
 use crate::api;
 use crate::config::Policy;
-use crate::pool::{LastProbe, Member, Pool, ReadySet, Tier};
+use crate::pool::{Failure, LastProbe, Member, Pool, ReadySet, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
 use crate::session::Tally;
 
@@ -117,6 +119,7 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
+        queue_length: pool.queue().len() as u64,
         backends: members.map(|(place, member)| backend(member, &ready, place)).collect(),
     }
 }
@@ -124,13 +127,16 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
 fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatus {
     let backend = &member.backend;
     let standing = backend.standing();
+    let ejection = backend.stats.last_ejection.load_full().filter(|_| standing.ejected);
+    let failed_connects: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
     let sums = Sums::of(backend.tallies().into_iter().map(|(_, tally)| tally));
     api::BackendStatus {
         name: backend.name().to_string(),
         address: backend.address().to_string(),
         health: standing.health.as_str().to_owned(),
         state: standing.admin.as_str().to_owned(),
-        ejected_until: None,
+        ejected_until: ejection.as_deref().map(|ejection| rfc3339(ejection.until)),
+        ejected_reason: ejection.as_deref().map(|ejection| ejection.reason.clone()),
         weight: u32::from(ready.weight(place)),
         effective_weight: ready.effective_weight(place),
         backup: member.tier == Tier::Backup,
@@ -139,7 +145,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
         sessions_total: sums.connected,
         bytes_in: sums.bytes_in,
         bytes_out: sums.bytes_out,
-        failures: backend.stats.connect_failures().map(|(_, count)| count).sum(),
+        failures: failed_connects + backend.marks().of(Failure::EarlyReset),
         last_probe: backend.stats.last_probe.load().as_deref().map(probe),
     }
 }
@@ -151,6 +157,12 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
         duration_ms: milliseconds(last.took),
         age_ms: milliseconds(last.at.elapsed()),
     }
+}
+
+/// In UTC with milliseconds.
+fn rfc3339(time: SystemTime) -> String {
+    let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{stamp:.3}")
 }
 
 /// With up to three decimals.

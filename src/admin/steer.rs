@@ -46,9 +46,6 @@ pub(super) async fn steer<B: Body>(
             Refusal::unavailable("the process is starting or stopping: try again in a moment")
         }
     })?;
-    if let Some(weight) = steering.weight {
-        tracing::info!(pool, backend, weight, reason = "operator", "backend weight");
-    }
     let now = status::backend_of(&handle.snapshot(), pool, backend);
     now.map(|now| json(StatusCode::OK, &now)).ok_or_else(|| no_backend(handle, pool, backend))
 }

@@ -60,7 +60,14 @@ fn text(status: &api::Status) -> String {
     lines.extend(listeners(&status.listeners).lines());
     for pool in &status.pools {
         lines.push(String::new());
-        lines.push(format!("pool {}, {}, {} retries", pool.name, pool.balance, pool.retries));
+        let waiting = match pool.queue_length {
+            0 => String::new(),
+            length => format!(", {length} waiting"),
+        };
+        lines.push(format!(
+            "pool {}, {}, {} retries{waiting}",
+            pool.name, pool.balance, pool.retries
+        ));
         lines.extend(backends(&pool.backends).lines());
     }
     lines.join("\n") + "\n"
@@ -130,8 +137,8 @@ fn backends(backends: &[api::BackendStatus]) -> Table {
             format!("  {}{backup}", backend.name),
             backend.address.clone(),
             backend.health.clone(),
-            backend.state.clone(),
-            backend.weight.to_string(),
+            state(backend),
+            weight(backend),
             backend.sessions.to_string(),
             backend.sessions_total.to_string(),
             size(backend.bytes_in),
@@ -141,6 +148,22 @@ fn backends(backends: &[api::BackendStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// What the operator wants, and whether it is out all the same.
+fn state(backend: &api::BackendStatus) -> String {
+    let ejected = if backend.ejected_until.is_some() { ", ejected" } else { "" };
+    format!("{}{ejected}", backend.state)
+}
+
+/// The weight, and how much of it there is while it rises.
+fn weight(backend: &api::BackendStatus) -> String {
+    let (whole, now) = (backend.weight, backend.effective_weight);
+    if now > 0.0 && now < f64::from(whole) {
+        format!("{now} of {whole}")
+    } else {
+        whole.to_string()
+    }
 }
 
 fn probe(last: &api::ProbeStatus) -> String {

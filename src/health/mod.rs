@@ -1,10 +1,11 @@
-//! Active health checking: one monitor a pool, which alone says who may be picked.
+//! Health, by probes and by traffic: one monitor a pool, which alone says who may be picked.
 
 mod attempt;
 #[cfg(test)]
 mod fixture;
 mod member;
 mod monitor;
+mod passive;
 mod probe;
 mod report;
 mod schedule;

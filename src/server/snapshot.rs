@@ -167,7 +167,7 @@ impl Handle {
         for view in &self.snapshot().listeners {
             let subject = Subject::Listener { listener: Arc::clone(&view.name) };
             let (time, reason) = (SystemTime::now(), reason(view));
-            self.events.publish(Event { time, subject, from, to, reason });
+            self.events.publish(Event { time, subject, from: from.into(), to: to.into(), reason });
         }
     }
 }

@@ -41,7 +41,7 @@ fn publish_numbered(handle: &Handle, number: usize) {
     let subject = Subject::Pool { pool: "db".into() };
     let time = std::time::SystemTime::now();
     let reason = format!("number {number}");
-    handle.events.publish(Event { time, subject, from: "up", to: "down", reason });
+    handle.events.publish(Event { time, subject, from: "up".into(), to: "down".into(), reason });
 }
 
 #[tokio::test]

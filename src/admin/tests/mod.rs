@@ -16,9 +16,9 @@ use super::*;
 use crate::addr::BackendAddr;
 use crate::admin::connection::HEAD_BYTES;
 use crate::admission::Figures;
-use crate::config::{self, AdminState};
+use crate::config;
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
-use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing};
+use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing, Warmth};
 use crate::server::{ListenerView, Snapshot};
 
 const BACKENDS: [&str; 2] = ["10.0.0.1:5432", "10.0.0.2:5432"];
@@ -60,9 +60,10 @@ fn publish(pool: &Pool, health: [Health; 2]) {
         .into_iter()
         .zip(BACKENDS)
         .map(|(health, address)| Judged {
-            standing: Standing { health, admin: AdminState::Ready },
+            standing: Standing { health, ..Standing::default() },
             address: Some(address.parse().unwrap()),
             weight: 1,
+            warmth: Warmth::FULL,
         })
         .collect();
     pool.publish(&judged);
@@ -210,8 +211,8 @@ fn status_has_what_a_backend_is_and_was() {
     assert_eq!(listener.addresses, ["127.0.0.1:4321"]);
     assert_eq!(listener.rejected["refused"], 1);
     let [up, down] = &report.pools[0].backends[..] else { panic!("{report:?}") };
-    assert_eq!((up.health.as_str(), up.sessions_total, up.effective_weight), ("up", 2, 1));
-    assert_eq!((down.health.as_str(), down.failures, down.effective_weight), ("down", 1, 0));
+    assert_eq!((up.health.as_str(), up.sessions_total, up.effective_weight), ("up", 2, 1.0));
+    assert_eq!((down.health.as_str(), down.failures, down.effective_weight), ("down", 1, 0.0));
     let probe = down.last_probe.as_ref().unwrap();
     assert_eq!((probe.result.as_str(), probe.duration_ms), ("failed", 0.25));
 

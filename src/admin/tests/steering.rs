@@ -37,14 +37,14 @@ async fn a_backend_is_steered_and_the_answer_says_what_holds() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     let now: crate::api::BackendStatus = serde_json::from_str(body).unwrap();
-    assert_eq!((now.state.as_str(), now.weight, now.effective_weight), ("drain", 3, 0));
+    assert_eq!((now.state.as_str(), now.weight, now.effective_weight), ("drain", 3, 0.0));
     assert!(!handle.snapshot().pools[0].members()[0].backend.standing().is_usable());
 
     let encoded = patch("/api/v1/pools/db/backends/10.0.0.1%3A5432", &[], "{\"state\":\"ready\"}");
     assert!(exchange(Arc::clone(&handle), &encoded).await.starts_with("HTTP/1.1 200 "));
     let report = report(&handle);
     let now = &report.pools[0].backends[0];
-    assert_eq!((now.state.as_str(), now.weight, now.effective_weight), ("ready", 3, 3));
+    assert_eq!((now.state.as_str(), now.weight, now.effective_weight), ("ready", 3, 3.0));
 }
 
 #[tokio::test]
