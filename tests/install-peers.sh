@@ -13,6 +13,7 @@ redis-benchmark redis-tools
 nginx nginx
 haproxy haproxy
 promtool prometheus
+chromium chromium
 curl curl
 openssl openssl
 ss iproute2

@@ -97,7 +97,7 @@ async fn given<B: Body>(
         token::check(site.token.as_deref(), &request)?;
     }
     match (call, &*names) {
-        (Call::Dashboard, _) => Ok(dashboard::page()),
+        (Call::Dashboard, _) => Ok(dashboard::page(&request)),
         (Call::Health, _) => Ok(text("ok\n")),
         (Call::Readiness, _) => ready(site),
         (Call::Metrics, _) => Ok(exposition(site)),

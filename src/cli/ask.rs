@@ -20,6 +20,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// For the whole answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two signs of life of a stream, which come every 15 s.
+const QUIET: Duration = Duration::from_secs(45);
+
 /// A status of many thousand backends has room in this.
 const LARGEST: usize = 64 << 20;
 
@@ -109,6 +112,28 @@ fn send(admin: &AdminBind, what: &str, rest: &str) -> Result<Answer, String> {
     };
     let raw = raw.map_err(silent)?;
     parse(&raw).ok_or_else(|| stranger(admin))
+}
+
+/// Begins to read what `GET path` streams, which ends with the connection.
+pub(crate) fn stream(admin: &AdminBind, path: &str) -> io::Result<Box<dyn Read>> {
+    // As 1.0, so that what comes is the text itself, without chunks.
+    let request = |host: &str| format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    match admin {
+        AdminBind::Off => Err(io::ErrorKind::NotConnected.into()),
+        AdminBind::Tcp(bound) => {
+            let address = reachable(*bound);
+            let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
+            stream.set_read_timeout(Some(QUIET))?;
+            stream.write_all(request(&address.to_string()).as_bytes())?;
+            Ok(Box::new(stream))
+        }
+        AdminBind::Unix(file) => {
+            let mut stream = UnixStream::connect(file)?;
+            stream.set_read_timeout(Some(QUIET))?;
+            stream.write_all(request("localhost").as_bytes())?;
+            Ok(Box::new(stream))
+        }
+    }
 }
 
 /// What to say when the answer is none of ours.

@@ -19,6 +19,7 @@ mod status;
 mod steer;
 mod table;
 mod target;
+mod top;
 mod wait;
 
 use std::io::Write;
@@ -38,6 +39,7 @@ Examples:
   evenkeel check -c evenkeel.toml                 every error and warning of a file
   evenkeel run -c evenkeel.toml                   run it
   evenkeel status                                 what a running balancer sees
+  evenkeel top                                    the same, live
   evenkeel drain db/b1 --wait                     take a backend out, return when it is empty
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
@@ -58,6 +60,7 @@ enum Command {
     Proxy(proxy::Args),
     Demo(demo::Args),
     Status(status::Args),
+    Top(top::Args),
     Drain(steer::Drain),
     Ready(steer::Ready),
     Maintenance(steer::Maintenance),
@@ -89,6 +92,7 @@ impl Command {
             Self::Proxy(args) => proxy::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Status(args) => status::execute(args),
+            Self::Top(args) => top::execute(args),
             Self::Drain(args) => steer::drain(args),
             Self::Ready(args) => steer::ready(args),
             Self::Maintenance(args) => steer::maintenance(args),
@@ -145,6 +149,8 @@ mod tests {
         assert!(!parsed("evenkeel proxy --listen tcp://127.0.0.1:1"));
         assert!(parsed("evenkeel demo --seconds 5"));
         assert!(parsed("evenkeel status --json --admin 127.0.0.1:9900"));
+        assert!(parsed("evenkeel top --interval 500ms --admin 127.0.0.1:9900"));
+        assert!(!parsed("evenkeel top --interval 1ms"));
         assert!(parsed("evenkeel drain db/b1 --wait --timeout 90s --admin 127.0.0.1:9900"));
         assert!(!parsed("evenkeel drain db/b1 --timeout 90s"));
         assert!(!parsed("evenkeel drain db/b1 --wait --timeout 90"));

@@ -176,7 +176,7 @@ fn probe(last: &api::ProbeStatus) -> String {
 }
 
 /// Two units are enough for people.
-fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -186,7 +186,8 @@ fn span(time: Duration) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// With a binary unit.
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

@@ -1,5 +1,7 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod chromium;
+mod chromium_dashboard;
 mod dns;
 mod haproxy;
 mod nginx;
