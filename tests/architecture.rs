@@ -29,7 +29,11 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("tls", 2, &["config", "metric", "net"]),
     ("relay", 3, &["net", "record", "session", "metric", "outcome"]),
     ("upstream", 3, &["pool", "net", "config", "record", "addr", "metric", "outcome", "session"]),
-    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome"]),
+    (
+        "health",
+        4,
+        &["pool", "tls", "net", "config", "session", "metric", "event", "addr", "outcome"],
+    ),
     (
         "tcp",
         4,
@@ -85,6 +89,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "health",
             "pool",
             "net",
+            "session",
             "event",
             "log",
             "config",

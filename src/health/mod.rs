@@ -1,6 +1,7 @@
 //! Active health checking: one monitor a pool, which alone says who may be picked.
 
 mod attempt;
+mod closing;
 #[cfg(test)]
 mod fixture;
 mod member;

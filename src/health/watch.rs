@@ -13,12 +13,14 @@ use crate::config::{self, AdminState};
 use crate::event::Events;
 use crate::health::StartError;
 use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::closing::Closings;
 use crate::health::member::{Heard, Member};
 use crate::health::monitor::Wish;
 use crate::health::probe::{Miss, Prober};
 use crate::health::report::{Change, Shortage};
 use crate::health::schedule::Schedule;
 use crate::pool::{Judged, Pool};
+use crate::session::Bell;
 
 /// A pool under watch.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub(super) struct Watch {
     wishes: mpsc::Receiver<Wish>,
     first_round: FirstRound,
     shortage: Shortage,
+    closings: Closings,
     /// The list in force is no longer what is known.
     is_outdated: bool,
     /// What is to be logged once the list is out.
@@ -56,6 +59,7 @@ impl Watch {
         spec: &config::Pool,
         first_ordinal: usize,
         events: Events,
+        bell: Bell,
         wishes: mpsc::Receiver<Wish>,
         over: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
@@ -84,6 +88,7 @@ impl Watch {
             wishes,
             first_round: FirstRound { awaited, patience: Some(spec.health.timeout), over },
             shortage: Shortage::default(),
+            closings: Closings::new(spec.close, bell, members.len()),
             is_outdated: true,
             changes: members.iter().filter_map(Change::at_start).collect(),
             obeyed: Vec::new(),
@@ -114,6 +119,7 @@ impl Watch {
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
         let next = self.schedule.next().into_iter().chain(self.first_round.deadline()).min();
         let next = next.map(|age| self.started + age);
+        let next = next.into_iter().chain(self.closings.next().map(Instant::from_std)).min();
         async move {
             match next {
                 Some(at) => sleep_until(at).await,
@@ -212,6 +218,7 @@ impl Watch {
         let Some(member) = self.members.get(index) else { return };
         let after = member.judged();
         if after.standing != before.standing {
+            self.closings.note(index, before.standing, after.standing, Instant::now().into_std());
             self.changes.push(Change::new(member, before.standing, reason));
         }
         self.is_outdated |= after != before;
@@ -223,6 +230,7 @@ impl Watch {
             let judged: Vec<_> = self.members.iter().map(Member::judged).collect();
             self.pool.publish(&judged);
         }
+        self.closings.carry_out(&self.pool, Instant::now().into_std());
         for change in self.changes.drain(..) {
             change.tell(&self.pool, &self.events);
         }
@@ -270,7 +278,7 @@ mod tests {
         let (_wishes, wished) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
         let Watch { members, mut first_round, .. } =
-            Watch::new(live, &spec, 0, Events::default(), wished, over).unwrap();
+            Watch::new(live, &spec, 0, Events::default(), Bell::default(), wished, over).unwrap();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
         assert_eq!(first_round.awaited, [0, 1].into());

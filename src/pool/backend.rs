@@ -13,7 +13,7 @@ use crate::metric::{Counter, Histogram, LATENCY};
 use crate::outcome::ConnectFailure;
 use crate::pool::latency::PeakEwma;
 use crate::pool::standing::Standing;
-use crate::session::Tally;
+use crate::session::{Recall, Tally};
 
 /// One upstream address. Identity is pool, name and address.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Backend {
     load: CachePadded<Load>,
     latency: PeakEwma,
     standing: AtomicU8,
+    recall: Arc<Recall>,
     tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
     /// Figures for reports.
     pub stats: Stats,
@@ -84,6 +85,7 @@ impl Backend {
             load: CachePadded::new(Load::default()),
             latency: PeakEwma::default(),
             standing: AtomicU8::new(Standing::default().to_bits()),
+            recall: Arc::default(),
             tallies: Mutex::default(),
             stats: Stats::new(),
         }
@@ -119,13 +121,18 @@ impl Backend {
         self.standing.store(standing.to_bits(), Ordering::Release);
     }
 
+    /// What its sessions are told; ordered by the pool's monitor alone.
+    pub fn recall(&self) -> &Arc<Recall> {
+        &self.recall
+    }
+
     /// The counters of one listener's sessions with this backend, made at the first call.
     pub fn tally(&self, listener: &Arc<str>) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, tally)) = tallies.iter().find(|(name, _)| name == listener) {
             return Arc::clone(tally);
         }
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(Tally::of(Arc::clone(&self.recall)));
         tallies.push((Arc::clone(listener), Arc::clone(&tally)));
         tally
     }
@@ -229,13 +236,15 @@ pub struct Lease {
     backend: Arc<Backend>,
     tally: Arc<Tally>,
     address: SocketAddr,
+    epoch: u32,
 }
 
 impl Lease {
     /// Wraps a place that was already taken on the backend's load.
     pub(super) fn of_taken(backend: Arc<Backend>, tally: Arc<Tally>, address: SocketAddr) -> Self {
         tally.active.increment();
-        Self { backend, tally, address }
+        let epoch = backend.recall.epoch();
+        Self { backend, tally, address, epoch }
     }
 
     /// Whom it counts on.
@@ -251,6 +260,11 @@ impl Lease {
     /// Where to connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When it was taken, in the count of the backend's [`Recall`].
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 }
 
