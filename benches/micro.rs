@@ -10,8 +10,8 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 use evenkeel::addr::ClientAddr;
-use evenkeel::config::{self, AdminState, Config};
-use evenkeel::pool::{Ask, Entrance, Health, Judged, Pool, Standing};
+use evenkeel::config::{self, Config};
+use evenkeel::pool::{Ask, Entrance, Health, Judged, Pool, Standing, Warmth};
 
 /// A file with one listener and one pool of `backends`.
 fn file(balance: &str, backends: usize) -> String {
@@ -32,9 +32,12 @@ fn parsed(text: &str) -> Config {
 /// A pool in which everybody is up, as a listener sees it.
 fn entrance(spec: &config::Pool) -> Entrance {
     let pool = Arc::new(Pool::new(spec, |_| None));
-    let standing = Standing { health: Health::Up, admin: AdminState::Ready };
+    let standing = Standing { health: Health::Up, ..Standing::default() };
     let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
-    pool.publish(&vec![Judged { standing, address, weight: 1 }; spec.members.len()]);
+    pool.publish(&vec![
+        Judged { standing, address, weight: 1, warmth: Warmth::FULL };
+        spec.members.len()
+    ]);
     Entrance::new(&"l".into(), pool, None)
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Answer to `GET /api/v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,10 +111,17 @@ pub struct BackendStatus {
     pub state: String,
     /// When an ejection ends, RFC 3339; null when not ejected.
     pub ejected_until: Option<String>,
+    /// Why it is ejected; null when not ejected.
+    #[serde(default)]
+    pub ejected_reason: Option<String>,
+    /// What is closing its sessions; null while nothing is.
+    #[serde(default)]
+    pub closing: Option<ClosingStatus>,
     /// What the file or the operator gave it.
     pub weight: u32,
-    /// What it has now; 0 while it takes nothing new.
-    pub effective_weight: u32,
+    /// What it has now: less than its weight while it warms up, 0 while it takes nothing new.
+    #[serde(serialize_with = "hundredths")]
+    pub effective_weight: f64,
     /// Used only while no ordinary backend is up.
     pub backup: bool,
     /// Cap on its sessions; 0 = none.
@@ -127,10 +134,30 @@ pub struct BackendStatus {
     pub bytes_in: u64,
     /// Payload from it to clients.
     pub bytes_out: u64,
-    /// Connects to it that failed.
+    /// Connects to it that failed, and resets by it soon after a connect and before its first byte.
     pub failures: u64,
     /// Null before the first.
     pub last_probe: Option<ProbeStatus>,
+}
+
+/// A whole number as one, any other with up to two decimals.
+fn hundredths<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    let rounded = (value * 100.0).round() / 100.0;
+    // No weight comes near the end of the range.
+    if rounded.fract() == 0.0 {
+        to.serialize_u32(rounded as u32)
+    } else {
+        to.serialize_f64(rounded)
+    }
+}
+
+/// Sessions of a backend are being ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosingStatus {
+    /// `down`, `role`, `drain`, `removed` or `maintenance`.
+    pub cause: String,
+    /// When the last one will have been ended, RFC 3339.
+    pub until: String,
 }
 
 /// A probe that has ended.
@@ -148,7 +175,7 @@ pub struct ProbeStatus {
 
 /// Body of `PATCH /api/v1/pools/{pool}/backends/{backend}`; what is left out stays as it is. The
 /// answer is the [`BackendStatus`] that holds from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steer {
     /// `ready`, `drain` or `maintenance`.
@@ -180,6 +207,13 @@ pub struct Event {
     pub to: String,
     /// Why, in words.
     pub reason: String,
+}
+
+/// Data of an event named `lost`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// So many events were not sent, because they were not taken fast enough.
+    pub lost: u64,
 }
 
 /// Body of every answer that says no.

@@ -3,6 +3,7 @@
 //! Whoever publishes never waits. A watcher that is too slow loses the oldest events and is told how
 //! many; the traffic that caused them is not held up.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -44,10 +45,10 @@ pub struct Event {
     pub time: SystemTime,
     /// What changed.
     pub subject: Subject,
-    /// What it was: a word of the status report.
-    pub from: &'static str,
+    /// What it was: a word of the status report, or `weight 1`.
+    pub from: Cow<'static, str>,
     /// What it is now.
-    pub to: &'static str,
+    pub to: Cow<'static, str>,
     /// Why, in words.
     pub reason: String,
 }
@@ -124,7 +125,13 @@ mod tests {
     fn event(number: usize) -> Event {
         let subject = Subject::Pool { pool: "db".into() };
         let reason = number.to_string();
-        Event { time: SystemTime::UNIX_EPOCH, subject, from: "up", to: "down", reason }
+        Event {
+            time: SystemTime::UNIX_EPOCH,
+            subject,
+            from: "up".into(),
+            to: "down".into(),
+            reason,
+        }
     }
 
     fn reason(heard: Option<Heard>) -> String {

@@ -61,6 +61,10 @@ fn every_key_stands_in_the_reference_with_its_default() {
         ("Balance", "### `balance` as a table"),
         ("Retry", "## `[pool.NAME.retry]`"),
         ("Health", "## `[pool.NAME.health]`"),
+        ("Passive", "## `[pool.NAME.passive]`"),
+        ("Queue", "## `[pool.NAME.queue]`"),
+        ("Close", "## `[pool.NAME.close]`"),
+        ("Sticky", "## `[pool.NAME.sticky]`"),
         ("ProbeTls", "## `[pool.NAME.health.tls]`"),
     ];
     let text = read("docs/configuration.md");

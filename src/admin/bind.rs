@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
+use crate::admin::token::Token;
 use crate::config::{self, AdminBind};
 
 /// Connections that may wait to be accepted.
@@ -41,6 +43,17 @@ pub enum BindError {
         /// What was asked for.
         path: PathBuf,
     },
+    /// The token is not to be had.
+    #[error(
+        "admin.token_file: cannot use {}: {why}; write the token there as the first line",
+        path.display()
+    )]
+    Token {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        why: io::Error,
+    },
     /// The socket cannot be made.
     #[error("admin: cannot listen on unix:{}: {why}", path.display())]
     Unix {
@@ -55,6 +68,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Bound {
     pub(super) socket: Listening,
+    token: Option<Arc<Token>>,
     address: AdminBind,
 }
 
@@ -70,6 +84,11 @@ impl Bound {
         &self.address
     }
 
+    /// What whoever changes something must know; `None` = nothing.
+    pub fn token(&self) -> Option<&Arc<Token>> {
+        self.token.as_ref()
+    }
+
     pub(super) fn is_loopback(&self) -> bool {
         match &self.address {
             AdminBind::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -78,24 +97,32 @@ impl Bound {
     }
 }
 
-/// Binds the address of `[admin]`; `None` if it is off.
+/// Binds the address of `[admin]` and reads its token; `None` if it is off.
 pub fn bind(spec: &config::Admin) -> Result<Option<Bound>, BindError> {
+    let token = match &spec.token_file {
+        Some(path) if spec.bind != AdminBind::Off => Some(Arc::new(read_token(path)?)),
+        _ => None,
+    };
     match &spec.bind {
         AdminBind::Off => Ok(None),
         AdminBind::Tcp(address) => {
             let tcp = listen_tcp(*address);
             let (socket, bound) = tcp.map_err(|why| BindError::Tcp { address: *address, why })?;
             let socket = Listening::Tcp(socket);
-            Ok(Some(Bound { socket, address: AdminBind::Tcp(bound) }))
+            Ok(Some(Bound { socket, token, address: AdminBind::Tcp(bound) }))
         }
         AdminBind::Unix(path) => {
             clear(path)?;
             let unix = listen_unix(path);
             let (socket, file) = unix.map_err(|why| BindError::Unix { path: path.clone(), why })?;
             let socket = Listening::Unix(socket, file);
-            Ok(Some(Bound { socket, address: AdminBind::Unix(path.clone()) }))
+            Ok(Some(Bound { socket, token, address: AdminBind::Unix(path.clone()) }))
         }
     }
+}
+
+fn read_token(path: &Path) -> Result<Token, BindError> {
+    Token::read(path).map_err(|why| BindError::Token { path: path.to_owned(), why })
 }
 
 fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {

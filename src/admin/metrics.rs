@@ -6,18 +6,19 @@ use metrics_process::collector;
 
 use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
-use crate::metric::{Counter, Histogram};
-use crate::pool::{Backend, Health, Pool, STATES};
+use crate::admin::routes::Site;
+use crate::metric::Histogram;
+use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
 use crate::session::Tally;
 
 /// All metrics as Prometheus text.
-pub(super) fn render(handle: &Handle, access_dropped: &Counter) -> String {
-    let snapshot = handle.snapshot();
+pub(super) fn render(site: &Site) -> String {
+    let snapshot = site.handle.snapshot();
     let lines = lines(&snapshot.pools);
     let mut book = Book::new();
-    process(&mut book, access_dropped);
-    workers(&book, handle);
+    process(&mut book, site);
+    workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
     pools(&book, &snapshot.pools);
@@ -68,9 +69,10 @@ fn of(pool: &Pool, backend: &Backend) -> Vec<metrics::Label> {
     vec![named("pool", pool.name()), named("backend", backend.name())]
 }
 
-fn process(book: &mut Book, access_dropped: &Counter) {
+fn process(book: &mut Book, site: &Site) {
     book.family(&names::BUILD_INFO).set(vec![word("version", env!("CARGO_PKG_VERSION"))], 1);
-    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), access_dropped.get());
+    book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), site.access_dropped.get());
+    book.family(&names::EVENTS_DROPPED).set(Vec::new(), site.streams.dropped.get());
     let reloads = book.family(&names::RELOADS);
     for outcome in ["ok", "refused"] {
         reloads.set(vec![word("outcome", outcome)], 0);
@@ -138,12 +140,16 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         retries.set(vec![named("pool", pool.name())], pool.retries.get());
     }
     let failures = book.family(&names::CONNECT_FAILURES);
+    let early = book.family(&names::EARLY_RESETS);
+    let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
     for (pool, backend) in backends(pools) {
         let with = |label| [of(pool, backend), vec![label]].concat();
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
         }
+        early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
+        ejections.set(of(pool, backend), backend.stats.ejections.get());
         probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
         probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());
     }

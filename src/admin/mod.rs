@@ -1,56 +1,54 @@
 //! The operator's way in: HTTP on a loopback address or a unix socket.
 //!
-//! It reads the server's [`Handle`] and never touches the data path. For now it only reports.
+//! It reads the server's [`Handle`] and never touches the data path. What it changes it asks of the
+//! pools' monitors.
 
+mod answer;
 mod bind;
 mod book;
+mod connection;
+mod dashboard;
+mod events;
 mod host;
 mod metrics;
 mod names;
+mod path;
 mod readiness;
 mod routes;
 mod status;
+mod steer;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
 
 pub use crate::admin::bind::{BindError, Bound, bind};
 use crate::admin::bind::{Listening, SocketFile};
+use crate::admin::connection::converse;
+use crate::admin::events::Streams;
 use crate::admin::routes::Site;
 pub use crate::admin::status::report;
+pub use crate::admin::token::Token;
 use crate::config::AdminBind;
 use crate::metric::Counter;
 use crate::server::Handle;
 
-/// Connections served at once: scrapers and people, not traffic. More wait in the listen queue.
+/// Connections with questions served at once: scrapers and people, not traffic.
 const CONNECTIONS: usize = 64;
 
-/// For a whole request head, and between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Size of a request head.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// Fields of a request head.
-const HEAD_FIELDS: usize = 64;
-
-/// After so long a connection ends with its current answer: one that never takes its answer must
-/// not keep its place.
-const LIFETIME: Duration = Duration::from_secs(300);
+/// How long a client's machine may leave what it is sent unacknowledged.
+const VANISHED: Duration = Duration::from_secs(30);
 
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -64,7 +62,9 @@ impl Bound {
         handle: Arc<Handle>,
         access_dropped: Arc<Counter>,
     ) -> io::Result<Infallible> {
-        let site = Arc::new(Site { handle, access_dropped, loopback: self.is_loopback() });
+        let (loopback, token) = (self.is_loopback(), self.token().cloned());
+        let streams = Streams::default();
+        let site = Arc::new(Site { handle, access_dropped, loopback, token, streams });
         let address = match self.address() {
             AdminBind::Tcp(address) => address.to_string(),
             AdminBind::Unix(path) => format!("unix:{}", path.display()),
@@ -72,31 +72,61 @@ impl Bound {
         };
         let mut door = Door::open(self.socket)?;
         tracing::info!(listener = %"admin", %address, "listening");
-        let mut connections = JoinSet::new();
-        let mut ages: VecDeque<AbortHandle> = VecDeque::new();
+        let mut visitors = Visitors::default();
         loop {
-            while connections.len() >= CONNECTIONS {
-                // Questions take milliseconds: who has been here longest asks or reads too slowly,
-                // and must not keep the next health check out.
-                if let Some(longest) = ages.pop_front() {
-                    longest.abort();
-                }
-                connections.join_next().await;
-            }
+            visitors.make_room().await;
             match door.accept().await {
-                Ok(Stream::Tcp(stream)) => {
-                    ages.push_back(connections.spawn(converse(stream, Arc::clone(&site))));
-                }
-                Ok(Stream::Unix(stream)) => {
-                    ages.push_back(connections.spawn(converse(stream, Arc::clone(&site))));
-                }
+                Ok(Stream::Tcp(stream)) => visitors.enter(stream, &site),
+                Ok(Stream::Unix(stream)) => visitors.enter(stream, &site),
                 Err(error) => {
                     tracing::warn!(listener = %"admin", %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-            while connections.try_join_next().is_some() {}
-            ages.retain(|connection| !connection.is_finished());
+        }
+    }
+}
+
+/// The connections that are there.
+#[derive(Default)]
+struct Visitors {
+    tasks: JoinSet<()>,
+    /// Oldest first.
+    list: VecDeque<Visitor>,
+}
+
+struct Visitor {
+    task: AbortHandle,
+    /// It has come for a stream of events, which have a bound of their own.
+    stays: Arc<AtomicBool>,
+}
+
+impl Visitors {
+    fn enter(
+        &mut self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        site: &Arc<Site>,
+    ) {
+        let stays = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(converse(stream, Arc::clone(site), Arc::clone(&stays)));
+        self.list.push_back(Visitor { task, stays });
+    }
+
+    /// Waits until one more can be served.
+    async fn make_room(&mut self) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.list.retain(|visitor| !visitor.task.is_finished());
+            let asks = |visitor: &Visitor| !visitor.stays.load(Ordering::Relaxed);
+            if self.list.iter().filter(|visitor| asks(visitor)).count() < CONNECTIONS {
+                return;
+            }
+            // Questions take milliseconds: who has been here longest asks or reads too slowly, and
+            // must not keep the next health check out.
+            if let Some(longest) = self.list.iter().find(|visitor| asks(visitor)) {
+                longest.task.abort();
+            }
+            self.tasks.join_next().await;
         }
     }
 }
@@ -122,33 +152,14 @@ impl Door {
 
     async fn accept(&mut self) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(socket) => Stream::Tcp(socket.accept().await?.0),
+            Self::Tcp(socket) => {
+                let stream = socket.accept().await?.0;
+                // A watcher whose machine has vanished is found by the next thing it is told. If
+                // the kernel refuses, it takes longer.
+                SockRef::from(&stream).set_tcp_user_timeout(Some(VANISHED)).ok();
+                Stream::Tcp(stream)
+            }
             Self::Unix(socket, _) => Stream::Unix(socket.accept().await?.0),
         })
-    }
-}
-
-/// Serves one connection until it ends.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>) {
-    let service = service_fn(|request| {
-        let answer = routes::answer(&site, &request);
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEAD_FIELDS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let end = match timeout(LIFETIME, connection.as_mut()).await {
-        Ok(end) => Ok(end),
-        Err(_) => {
-            connection.as_mut().graceful_shutdown();
-            timeout(HEAD_TIMEOUT, connection).await
-        }
-    };
-    if let Ok(Err(error)) = end {
-        tracing::debug!(listener = %"admin", %error, "connection ended");
     }
 }

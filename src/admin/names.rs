@@ -60,6 +60,10 @@ metrics! {
         "How long successful connects to a backend took.";
     CONNECT_FAILURES Counter "evenkeel_connect_failures_total"
         "Connects to a backend that failed, by reason.";
+    EARLY_RESETS Counter "evenkeel_early_resets_total"
+        "Sessions that the backend reset before its first byte and soon after the connect.";
+    EJECTIONS Counter "evenkeel_ejections_total"
+        "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
         "Connection attempts beyond the first of a session.";
     BACKEND_UP Gauge "evenkeel_backend_up"
@@ -82,6 +86,8 @@ metrics! {
         "Datagrams dropped: by the kernel before we saw them, for want of room to send, too big.";
     ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"
         "Access log lines lost because whoever takes them was too slow or gone.";
+    EVENTS_DROPPED Counter "evenkeel_events_dropped_total"
+        "Events that watchers of the event stream lost because they were too slow.";
     WORKER_SESSIONS Gauge "evenkeel_worker_sessions"
         "Live sessions of each worker thread.";
     RELOADS Counter "evenkeel_reloads_total"

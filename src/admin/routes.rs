@@ -1,15 +1,16 @@
-//! What is asked, and what it is answered.
+//! What is asked, and who answers it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Method, Request, Response, StatusCode};
-use serde::Serialize;
+use hyper::body::Body;
+use hyper::{Method, Request, StatusCode};
 
-use crate::admin::{book, host, metrics, readiness, status};
-use crate::api::Problem;
+use crate::admin::answer::{Answer, Refusal, json, text, whole};
+use crate::admin::events::Streams;
+use crate::admin::path::matched;
+use crate::admin::token::{self, Token};
+use crate::admin::{book, dashboard, events, host, metrics, readiness, status, steer};
 use crate::metric::Counter;
 use crate::server::Handle;
 
@@ -20,74 +21,118 @@ pub(super) struct Site {
     pub(super) access_dropped: Arc<Counter>,
     /// True if the interface is bound to a loopback address.
     pub(super) loopback: bool,
+    /// What whoever changes something must know; `None` = nothing.
+    pub(super) token: Option<Arc<Token>>,
+    pub(super) streams: Streams,
 }
 
-/// A whole answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Dashboard,
+    Health,
+    Readiness,
+    Metrics,
+    Status,
+    Steer,
+    Events,
+}
 
-/// Answers one request.
-pub(super) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
-    if site.loopback && !host::is_loopback(request) {
+/// Each call with its path; `{…}` stands for a name.
+const CALLS: [(&str, Call); 7] = [
+    ("/", Call::Dashboard),
+    ("/healthz", Call::Health),
+    ("/readyz", Call::Readiness),
+    ("/metrics", Call::Metrics),
+    ("/api/v1/status", Call::Status),
+    ("/api/v1/pools/{pool}/backends/{backend}", Call::Steer),
+    ("/api/v1/events", Call::Events),
+];
+
+impl Call {
+    /// As `Allow` lists them.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Steer => "PATCH",
+            Self::Events => "GET",
+            _ => "GET, HEAD",
+        }
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|known| known == method.as_str())
+    }
+
+    /// True if it changes something.
+    fn changes(self) -> bool {
+        self == Self::Steer
+    }
+}
+
+/// Answers one request; `stays` is set while the answer is a stream.
+pub(super) async fn answer<B: Body>(
+    site: &Site,
+    request: Request<B>,
+    stays: &Arc<AtomicBool>,
+) -> Answer {
+    given(site, request, stays).await.unwrap_or_else(Answer::from)
+}
+
+async fn given<B: Body>(
+    site: &Site,
+    request: Request<B>,
+    stays: &Arc<AtomicBool>,
+) -> Result<Answer, Refusal> {
+    if site.loopback && !host::is_loopback(&request) {
         let error = "this address serves loopback only: call it as localhost or by its address";
-        return refusal(StatusCode::FORBIDDEN, error.to_owned());
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error));
     }
-    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/healthz" if reading => text(StatusCode::OK, "ok\n"),
-        "/readyz" if reading => ready(site),
-        "/metrics" if reading => exposition(site),
-        "/api/v1/status" if reading => json(StatusCode::OK, &status::report(&site.handle)),
-        path @ ("/healthz" | "/readyz" | "/metrics" | "/api/v1/status") => {
-            let error = format!("{path} answers GET and HEAD, not {}", request.method());
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, error);
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            answer
+    let (call, names) = find(request.uri().path())?;
+    if !call.takes(request.method()) {
+        let (path, method, methods) = (request.uri().path(), request.method(), call.methods());
+        let error = format!("{path} answers {methods}, not {method}");
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).allowing(methods));
+    }
+    if call.changes() {
+        token::check(site.token.as_deref(), &request)?;
+    }
+    match (call, &*names) {
+        (Call::Dashboard, _) => Ok(dashboard::page()),
+        (Call::Health, _) => Ok(text("ok\n")),
+        (Call::Readiness, _) => ready(site),
+        (Call::Metrics, _) => Ok(exposition(site)),
+        (Call::Status, _) => Ok(json(StatusCode::OK, &status::report(&site.handle))),
+        (Call::Events, _) => {
+            events::watch((&site.handle, &site.streams), request.uri().query(), stays)
         }
-        path => {
-            let known = "/healthz, /readyz, /metrics and /api/v1/status";
-            refusal(StatusCode::NOT_FOUND, format!("nothing at {path}; there are {known}"))
+        (Call::Steer, [pool, backend]) => {
+            steer::steer(&site.handle, (pool, backend), request).await
         }
+        (Call::Steer, _) => Err(nothing_at(request.uri().path())),
     }
 }
 
-fn ready(site: &Site) -> Answer {
+/// The call at a path, and the names in it.
+fn find(path: &str) -> Result<(Call, Vec<String>), Refusal> {
+    let found = CALLS.iter().find_map(|(pattern, call)| Some((*call, matched(pattern, path)?)));
+    found.ok_or_else(|| nothing_at(path))
+}
+
+fn nothing_at(path: &str) -> Refusal {
+    let known: Vec<_> = CALLS.iter().map(|(pattern, _)| *pattern).collect();
+    Refusal::missing(format!("nothing at {path}; there are {}", known.join(", ")))
+}
+
+fn ready(site: &Site) -> Result<Answer, Refusal> {
     let reasons = readiness::reasons(&site.handle);
     if reasons.is_empty() {
-        return text(StatusCode::OK, "ready\n");
+        return Ok(text("ready\n"));
     }
     let error = format!("not ready: {}", reasons.join("; "));
-    json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error, reasons })
+    Err(Refusal::unavailable(error).because(reasons))
 }
 
 fn exposition(site: &Site) -> Answer {
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(site);
     whole(StatusCode::OK, book::CONTENT_TYPE, text.into_bytes())
-}
-
-fn text(status: StatusCode, body: &'static str) -> Answer {
-    whole(status, "text/plain; charset=utf-8", body)
-}
-
-fn refusal(status: StatusCode, error: String) -> Answer {
-    json(status, &Problem { error, reasons: Vec::new() })
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => whole(status, "application/json", body),
-        Err(error) => {
-            tracing::error!(%error, "an admin answer could not be written as JSON");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "{}")
-        }
-    }
-}
-
-fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
 }

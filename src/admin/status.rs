@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
 
 use crate::api;
 use crate::config::Policy;
-use crate::pool::{LastProbe, Member, Pool, ReadySet, Tier};
+use crate::pool::{Failure, LastProbe, Member, Pool, ReadySet, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
-use crate::session::Tally;
+use crate::session::{Order, Tally};
 
 /// Everything the status report says.
 pub fn report(handle: &Handle) -> api::Status {
@@ -34,6 +36,18 @@ pub fn report(handle: &Handle) -> api::Status {
             .map(|(live, spec)| pool(live, spec.policy))
             .collect(),
     }
+}
+
+/// One backend, by its names.
+pub(super) fn backend_of(
+    snapshot: &Snapshot,
+    pool: &str,
+    name: &str,
+) -> Option<api::BackendStatus> {
+    let pool = snapshot.pools.iter().find(|known| **known.name() == *pool)?;
+    let mut members = pool.members().iter().enumerate();
+    let (place, member) = members.find(|(_, member)| **member.backend.name() == *name)?;
+    Some(backend(member, &pool.ready(), place))
 }
 
 fn phase(handle: &Handle) -> api::Phase {
@@ -112,13 +126,17 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
 fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatus {
     let backend = &member.backend;
     let standing = backend.standing();
+    let ejection = backend.stats.last_ejection.load_full().filter(|_| standing.ejected);
+    let failed_connects: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
     let sums = Sums::of(backend.tallies().into_iter().map(|(_, tally)| tally));
     api::BackendStatus {
         name: backend.name().to_string(),
         address: backend.address().to_string(),
         health: standing.health.as_str().to_owned(),
         state: standing.admin.as_str().to_owned(),
-        ejected_until: None,
+        ejected_until: ejection.as_deref().map(|ejection| rfc3339(ejection.until)),
+        ejected_reason: ejection.as_deref().map(|ejection| ejection.reason.clone()),
+        closing: backend.recall().order().and_then(|order| closing(&order)),
         weight: u32::from(ready.weight(place)),
         effective_weight: ready.effective_weight(place),
         backup: member.tier == Tier::Backup,
@@ -127,7 +145,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
         sessions_total: sums.connected,
         bytes_in: sums.bytes_in,
         bytes_out: sums.bytes_out,
-        failures: backend.stats.connect_failures().map(|(_, count)| count).sum(),
+        failures: failed_connects + backend.marks().of(Failure::EarlyReset),
         last_probe: backend.stats.last_probe.load().as_deref().map(probe),
     }
 }
@@ -139,6 +157,18 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
         duration_ms: milliseconds(last.took),
         age_ms: milliseconds(last.at.elapsed()),
     }
+}
+
+/// In UTC with milliseconds.
+fn closing(order: &Order) -> Option<api::ClosingStatus> {
+    let left = order.end().checked_duration_since(Instant::now())?;
+    let until = rfc3339(SystemTime::now() + left);
+    Some(api::ClosingStatus { cause: order.cause().as_str().to_owned(), until })
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{stamp:.3}")
 }
 
 /// With up to three decimals.

@@ -1,4 +1,4 @@
-//! One question to a running balancer over its admin interface, and the answer.
+//! One question or wish to a running balancer over its admin interface, and the answer.
 //!
 //! A command asks once and ends, so plain blocking sockets with time limits do.
 
@@ -7,7 +7,11 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::admin_address::{reachable, shown};
+use crate::api;
 use crate::config::AdminBind;
 
 /// For the connect.
@@ -28,6 +32,56 @@ pub(crate) struct Answer {
 
 /// Asks with `GET path`. The error names the address and the way out.
 pub(crate) fn get(admin: &AdminBind, path: &str) -> Result<Answer, String> {
+    send(admin, &format!("GET {path}"), "")
+}
+
+/// Has `path` changed as `change` says, and gives what then holds.
+pub(crate) fn patch<T: DeserializeOwned>(
+    admin: &AdminBind,
+    path: &str,
+    token: Option<&str>,
+    change: &impl Serialize,
+) -> Result<T, String> {
+    let body = serde_json::to_string(change).map_err(|error| error.to_string())?;
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let length = body.len();
+    let rest = format!(
+        "{}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
+        token.unwrap_or_default()
+    );
+    let answer = send(admin, &format!("PATCH {path}"), &rest)?;
+    understood(admin, &answer)
+}
+
+/// What a balancer's answer says; or why it refused, and who did.
+pub(crate) fn understood<T: DeserializeOwned>(
+    admin: &AdminBind,
+    answer: &Answer,
+) -> Result<T, String> {
+    if answer.status != 200 {
+        let problem = serde_json::from_slice::<api::Problem>(&answer.body);
+        let problem = problem.map_err(|_| stranger(admin))?;
+        return Err(format!("{} refused: {}", shown(admin), problem.error));
+    }
+    serde_json::from_slice(&answer.body).map_err(|_| stranger(admin))
+}
+
+/// A name as part of a path or a query.
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Sends a request: its method and path, and what follows the usual fields, from further fields on.
+fn send(admin: &AdminBind, what: &str, rest: &str) -> Result<Answer, String> {
     let silent = |error: io::Error| {
         format!(
             "nothing answers at {}: {error}; is evenkeel running? name its admin address with \
@@ -45,12 +99,12 @@ pub(crate) fn get(admin: &AdminBind, path: &str) -> Result<Answer, String> {
             let address = reachable(*bound);
             let stream = TcpStream::connect_timeout(&address, CONNECT).map_err(silent)?;
             limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
-                .and_then(|()| exchange(stream, path, &address.to_string()))
+                .and_then(|()| exchange(stream, what, &address.to_string(), rest))
         }
         AdminBind::Unix(file) => {
             let stream = UnixStream::connect(file).map_err(silent)?;
             limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
-                .and_then(|()| exchange(stream, path, "localhost"))
+                .and_then(|()| exchange(stream, what, "localhost", rest))
         }
     };
     let raw = raw.map_err(silent)?;
@@ -66,9 +120,15 @@ fn limit(read: io::Result<()>, write: io::Result<()>) -> io::Result<()> {
     read.and(write)
 }
 
-fn exchange(mut stream: impl Read + Write, path: &str, host: &str) -> io::Result<Vec<u8>> {
+fn exchange(
+    mut stream: impl Read + Write,
+    what: &str,
+    host: &str,
+    rest: &str,
+) -> io::Result<Vec<u8>> {
     let fields = "Accept: application/json\r\nConnection: close";
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n\r\n");
+    let rest = if rest.is_empty() { "\r\n" } else { rest };
+    let request = format!("{what} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n{rest}");
     stream.write_all(request.as_bytes())?;
     let until = Instant::now() + PATIENCE;
     let mut answer = Vec::new();

@@ -9,13 +9,17 @@ mod completions;
 mod demo;
 mod file;
 mod man;
+mod place;
 mod proxy;
 mod resolve;
 mod run;
 mod schema;
 mod serve;
 mod status;
+mod steer;
 mod table;
+mod target;
+mod wait;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -34,6 +38,7 @@ Examples:
   evenkeel check -c evenkeel.toml                 every error and warning of a file
   evenkeel run -c evenkeel.toml                   run it
   evenkeel status                                 what a running balancer sees
+  evenkeel drain db/b1 --wait                     take a backend out, return when it is empty
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
 
@@ -53,6 +58,10 @@ enum Command {
     Proxy(proxy::Args),
     Demo(demo::Args),
     Status(status::Args),
+    Drain(steer::Drain),
+    Ready(steer::Ready),
+    Maintenance(steer::Maintenance),
+    Weight(steer::Weight),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -80,6 +89,10 @@ impl Command {
             Self::Proxy(args) => proxy::execute(args),
             Self::Demo(args) => demo::execute(args),
             Self::Status(args) => status::execute(args),
+            Self::Drain(args) => steer::drain(args),
+            Self::Ready(args) => steer::ready(args),
+            Self::Maintenance(args) => steer::maintenance(args),
+            Self::Weight(args) => steer::weight(args),
             Self::Schema(args) => schema::execute(args),
             Self::Completions(args) => completions::execute(args),
             Self::Man(args) => man::execute(args),
@@ -132,6 +145,15 @@ mod tests {
         assert!(!parsed("evenkeel proxy --listen tcp://127.0.0.1:1"));
         assert!(parsed("evenkeel demo --seconds 5"));
         assert!(parsed("evenkeel status --json --admin 127.0.0.1:9900"));
+        assert!(parsed("evenkeel drain db/b1 --wait --timeout 90s --admin 127.0.0.1:9900"));
+        assert!(!parsed("evenkeel drain db/b1 --timeout 90s"));
+        assert!(!parsed("evenkeel drain db/b1 --wait --timeout 90"));
+        assert!(!parsed("evenkeel drain db"));
+        assert!(parsed("evenkeel ready db/[::1]:80 --token-file x"));
+        assert!(parsed("evenkeel maintenance db/b1 --json"));
+        assert!(parsed("evenkeel weight db/b1 256"));
+        assert!(!parsed("evenkeel weight db/b1 257"));
+        assert!(!parsed("evenkeel weight db/b1 -1"));
         assert!(parsed("evenkeel completions bash"));
         assert!(!parsed("evenkeel completions tcsh"));
         assert!(!parsed("evenkeel completions"));

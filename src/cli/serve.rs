@@ -106,6 +106,7 @@ pub(crate) struct Running {
     server: Server,
     /// Ends with the balancer.
     _admin: JoinSet<()>,
+    token: Option<Arc<admin::Token>>,
     pid_file: Option<PidFile>,
 }
 
@@ -113,6 +114,7 @@ impl Running {
     /// Opens the admin interface, then probes, then the listeners.
     pub(crate) async fn start(ready: Ready, log: &Log) -> anyhow::Result<Self> {
         let mut serving = JoinSet::new();
+        let token = ready.admin.as_ref().and_then(|admin| admin.token().cloned());
         if let Some(admin) = ready.admin {
             let handle = Arc::clone(ready.bound.handle());
             let dropped = log.access_dropped();
@@ -125,7 +127,7 @@ impl Running {
         if let Some(pid_file) = &ready.pid_file {
             pid_file.write()?;
         }
-        Ok(Self { server, _admin: serving, pid_file: ready.pid_file })
+        Ok(Self { server, _admin: serving, token, pid_file: ready.pid_file })
     }
 
     /// What reports read.
@@ -151,7 +153,7 @@ async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     loop {
         match signals.next().await {
             Told::Stop => break,
-            Told::Reload => reopen(log),
+            Told::Reload => reopen(log, running.token.as_deref()),
             Told::Upgrade => tracing::warn!("SIGUSR2: upgrades are not built yet; restart instead"),
         }
     }
@@ -164,8 +166,12 @@ async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What SIGHUP does until reloads are built: the access log is opened anew, as rotation needs.
-fn reopen(log: &Log) {
+/// What SIGHUP does until reloads are built: the access log is opened anew, as rotation needs, and
+/// the token of the admin interface is read again.
+fn reopen(log: &Log, token: Option<&admin::Token>) {
+    if let Some(Err(error)) = token.map(admin::Token::read_again) {
+        tracing::error!(%error, "SIGHUP: cannot read admin.token_file, the old token holds");
+    }
     match log.reopen() {
         Ok(()) => {
             tracing::warn!("SIGHUP: logs reopened; the file is not read again in this version")

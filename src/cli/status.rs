@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::file::{FileArg, read, show};
 use super::table::Table;
-use super::{FAILED, INVALID, admin_address, ask, complain, print};
+use super::target::Target;
+use super::{FAILED, ask, complain, print};
 use crate::api;
-use crate::config::{Admin, AdminBind};
+use crate::config::AdminBind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,23 +21,13 @@ Examples:
 pub(crate) struct Args {
     /// Print the status as JSON
     #[arg(long)]
-    pub(crate) json: bool,
-    /// Where the balancer's admin interface is [default: as in the file]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<String>,
+    json: bool,
     #[command(flatten)]
-    pub(crate) file: FileArg,
+    target: Target,
 }
 
 pub(crate) fn execute(args: Args) -> ExitCode {
-    let admin = match &args.admin {
-        Some(text) => admin_address::parse(text).map_err(|reason| {
-            complain(&reason);
-            ExitCode::from(INVALID)
-        }),
-        None => of_file(&args.file),
-    };
-    match admin.map(|admin| report(&admin, args.json)) {
+    match args.target.address().map(|admin| report(&admin, args.json)) {
         Ok(Ok(text)) => print(text.as_bytes(), 0),
         Ok(Err(reason)) => {
             complain(&reason);
@@ -47,36 +37,22 @@ pub(crate) fn execute(args: Args) -> ExitCode {
     }
 }
 
-/// The admin address of the file; the usual one if there is no file, as after `evenkeel demo`.
-fn of_file(arg: &FileArg) -> Result<AdminBind, ExitCode> {
-    let Ok(file) = arg.find() else { return Ok(Admin::default().bind) };
-    match read(&file) {
-        Ok(loaded) => Ok(loaded.config.admin.bind),
-        Err(refused) => {
-            // Warnings are for whoever checks the file, not for whoever looks at the balancer.
-            show(&refused.problems, &[]);
-            Err(ExitCode::from(INVALID))
-        }
-    }
-}
-
 /// Asks the balancer at `admin` and gives its status as text, or as its own JSON.
 pub(crate) fn report(admin: &AdminBind, json: bool) -> Result<String, String> {
-    let answer = ask::get(admin, "/api/v1/status")?;
-    if answer.status != 200 {
-        let problem = serde_json::from_slice::<api::Problem>(&answer.body);
-        let problem = problem.map_err(|_| ask::stranger(admin))?;
-        return Err(format!("{} refused: {}", admin_address::shown(admin), problem.error));
-    }
     // Read whole before anything is shown, so that only a balancer's answer is.
-    let status: api::Status =
-        serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
+    let (status, body) = fetch(admin)?;
     if json {
         let body: serde_json::Value =
-            serde_json::from_slice(&answer.body).map_err(|_| ask::stranger(admin))?;
+            serde_json::from_slice(&body).map_err(|_| ask::stranger(admin))?;
         return Ok(format!("{body:#}\n"));
     }
     Ok(text(&status))
+}
+
+/// The status of the balancer at `admin`, and its very words.
+pub(crate) fn fetch(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String> {
+    let answer = ask::get(admin, "/api/v1/status")?;
+    Ok((ask::understood(admin, &answer)?, answer.body))
 }
 
 fn text(status: &api::Status) -> String {
@@ -154,8 +130,8 @@ fn backends(backends: &[api::BackendStatus]) -> Table {
             format!("  {}{backup}", backend.name),
             backend.address.clone(),
             backend.health.clone(),
-            backend.state.clone(),
-            backend.weight.to_string(),
+            state(backend),
+            weight(backend),
             backend.sessions.to_string(),
             backend.sessions_total.to_string(),
             size(backend.bytes_in),
@@ -165,6 +141,22 @@ fn backends(backends: &[api::BackendStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// What the operator wants, and whether it is out all the same.
+fn state(backend: &api::BackendStatus) -> String {
+    let ejected = if backend.ejected_until.is_some() { ", ejected" } else { "" };
+    format!("{}{ejected}", backend.state)
+}
+
+/// The weight, and how much of it there is while it rises.
+fn weight(backend: &api::BackendStatus) -> String {
+    let (whole, now) = (backend.weight, backend.effective_weight);
+    if now > 0.0 && now < f64::from(whole) {
+        format!("{now} of {whole}")
+    } else {
+        whole.to_string()
+    }
 }
 
 fn probe(last: &api::ProbeStatus) -> String {

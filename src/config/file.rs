@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::carried::{self, Carried};
+use super::datagrams;
 use super::listener::{self, pool_name};
 use super::pool;
 use super::problem::{Place, Report};
@@ -40,6 +41,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     }
     addresses(report, &root, &listeners, &admin);
     cycles(&sections, &pools);
+    datagrams::check(&sections, &pools, &listeners);
     if !report.has_errors() {
         unused(&sections, &carried);
     }

@@ -30,8 +30,6 @@ pub(super) enum Off {
     False,
     ZeroTime,
     EmptyList,
-    /// A table in which this key is 0 or false.
-    Switch(&'static str),
 }
 
 impl Off {
@@ -43,13 +41,6 @@ impl Off {
             }
             (Self::EmptyList, Kind::List(items)) => items.is_empty(),
             (Self::EmptyList, Kind::Flag(flag)) => !flag,
-            (Self::Switch(key), Kind::Table(table)) => {
-                table.get(key).is_some_and(|entry| match entry.value.kind {
-                    Kind::Integer(number) => number == 0,
-                    Kind::Flag(flag) => !flag,
-                    _ => false,
-                })
-            }
             _ => false,
         }
     }
@@ -78,10 +69,6 @@ const fn foreign(key: &'static str, owner: &'static str, off: Off) -> Later {
 const REMOVE: &str = "remove the key";
 const CLEAR: &str = "remove the table; traffic would otherwise go in cleartext";
 
-const FIREWALL: &str =
-    "remove the key, and restrict clients in the firewall; everybody would otherwise be let in";
-const ALLOW: Later = later("allow", "admission by client network is", Off::EmptyList, FIREWALL);
-const DENY: Later = later("deny", "admission by client network is", Off::EmptyList, FIREWALL);
 const ROUTE: Later =
     later("route", "routes are", Off::EmptyList, "give the listener one pool with `pool`");
 
@@ -89,19 +76,10 @@ pub(super) const PROCESS: &[Later] =
     &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
 
 pub(super) const LISTENER: &[Later] = &[
-    later("handshake_timeout", "reading from a client before it is routed is", Off::Never, REMOVE),
     later("header_timeout", "http listeners are", Off::Never, REMOVE),
     later("tunnel_timeout", "http listeners are", Off::Never, REMOVE),
     later("trusted_proxies", "http listeners are", Off::EmptyList, REMOVE),
     later("plain_pool", "TLS on listeners is", Off::Never, REMOVE),
-    later(
-        "accept_proxy_protocol",
-        "reading PROXY headers is",
-        Off::EmptyList,
-        "remove the key, and have whoever connects send no PROXY header",
-    ),
-    ALLOW,
-    DENY,
     later("tls", "TLS on listeners is", Off::Never, CLEAR),
     ROUTE,
 ];
@@ -118,21 +96,11 @@ pub(super) const UDP_LISTENER: &[Later] = &[
     foreign("header_timeout", "http", Off::Never),
     foreign("tunnel_timeout", "http", Off::Never),
     foreign("trusted_proxies", "http", Off::EmptyList),
-    ALLOW,
-    DENY,
     ROUTE,
 ];
 
 pub(super) const POOL: &[Later] = &[
     later("response_timeout", "http listeners are", Off::Never, REMOVE),
-    later(
-        "send_proxy_protocol",
-        "sending PROXY headers is",
-        Off::Never,
-        "remove the key, and have the backends expect no PROXY header",
-    ),
-    later("slow_start", "slow start is", Off::ZeroTime, REMOVE),
-    later("max_failover", "the arithmetic of failover times is", Off::Never, REMOVE),
     later(
         "single_writer",
         "holding back sessions while two backends claim a role is",
@@ -145,27 +113,17 @@ pub(super) const POOL: &[Later] = &[
         Off::Never,
         "list them in `backends`; a host name there follows its DNS record",
     ),
-    later("close", "closing the sessions a backend already has is", Off::Never, "remove the table"),
-    later(
-        "passive",
-        "ejecting backends by watching traffic is",
-        Off::Switch("failures"),
-        "remove the table; failed connects are retried on other backends",
-    ),
-    later(
-        "queue",
-        "the queue for waiting sessions is",
-        Off::Switch("size"),
-        "remove the table; sessions beyond the caps are refused",
-    ),
-    later(
-        "sticky",
-        "sticky sessions are",
-        Off::Switch("client_ip"),
-        "remove the table; balance = \"consistent-hash\" keeps a client address on one backend",
-    ),
     later("tls", "TLS to backends is", Off::Never, CLEAR),
     later("http", "http listeners are", Off::Never, "remove the table"),
+];
+
+const CLIENT_IP: &str = "remove the key; client_ip = true keeps a client address on one backend";
+
+pub(super) const STICKY: &[Later] = &[
+    later("cookie", "http listeners are", Off::Never, CLIENT_IP),
+    later("secure", "http listeners are", Off::Never, CLIENT_IP),
+    later("http_only", "http listeners are", Off::Never, CLIENT_IP),
+    later("same_site", "http listeners are", Off::Never, CLIENT_IP),
 ];
 
 pub(super) const RETRY: &[Later] = &[
@@ -199,7 +157,7 @@ mod tests {
 
     #[test]
     fn no_list_names_a_key_twice() {
-        for list in [PROCESS, LISTENER, UDP_LISTENER, POOL, RETRY, HEALTH] {
+        for list in [PROCESS, LISTENER, UDP_LISTENER, POOL, STICKY, RETRY, HEALTH] {
             let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
             keys.sort_unstable();
             let all = keys.len();

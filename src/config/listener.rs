@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use super::address;
 use super::later;
+use super::network;
 use super::problem::Place;
 use super::read::Section;
 use super::tree::Kind;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
-use super::{Listener, Pool, Protocol, Rate, units};
+use super::{AcceptProxy, Clients, Listener, Pool, Protocol, Rate, units};
 
 pub(super) const KEYS: &[&str] = &[
     "bind",
@@ -22,6 +25,10 @@ pub(super) const KEYS: &[&str] = &[
     "backlog",
     "responses",
     "connection_rate",
+    "allow",
+    "deny",
+    "accept_proxy_protocol",
+    "handshake_timeout",
 ];
 pub(super) const RATE_KEYS: &[&str] = &["rate", "burst"];
 
@@ -52,6 +59,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     let listener = Listener {
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
         connection_rate: rate(&section),
+        clients: Clients { allow: networks(&section, "allow"), deny: networks(&section, "deny") },
         ..unset
     };
     let listener = match protocol {
@@ -74,6 +82,10 @@ fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {
         max_lifetime: section.some_duration("max_lifetime"),
         keepalive: section.switchable("keepalive", unset.keepalive),
         backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), unset.backlog),
+        accept_proxy_protocol: section
+            .value("accept_proxy_protocol")
+            .map_or(AcceptProxy::Off, |value| accept_proxy(&value)),
+        handshake_timeout: section.duration("handshake_timeout", unset.handshake_timeout),
         ..unset
     }
 }
@@ -116,6 +128,28 @@ fn rate(section: &Section<'_>) -> Option<Rate> {
         Err(bad) => {
             value.refuse(&bad.message, &bad.suggestion);
             None
+        }
+    }
+}
+
+fn networks(section: &Section<'_>, key: &str) -> Vec<IpNet> {
+    section.value(key).map(|value| network::read(&value)).unwrap_or_default()
+}
+
+fn accept_proxy(value: &Value<'_>) -> AcceptProxy {
+    match &value.node.kind {
+        Kind::Flag(true) => AcceptProxy::All,
+        Kind::Flag(false) => AcceptProxy::Off,
+        Kind::List(_) | Kind::Text(_) => match network::read(value) {
+            networks if networks.is_empty() => AcceptProxy::Off,
+            networks => AcceptProxy::From(networks),
+        },
+        _ => {
+            value.refuse(
+                "is neither a boolean nor a list of networks",
+                "write true, false, or a list as in [\"10.0.0.0/8\"]",
+            );
+            AcceptProxy::Off
         }
     }
 }

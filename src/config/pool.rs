@@ -10,6 +10,7 @@ use super::address;
 use super::balance;
 use super::carried::Carried;
 use super::defaults;
+use super::failure;
 use super::health;
 use super::later;
 use super::listener::pool_index;
@@ -27,8 +28,15 @@ pub(super) const KEYS: &[&str] = &[
     "fail_open",
     "max_sessions",
     "source",
+    "slow_start",
+    "send_proxy_protocol",
+    "max_failover",
     "retry",
     "health",
+    "passive",
+    "queue",
+    "close",
+    "sticky",
 ];
 pub(super) const BACKEND_KEYS: &[&str] =
     &["address", "name", "weight", "max_sessions", "backup", "state"];
@@ -62,6 +70,15 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
         source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
         retry: retry(&section.section("retry")),
         health: health::read(section.section("health"), carried),
+        passive: failure::passive(&section.section("passive")),
+        queue: failure::queue(&section.section("queue")),
+        close: failure::close(&section.section("close")),
+        sticky: failure::sticky(&section),
+        slow_start: section.switchable("slow_start", None).unwrap_or_default(),
+        send_proxy_protocol: section
+            .value("send_proxy_protocol")
+            .and_then(|value| value.choice(failure::PROXY_VERSIONS)),
+        max_failover: section.some_duration("max_failover"),
         ..unset
     }
 }

@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as the file writes them: whole numbers, each with its unit.
+//! Durations, sizes, rates and shares as the file writes them: whole numbers, each with its unit.
 
 use std::time::Duration;
 
@@ -130,6 +130,26 @@ pub fn write_rate(count: u32, per: Duration) -> String {
     format!("{count}/{}", unit.map_or("s", |(name, _)| name))
 }
 
+/// Reads `"50%"`: a whole number from 0 to 100.
+pub fn percent(text: &str) -> Result<u8, BadUnit> {
+    let example = "write it as in \"50%\"";
+    let whole = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let Some(number) = text.strip_suffix('%') else {
+        let way_out = if whole(text) { format!("write \"{text}%\"") } else { example.to_owned() };
+        return Err(bad(text, "is not in percent", &way_out));
+    };
+    if !whole(number) {
+        return Err(bad(text, "is not a whole number of percent", example));
+    }
+    let percent = number.parse().ok().filter(|percent| *percent <= 100);
+    percent.ok_or_else(|| bad(text, "is more than all", "write at most \"100%\""))
+}
+
+/// Writes a number of percent so that [`percent`] gives it back.
+pub fn write_percent(percent: u8) -> String {
+    format!("{percent}%")
+}
+
 /// One number with its unit from the front of `rest`, and what is behind it.
 fn part<'a>(text: &str, rest: &'a str, usual: &str) -> Result<(u64, &'a str, &'a str), BadUnit> {
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -226,7 +246,21 @@ mod tests {
         assert_eq!(rate("50").unwrap_err().suggestion, "write \"50/s\"");
     }
 
+    #[test]
+    fn percents_are_whole_numbers_up_to_all() {
+        assert_eq!((percent("0%").unwrap(), percent("100%").unwrap()), (0, 100));
+        for text in ["", "%", "5", "-1%", "1.5%", "101%", "999%", "50 %", "50%%", "0.5"] {
+            assert!(percent(text).is_err(), "{text:?}");
+        }
+        assert_eq!(percent("50").unwrap_err().suggestion, "write \"50%\"");
+    }
+
     proptest! {
+        #[test]
+        fn written_percents_read_back(value in 0u8..=100) {
+            prop_assert_eq!(percent(&write_percent(value)).unwrap(), value);
+        }
+
         #[test]
         fn written_rates_read_back(count in 1u32.., unit in 0usize..3) {
             let per = Duration::from_secs(PERIODS[unit].1);
@@ -246,7 +280,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "\\PC{0,20}") {
-            let _ = (duration(&text).is_ok(), size(&text).is_ok(), rate(&text).is_ok());
+            let _ = (duration(&text).is_ok(), size(&text).is_ok(), rate(&text).is_ok(), percent(&text).is_ok());
         }
     }
 }

@@ -103,6 +103,27 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// A share, from 0 to 100.
+    pub(super) fn percent(&self) -> Option<u8> {
+        match &self.node.kind {
+            Kind::Text(text) => match units::percent(text) {
+                Ok(percent) => Some(percent),
+                Err(bad) => {
+                    self.refuse(&bad.message, &bad.suggestion);
+                    None
+                }
+            },
+            Kind::Integer(number) => {
+                self.wrong_type("a share in percent", &format!("\"{number}%\""));
+                None
+            }
+            _ => {
+                self.wrong_type("a share in percent", "it as in \"50%\"");
+                None
+            }
+        }
+    }
+
     pub(super) fn integer(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let Kind::Integer(number) = self.node.kind else {
             self.wrong_type("an integer", "a whole number without quotes");

@@ -211,20 +211,20 @@ mod tests {
     use crate::addr::ClientAddr;
     use crate::config::{self, Probe};
     use crate::health::fixture::pool;
-    use crate::pool::{Ask, Entrance, Judged, Lease};
+    use crate::pool::{Ask, Entrance, Judged, Lease, Warmth};
 
     const fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    const UP: Standing = Standing { health: Health::Up, admin: AdminState::Ready };
+    const UP: Standing = Standing { health: Health::Up, admin: AdminState::Ready, ejected: false };
     const DOWN: Standing = Standing { health: Health::Down, ..UP };
     const STANDBY: Standing = Standing { health: Health::Standby, ..UP };
     const DRAIN: Standing = Standing { admin: AdminState::Drain, ..UP };
     const DRAIN_DOWN: Standing = Standing { admin: AdminState::Drain, ..DOWN };
     /// Nobody looks at a backend in maintenance.
     const MAINTENANCE: Standing =
-        Standing { health: Health::Unknown, admin: AdminState::Maintenance };
+        Standing { health: Health::Unknown, admin: AdminState::Maintenance, ejected: false };
     const UNKNOWN: Standing = Standing { health: Health::Unknown, ..UP };
 
     /// A pool whose one backend has a session.
@@ -243,7 +243,7 @@ mod tests {
             let spec = config::Pool { close: rules, ..pool([address], Probe::None) };
             let pool = Arc::new(Pool::new(&spec, |_| None));
             let address = Some("127.0.0.1:1".parse().unwrap());
-            pool.publish(&[Judged { standing: UP, address, weight: 1 }]);
+            pool.publish(&[Judged { standing: UP, address, weight: 1, warmth: Warmth::FULL }]);
             let entrance = Entrance::new(&"l".into(), Arc::clone(&pool), None);
             let client = ClientAddr::new("127.0.0.1:2".parse().unwrap());
             let ask = Ask { client, chance: 0, now: 0, tried: &[] };

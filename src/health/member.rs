@@ -8,10 +8,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::addr::BackendAddr;
-use crate::config::{self, AdminState};
+use crate::config::{self, AdminState, Policy};
 use crate::health::attempt::{Course, Ending, Turn};
 use crate::health::probe::{Answer, Miss};
-use crate::pool::{Backend, Health, Judge, Judged, LastProbe, Standing, Verdict};
+use crate::pool::{
+    Backend, Ejection, Health, Judge, Judged, LastProbe, Standing, Verdict, Warmth, Warmup,
+};
 
 /// One backend under watch.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub(super) struct Member {
     pub(super) turn: Option<(AbortHandle, Duration)>,
     /// The lookup after a failure that is under way.
     pub(super) following: Option<AbortHandle>,
+    /// What traffic says of it.
+    pub(super) ejection: Ejection,
+    warmup: Warmup,
+    warmth: Warmth,
     admin: AdminState,
     weight: u16,
     judge: Judge,
@@ -42,14 +48,18 @@ impl Member {
     pub(super) fn new(
         backend: Arc<Backend>,
         course: Course,
-        health: &config::Health,
+        spec: &config::Pool,
         (admin, weight): (AdminState, u16),
     ) -> Self {
-        let fresh = Judge::new(health.rise, health.fall);
+        let fresh = Judge::new(spec.health.rise, spec.health.fall);
+        let ejection = Ejection::new(spec.passive, backend.marks());
         let mut member = Self {
             course: Arc::new(course),
             turn: None,
             following: None,
+            ejection,
+            warmup: Warmup::new(slow_start(spec)),
+            warmth: Warmth::FULL,
             admin,
             weight,
             judge: fresh.clone(),
@@ -101,8 +111,20 @@ impl Member {
     }
 
     pub(super) fn judged(&self) -> Judged {
-        let standing = Standing { health: self.judge.health(), admin: self.admin };
-        Judged { standing, address: self.address, weight: self.weight }
+        let ejected = self.ejection.is_ejected();
+        let standing = Standing { health: self.judge.health(), admin: self.admin, ejected };
+        Judged { standing, address: self.address, weight: self.weight, warmth: self.warmth }
+    }
+
+    /// What follows by itself from what has just changed: coming up from down ends an ejection, and
+    /// whoever comes back warms up. True while it does.
+    pub(super) fn settle(&mut self, before: Standing, now: Duration) -> bool {
+        if !before.health.is_healthy() && self.judge.health().is_healthy() {
+            self.ejection.end(now);
+        }
+        self.warmup.observe(self.judged().standing, now);
+        self.warmth = self.warmup.warmth(now);
+        self.warmup.is_warming()
     }
 
     /// Gives it another weight.
@@ -158,5 +180,13 @@ impl Member {
         stats.last_probe.store(Some(Arc::new(LastProbe { ok, reason: reason.clone(), took, at })));
         self.judge.observe(verdict);
         Heard::Said(reason)
+    }
+}
+
+/// A table of hashes knows no rising weight: with it clients would move at each step.
+fn slow_start(spec: &config::Pool) -> Duration {
+    match spec.policy {
+        Policy::ConsistentHash { .. } => Duration::ZERO,
+        _ => spec.slow_start,
     }
 }

@@ -1,4 +1,4 @@
-//! Active health checking: one monitor a pool, which alone says who may be picked.
+//! Health, by probes and by traffic: one monitor a pool, which alone says who may be picked.
 
 mod attempt;
 mod closing;
@@ -6,6 +6,7 @@ mod closing;
 mod fixture;
 mod member;
 mod monitor;
+mod passive;
 mod probe;
 mod report;
 mod schedule;

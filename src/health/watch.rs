@@ -16,8 +16,9 @@ use crate::health::attempt::{Course, Ending, Turn};
 use crate::health::closing::Closings;
 use crate::health::member::{Heard, Member};
 use crate::health::monitor::Wish;
+use crate::health::passive::Looks;
 use crate::health::probe::{Miss, Prober};
-use crate::health::report::{Change, Shortage};
+use crate::health::report::{Change, Shortage, Usability};
 use crate::health::schedule::Schedule;
 use crate::pool::{Judged, Pool};
 use crate::session::Bell;
@@ -25,16 +26,18 @@ use crate::session::Bell;
 /// A pool under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     events: Events,
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
+    pub(super) looks: Looks,
     schedule: Schedule,
-    started: Instant,
+    pub(super) started: Instant,
     turns: JoinSet<(usize, Turn)>,
     wishes: mpsc::Receiver<Wish>,
     first_round: FirstRound,
     shortage: Shortage,
     closings: Closings,
+    usability: Usability,
     /// The list in force is no longer what is known.
     is_outdated: bool,
     /// What is to be logged once the list is out.
@@ -72,7 +75,7 @@ impl Watch {
                 let prober = probers.as_mut().and_then(Iterator::next);
                 let course = Course::new(spec, member, prober);
                 let wanted = (live.state, live.weight);
-                Member::new(Arc::clone(&live.backend), course, &spec.health, wanted)
+                Member::new(Arc::clone(&live.backend), course, spec, wanted)
             })
             .collect();
         let mut schedule = Schedule::new(members.len(), spec.health.interval, first_ordinal);
@@ -82,6 +85,7 @@ impl Watch {
         let mut watch = Self {
             pool,
             events,
+            looks: Looks::new(spec.passive),
             schedule,
             started: Instant::now(),
             turns: JoinSet::new(),
@@ -89,6 +93,7 @@ impl Watch {
             first_round: FirstRound { awaited, patience: Some(spec.health.timeout), over },
             shortage: Shortage::default(),
             closings: Closings::new(spec.close, bell, members.len()),
+            usability: Usability::default(),
             is_outdated: true,
             changes: members.iter().filter_map(Change::at_start).collect(),
             obeyed: Vec::new(),
@@ -111,13 +116,15 @@ impl Watch {
             while let Some(ended) = self.turns.try_join_next_with_id() {
                 self.ended(ended);
             }
+            self.look();
             self.first_round.lose_patience(self.started.elapsed(), &self.members);
             self.report();
         }
     }
 
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
-        let next = self.schedule.next().into_iter().chain(self.first_round.deadline()).min();
+        let next = [self.schedule.next(), self.first_round.deadline(), self.looks.next()];
+        let next = next.into_iter().flatten().min();
         let next = next.map(|age| self.started + age);
         let next = next.into_iter().chain(self.closings.next().map(Instant::from_std)).min();
         async move {
@@ -199,6 +206,9 @@ impl Watch {
         let state = steering.state.unwrap_or(before.standing.admin);
         member.set_admin(state);
         member.set_weight(steering.weight.unwrap_or(before.weight));
+        if steering.state == Some(AdminState::Ready) {
+            member.ejection.end(self.started.elapsed());
+        }
         let is_hidden = state == AdminState::Maintenance;
         if is_hidden {
             self.schedule.forget(index);
@@ -214,9 +224,18 @@ impl Watch {
         self.obeyed.push(done);
     }
 
-    fn note(&mut self, index: usize, before: Judged, reason: String) {
-        let Some(member) = self.members.get(index) else { return };
+    /// A member may stand elsewhere than `before`: what follows, what is to be told, what is to be
+    /// published.
+    pub(super) fn note(&mut self, index: usize, before: Judged, reason: String) {
+        let now = self.started.elapsed();
+        let Some(member) = self.members.get_mut(index) else { return };
+        if member.settle(before.standing, now) {
+            self.looks.want(now);
+        }
         let after = member.judged();
+        if after.weight != before.weight {
+            self.changes.push(Change::of_weight(member, before.weight, reason.clone()));
+        }
         if after.standing != before.standing {
             self.closings.note(index, before.standing, after.standing, Instant::now().into_std());
             self.changes.push(Change::new(member, before.standing, reason));
@@ -234,11 +253,15 @@ impl Watch {
         for change in self.changes.drain(..) {
             change.tell(&self.pool, &self.events);
         }
+        let is_first_round = !self.first_round.awaited.is_empty();
+        if !is_first_round {
+            self.usability.tell(&self.pool, &self.members, &self.events);
+        }
         for done in self.obeyed.drain(..) {
             // Whoever does not wait for the answer need not have it.
             done.send(()).ok();
         }
-        if self.first_round.awaited.is_empty() {
+        if !is_first_round {
             self.first_round.over.send_if_modified(|over| !std::mem::replace(over, true));
         }
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_utils::CachePadded;
@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 use crate::addr::BackendAddr;
 use crate::metric::{Counter, Histogram, LATENCY};
 use crate::outcome::ConnectFailure;
+use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
 use crate::pool::standing::Standing;
 use crate::session::{Recall, Tally};
@@ -22,6 +23,7 @@ pub struct Backend {
     address: BackendAddr,
     load: CachePadded<Load>,
     latency: PeakEwma,
+    failures: Failures,
     standing: AtomicU8,
     recall: Arc<Recall>,
     tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
@@ -42,6 +44,10 @@ pub struct Stats {
     pub probe_duration: Histogram,
     /// The latest probe.
     pub last_probe: ArcSwapOption<LastProbe>,
+    /// Times that it was ejected.
+    pub ejections: Counter,
+    /// The latest ejection; in force while the standing says so.
+    pub last_ejection: ArcSwapOption<LastEjection>,
     connect_failures: [Counter; ConnectFailure::ALL.len()],
 }
 
@@ -58,6 +64,15 @@ pub struct LastProbe {
     pub at: Instant,
 }
 
+/// What the latest ejection was for.
+#[derive(Debug, Clone)]
+pub struct LastEjection {
+    /// When it is to end, by the wall clock.
+    pub until: SystemTime,
+    /// Why, in words.
+    pub reason: String,
+}
+
 impl Stats {
     fn new() -> Self {
         Self {
@@ -66,6 +81,8 @@ impl Stats {
             probes_failed: Counter::default(),
             probe_duration: Histogram::new(LATENCY),
             last_probe: ArcSwapOption::empty(),
+            ejections: Counter::default(),
+            last_ejection: ArcSwapOption::empty(),
             connect_failures: Default::default(),
         }
     }
@@ -84,6 +101,7 @@ impl Backend {
             address,
             load: CachePadded::new(Load::default()),
             latency: PeakEwma::default(),
+            failures: Failures::default(),
             standing: AtomicU8::new(Standing::default().to_bits()),
             recall: Arc::default(),
             tallies: Mutex::default(),
@@ -160,9 +178,21 @@ impl Backend {
         if let Some(counter) = self.stats.connect_failures.get(why as usize) {
             counter.increment();
         }
-        if let Some(cost) = cost {
-            self.latency.observe(cost, now);
+        let Some(cost) = cost else { return };
+        self.latency.observe(cost, now);
+        if let Some(failure) = Failure::of_connect(why) {
+            self.failures.count(failure);
         }
+    }
+
+    /// Counts a reset by the backend soon after the connect and before its first byte.
+    pub fn reset_early(&self) {
+        self.failures.count(Failure::EarlyReset);
+    }
+
+    /// The failures so far that speak against it; they only rise.
+    pub fn marks(&self) -> Marks {
+        self.failures.marks()
     }
 
     pub(super) fn load(&self) -> &Load {

@@ -4,11 +4,14 @@
 
 mod backend;
 mod balance;
+mod ejection;
+mod failure;
 mod interleave;
 mod judge;
 mod latency;
 mod ready;
 mod standing;
+mod warmup;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,12 +26,15 @@ use crate::config::{self, AdminState};
 use crate::metric::Counter;
 use crate::outcome::Rejection;
 use crate::session::Tally;
-pub use backend::{Backend, LastProbe, Lease, Stats};
+pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
+pub use ejection::{Allowance, Ejection, Ruling};
+pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
 use ready::Candidates;
 pub use ready::{Judged, ReadySet};
 pub use standing::{Health, STATES, Standing};
+pub use warmup::{Warmth, Warmup};
 
 /// Ordinary backends come first; backups only while no ordinary one is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +186,7 @@ impl Pool {
             name: Arc::clone(&spec.name),
             fail_open: spec.fail_open,
             balancer: Balancer::new(spec.policy, &members),
-            ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false)),
+            ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false, None)),
             generation: CachePadded::new(AtomicU64::new(0)),
             retries: Counter::default(),
             connecting: Connecting::new(spec),
@@ -209,7 +215,9 @@ impl Pool {
     /// new list does not hold.
     pub fn publish(&self, judged: &[Judged]) {
         let generation = self.generation.load(Ordering::Relaxed) + 1;
-        let set = ReadySet { generation, ..ReadySet::of(&self.members, judged, self.fail_open) };
+        let tables = self.balancer.tables(&self.members, judged, &self.ready.load());
+        let set = ReadySet::of(&self.members, judged, self.fail_open, tables);
+        let set = ReadySet { generation, ..set };
         self.ready.store(Arc::new(set));
         self.generation.store(generation, Ordering::SeqCst);
         // Last: whoever reads in a report that a backend is up may count on the next pick.

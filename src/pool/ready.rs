@@ -4,19 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::pool::backend::Backend;
+use crate::pool::balance::Tables;
 use crate::pool::interleave::interleave;
 use crate::pool::standing::Standing;
+use crate::pool::warmup::Warmth;
 use crate::pool::{Member, Tier};
 
 /// What the monitor knows of one member when it makes the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
-    /// Health and the operator's wish.
+    /// Health, ejection and the operator's wish.
     pub standing: Standing,
     /// Where to connect to; `None` while its name has no address.
     pub address: Option<SocketAddr>,
     /// What the file or the operator gave it; 0 to 256.
     pub weight: u16,
+    /// How much of it the backend has by now.
+    pub warmth: Warmth,
 }
 
 /// One backend that may be picked.
@@ -26,7 +30,7 @@ pub(super) struct Share {
     pub(super) member: usize,
     pub(super) backend: Arc<Backend>,
     pub(super) address: SocketAddr,
-    /// Above 0.
+    /// Above 0; in the unit of its list, which is finer while somebody warms up.
     pub(super) weight: u32,
     /// Cap on its sessions; 0 = none.
     pub(super) cap: u32,
@@ -47,19 +51,28 @@ pub(super) struct Candidates {
     /// Positions in `shares`, each as often as its weight says, spread evenly.
     pub(super) sequence: Box<[u16]>,
     pub(super) total_weight: u64,
+    /// What a weight of 1 is in `shares`.
+    unit: u32,
+    /// For a policy that hashes.
+    pub(super) tables: Option<Arc<Tables>>,
     /// Position in `shares` by member.
     by_member: Box<[Option<u16>]>,
 }
 
 impl Candidates {
     fn of(members: &[Member], judged: &[Judged], tier: Tier, may: fn(Standing) -> bool) -> Self {
-        let shares: Box<[Share]> = members
+        let open: Vec<_> = members
             .iter()
             .zip(judged)
             .enumerate()
             .filter(|(_, (member, judged))| member.tier == tier && judged.weight > 0)
             .filter(|(_, (_, judged))| may(judged.standing))
-            .filter_map(|(place, (member, judged))| Share::of(place, member, judged))
+            .collect();
+        let is_warming = open.iter().any(|(_, (_, judged))| judged.warmth != Warmth::FULL);
+        let unit = if is_warming { Warmth::UNIT } else { 1 };
+        let shares: Box<[Share]> = open
+            .into_iter()
+            .filter_map(|(place, (member, judged))| Share::of(place, member, judged, unit))
             .collect();
         let weights: Vec<u32> = shares.iter().map(|share| share.weight).collect();
         let mut by_member = vec![None; members.len()];
@@ -73,6 +86,8 @@ impl Candidates {
             sequence: interleave(&weights),
             total_weight: weights.iter().map(|weight| u64::from(*weight)).sum(),
             by_member: by_member.into(),
+            unit,
+            tables: None,
             shares,
         }
     }
@@ -88,12 +103,13 @@ impl Candidates {
 }
 
 impl Share {
-    fn of(place: usize, member: &Member, judged: &Judged) -> Option<Self> {
+    fn of(place: usize, member: &Member, judged: &Judged, unit: u32) -> Option<Self> {
+        let whole = u32::from(judged.weight);
         Some(Self {
             member: place,
             backend: Arc::clone(&member.backend),
             address: judged.address?,
-            weight: u32::from(judged.weight),
+            weight: if unit == 1 { whole } else { judged.warmth.part_of(judged.weight) },
             cap: member.max_sessions,
         })
     }
@@ -113,18 +129,25 @@ pub struct ReadySet {
 }
 
 impl ReadySet {
-    /// Makes the list; `judged` stands in the order of `members`.
-    pub(super) fn of(members: &[Member], judged: &[Judged], fail_open: bool) -> Self {
-        let usable = |tier| Candidates::of(members, judged, tier, Standing::is_usable);
+    /// Makes the list; `judged` stands in the order of `members`, `tables` are for a policy that
+    /// hashes.
+    pub(super) fn of(
+        members: &[Member],
+        judged: &[Judged],
+        fail_open: bool,
+        tables: Option<Arc<Tables>>,
+    ) -> Self {
+        let among = |tier, may| Candidates {
+            tables: tables.clone(),
+            ..Candidates::of(members, judged, tier, may)
+        };
+        let usable = |tier| among(tier, Standing::is_usable);
         let ordinary = usable(Tier::Ordinary);
         let usable = if ordinary.is_empty() { usable(Tier::Backup) } else { ordinary };
-        let may = if fail_open && usable.is_empty() { Standing::is_last_resort } else { |_| false };
-        let first = Candidates::of(members, judged, Tier::Ordinary, may);
-        let last_resort = if first.is_empty() {
-            Candidates::of(members, judged, Tier::Backup, may)
-        } else {
-            first
-        };
+        let may: fn(Standing) -> bool =
+            if fail_open && usable.is_empty() { Standing::is_last_resort } else { |_| false };
+        let first = among(Tier::Ordinary, may);
+        let last_resort = if first.is_empty() { among(Tier::Backup, may) } else { first };
         let weights = judged.iter().map(|judged| judged.weight).collect();
         Self { generation: 0, usable, last_resort, weights }
     }
@@ -139,9 +162,13 @@ impl ReadySet {
         self.weights.get(member).copied().unwrap_or_default()
     }
 
-    /// The weight a member has in this list; 0 if it is not in it.
-    pub fn effective_weight(&self, member: usize) -> u32 {
-        let share = self.usable.of_member(member).or_else(|| self.last_resort.of_member(member));
-        share.map_or(0, |share| share.weight)
+    /// The weight a member has in this list, a part of its own while it warms up; 0 if it is not in
+    /// the list.
+    pub fn effective_weight(&self, member: usize) -> f64 {
+        let weight = |candidates: &Candidates| {
+            let share = candidates.of_member(member)?;
+            Some(f64::from(share.weight) / f64::from(candidates.unit))
+        };
+        weight(&self.usable).or_else(|| weight(&self.last_resort)).unwrap_or_default()
     }
 }

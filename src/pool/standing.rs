@@ -1,4 +1,4 @@
-//! Where a backend stands: what probes say of it and what the operator wants of it, on two axes.
+//! Where a backend stands: what probes say of it, whether it is ejected, what the operator wants.
 
 use crate::config::AdminState;
 
@@ -52,33 +52,41 @@ pub const STATES: [&str; 9] = [
     "maintenance",
 ];
 
-/// Health and the operator's wish together.
+/// Health, ejection and the operator's wish together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing {
     /// What probes say.
     pub health: Health,
     /// What the operator wants.
     pub admin: AdminState,
+    /// It failed under traffic and is out for a while.
+    pub ejected: bool,
 }
 
 impl Standing {
-    /// The one word of [`STATES`] that holds: the operator's before the probes'.
+    /// The one word of [`STATES`] that holds: the operator's before an ejection before the probes'.
     pub fn state(self) -> &'static str {
         match self.admin {
             AdminState::Maintenance => "maintenance",
             AdminState::Drain => "drain",
+            AdminState::Ready if self.ejected => "ejected",
             AdminState::Ready => self.health.as_str(),
         }
     }
 
     /// May take new sessions.
     pub fn is_usable(self) -> bool {
-        self.admin == AdminState::Ready && self.health == Health::Up
+        self.admin == AdminState::Ready && self.health == Health::Up && !self.ejected
     }
 
     /// May be tried when nothing is usable and the pool fails open.
     pub fn is_last_resort(self) -> bool {
-        self.admin == AdminState::Ready && matches!(self.health, Health::Down | Health::Unknown)
+        let is_tried = match self.health {
+            Health::Down | Health::Unknown => true,
+            Health::Up => self.ejected,
+            Health::Standby | Health::Lagging | Health::Unresolved => false,
+        };
+        self.admin == AdminState::Ready && is_tried
     }
 
     pub(super) fn to_bits(self) -> u8 {
@@ -95,7 +103,7 @@ impl Standing {
             AdminState::Drain => 1,
             AdminState::Maintenance => 2,
         };
-        health | admin << 4
+        health | admin << 4 | u8::from(self.ejected) << 7
     }
 
     pub(super) fn from_bits(bits: u8) -> Self {
@@ -107,11 +115,46 @@ impl Standing {
             5 => Health::Unresolved,
             _ => Health::Unknown,
         };
-        let admin = match bits >> 4 {
+        let admin = match bits >> 4 & 0x7 {
             1 => AdminState::Drain,
             2 => AdminState::Maintenance,
             _ => AdminState::Ready,
         };
-        Self { health, admin }
+        Self { health, admin, ejected: bits >> 7 == 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_comes_before_an_ejection_and_that_before_health() {
+        let healths = [
+            Health::Unknown,
+            Health::Up,
+            Health::Down,
+            Health::Standby,
+            Health::Lagging,
+            Health::Unresolved,
+        ];
+        let admins = [AdminState::Ready, AdminState::Drain, AdminState::Maintenance];
+        for (health, admin, ejected) in healths
+            .into_iter()
+            .flat_map(|health| admins.map(|admin| (health, admin)))
+            .flat_map(|(health, admin)| [false, true].map(|ejected| (health, admin, ejected)))
+        {
+            let standing = Standing { health, admin, ejected };
+            assert_eq!(Standing::from_bits(standing.to_bits()), standing);
+            let word = match (admin, ejected) {
+                (AdminState::Ready, true) => "ejected",
+                (AdminState::Ready, false) => health.as_str(),
+                (admin, _) => admin.as_str(),
+            };
+            assert_eq!(standing.state(), word);
+            assert!(STATES.contains(&word));
+            assert!(!standing.is_usable() || word == "up");
+            assert!(!standing.is_last_resort() || ["down", "unknown", "ejected"].contains(&word));
+        }
     }
 }

@@ -39,10 +39,14 @@ impl Bench {
 
     fn with_fallback(spec: &config::Pool, fallback: Option<Entrance>) -> Self {
         let pool = Arc::new(Pool::new(spec, |_| None));
-        let up = Standing { health: Health::Up, admin: AdminState::Ready };
+        let standing = Standing { health: Health::Up, ..Standing::default() };
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
-        let judged =
-            |member: &config::Member| Judged { standing: up, address, weight: member.weight };
+        let judged = |member: &config::Member| Judged {
+            standing,
+            address,
+            weight: member.weight,
+            warmth: Warmth::FULL,
+        };
         let judged: Vec<_> = spec.members.iter().map(judged).collect();
         pool.publish(&judged);
         Self { entrance: Entrance::new(&"front".into(), pool, fallback), judged }
@@ -271,6 +275,11 @@ fn backups_then_fallback_then_last_resort_then_nobody() {
     assert_eq!(bench.names(1), ["rescue"]);
     rescue.judge(0, Health::Down);
     assert_eq!(bench.names(1), ["a"], "the pool fails open");
+    bench.judge(0, Health::Up);
+    bench.judged[0].standing.ejected = true;
+    bench.entrance.pool.publish(&bench.judged);
+    assert_eq!(bench.names(1), ["a"], "to one that is ejected too");
+    bench.judged[0].standing.ejected = false;
     bench.judge(0, Health::Standby);
     assert_eq!(bench.names(1), ["spare"], "a standby is never a last resort");
     bench.judge(1, Health::Unresolved);
@@ -285,6 +294,36 @@ fn weight_zero_and_operators_wishes_keep_sessions_away() {
     bench.judged[2].standing.admin = AdminState::Drain;
     bench.entrance.pool.publish(&bench.judged);
     assert_eq!(bench.names(3), ["b", "b", "b"]);
+}
+
+/// How much of the weight of the last of three backends is there while it warms up, and the bench.
+fn half_warm(policy: Policy) -> Bench {
+    let mut bench = Bench::equal(policy, 3);
+    let mut warmup = Warmup::new(Duration::from_secs(10));
+    let down = Standing { health: Health::Down, ..Standing::default() };
+    warmup.observe(down, Duration::ZERO);
+    warmup.observe(bench.judged[2].standing, Duration::ZERO);
+    bench.judged[2].warmth = warmup.warmth(Duration::from_secs(5));
+    bench.entrance.pool.publish(&bench.judged);
+    bench
+}
+
+#[test]
+fn every_policy_but_first_gives_a_backend_that_warms_up_its_part() {
+    let bench = half_warm(Policy::RoundRobin);
+    let ready = bench.entrance.pool.ready();
+    let weights = [0, 1, 2].map(|member| ready.effective_weight(member));
+    assert_eq!((weights, ready.weight(2)), ([1.0, 1.0, 0.5], 1));
+    let count = |names: Vec<String>| names.iter().filter(|name| *name == "b2").count();
+    assert_eq!(count(bench.names(500)), 100);
+    let drawn = count(half_warm(Policy::Random).names(5_000));
+    assert!((800..1_200).contains(&drawn), "{drawn} of 5000");
+    for policy in [Policy::LeastConnections, Policy::PowerOfTwo] {
+        let bench = half_warm(policy);
+        let _held: Vec<_> = (0..500).map(|_| bench.pick().unwrap()).collect();
+        let [.., last] = bench.sessions()[..] else { panic!() };
+        assert!((90..=110).contains(&last), "{policy:?}: {:?}", bench.sessions());
+    }
 }
 
 #[test]
@@ -321,6 +360,27 @@ fn keys_of_a_dead_backend_move_the_others_stay_and_it_gets_its_own_back() {
     assert!(heirs.len() == 4 && heirs.values().all(|keys| *keys > 150), "{heirs:?}");
     bench.judge(2, Health::Up);
     assert_eq!(bench.homes(5_000), before);
+}
+
+#[test]
+fn a_weight_set_at_run_time_hashes_like_the_same_weight_in_the_file() {
+    let of = |weights: [u16; 3]| {
+        let named = |(i, weight)| member(&format!("b{i}"), weight);
+        Bench::new(&spec(HASH, weights.into_iter().enumerate().map(named).collect()))
+    };
+    let mut bench = of([1, 1, 1]);
+    let before = bench.homes(3_000);
+    for weights in [[1, 3, 1], [1, 0, 1], [0, 2, 5]] {
+        for (judged, weight) in bench.judged.iter_mut().zip(weights) {
+            judged.weight = weight;
+        }
+        bench.entrance.pool.publish(&bench.judged);
+        assert_eq!(bench.homes(3_000), of(weights).homes(3_000));
+        assert_ne!(bench.homes(3_000), before);
+    }
+    bench.judged.iter_mut().for_each(|judged| judged.weight = 1);
+    bench.entrance.pool.publish(&bench.judged);
+    assert_eq!(bench.homes(3_000), before);
 }
 
 #[test]

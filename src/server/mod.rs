@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::admission::Gate;
 use crate::config::Config;
 use crate::event::Events;
+pub use crate::health::Steering;
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
 use crate::admission::Figures;
 use crate::config::Config;
-use crate::event::Events;
+use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
@@ -124,7 +124,7 @@ impl Handle {
     }
 
     /// The pools are watched from now on.
-    pub(super) fn set_operators(&self, operators: Vec<Operator>) {
+    pub fn set_operators(&self, operators: Vec<Operator>) {
         self.operators.store(Arc::new(operators));
     }
 
@@ -146,10 +146,28 @@ impl Handle {
     /// All listeners accept from now on.
     pub fn set_listening(&self) {
         self.listening.store(true, Ordering::Relaxed);
+        self.tell_of_listeners("bound", "listening", |view| {
+            let addresses: Vec<_> = view.addresses.iter().map(ToString::to_string).collect();
+            format!("open at {}", addresses.join(", "))
+        });
     }
 
     /// A graceful stop has begun.
     pub fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.tell_of_listeners("listening", "closing", |_| "the process is stopping".to_owned());
+    }
+
+    fn tell_of_listeners(
+        &self,
+        from: &'static str,
+        to: &'static str,
+        reason: impl Fn(&ListenerView) -> String,
+    ) {
+        for view in &self.snapshot().listeners {
+            let subject = Subject::Listener { listener: Arc::clone(&view.name) };
+            let (time, reason) = (SystemTime::now(), reason(view));
+            self.events.publish(Event { time, subject, from: from.into(), to: to.into(), reason });
+        }
     }
 }

@@ -85,6 +85,10 @@ pub async fn serve(
     drop(proxy); // the session may outlive many configurations
 
     let outcome = relay::run(&client.socket, &server.socket, &live, &tools.lent).await;
+    let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
+    if is_mute && Instant::now() < server.on_trial_until {
+        server.lease.backend().reset_early();
+    }
     if let Some(line) = &mut line {
         line.record.bytes_in = live.bytes(Direction::In);
         line.record.bytes_out = live.bytes(Direction::Out);

@@ -37,6 +37,8 @@ pub struct Server {
     pub pool: Arc<str>,
     /// Connects that were tried, this one included.
     pub attempts: u32,
+    /// A reset before its first byte and before then is a failure of the backend.
+    pub on_trial_until: Instant,
 }
 
 /// Why no backend was reached.
@@ -75,8 +77,9 @@ pub async fn connect(
             began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
         match attempt(dialer, pool, &lease, left).await {
             Ok(socket) => {
+                let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, lease, pool, attempts });
+                return Ok(Server { socket, lease, pool, attempts, on_trial_until });
             }
             Err(began_at) => {
                 let spent = began.get_or_insert(began_at).elapsed();
@@ -113,7 +116,10 @@ async fn attempt(
             Ok(socket)
         }
         Err(error) => {
-            lease.backend().connect_failed(error.reason, error.cost(rules.timeout), now);
+            // Whoever had less time than a connect may take has not failed.
+            let is_cut = error.errno.is_none() && limit < rules.timeout.min(rules.retry.window);
+            let cost = error.cost(rules.timeout).filter(|_| !is_cut);
+            lease.backend().connect_failed(error.reason, cost, now);
             tracing::debug!(pool = &**pool.name(), backend = &**lease.backend().name(), address = %to,
                 %error, "connect failed");
             Err(began)

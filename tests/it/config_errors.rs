@@ -307,3 +307,49 @@ fn tcp_and_udp_may_have_the_same_address() {
     let text = Written::new(&twice).command(&["check"]).expect_code(2).text();
     says(&text, &["127.0.0.1:5353", "is taken by listener \"u\""]);
 }
+
+const FIVE_MISTAKES: &str = r#"[listener.dns]
+bind = "127.0.0.1:0"
+protocol = "udp"
+pool = "dns"
+deny = ["10.0.0/8"]
+
+[pool.dns]
+backends = ["10.0.0.1:53", "10.0.0.2:53"]
+send_proxy_protocol = "v2"
+queue = { size = 5 }
+passive = { eject_for = "1m", eject_max = "30s" }
+close = { drain = "keeep" }
+"#;
+
+#[test]
+fn what_cannot_hold_when_backends_fail_is_told_with_the_way_out() {
+    let file = Written::new(FIVE_MISTAKES);
+    let text = file.command(&["check"]).expect_code(2).text();
+    let name = file.path.to_str().unwrap();
+    for (line, words) in [
+        (5, ["10.0.0/8", "10.0.0.0/8"]),
+        (9, ["send_proxy_protocol", "listener \"dns\""]),
+        (10, ["pool \"dns\", queue", "listener \"dns\""]),
+        (11, ["eject_max is 30s", "eject_max = \"60s\""]),
+        (12, ["keeep", "\"keep\""]),
+    ] {
+        says(&text, &[&format!("{name}:{line}:")]);
+        says(&text, &words);
+    }
+}
+
+#[test]
+fn a_network_with_an_address_in_it_is_a_warning_and_in_effect_a_network() {
+    let file = Written::new(&unprobed(
+        "[\"127.0.0.1:1\", \"127.0.0.1:2\"]",
+        "allow = [\"10.0.0.1/8\"]\n",
+        "",
+    ));
+    says(&file.command(&["check"]).expect_code(0).text(), &["warning", "\"10.0.0.0/8\""]);
+    file.command(&["check", "--deny-warnings"]).expect_code(2);
+    let effective = file.command(&["check", "--effective"]).expect_code(0).stdout;
+    says(&effective, &["allow = [\"10.0.0.0/8\"]", "max_ejected = \"50%\"", "slow_start = \"0s\""]);
+    let again = Written::new(&effective).command(&["check"]).expect_code(0).text();
+    assert!(!again.contains("prefix"), "{again}");
+}

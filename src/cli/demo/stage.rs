@@ -266,8 +266,7 @@ impl<W: Write> Play<W> {
 mod tests {
     use super::*;
     use crate::admission::Figures;
-    use crate::config::AdminState;
-    use crate::pool::{Health, Judged, Pool, Standing};
+    use crate::pool::{Health, Judged, Pool, Standing, Warmth};
     use crate::server::{ListenerView, Snapshot};
 
     /// A balancer that sends everybody to the first backend, and whose judgement we are.
@@ -287,9 +286,10 @@ mod tests {
 
     fn judge(handle: &Handle, second: Health) {
         let judged = [Health::Up, second, Health::Up].map(|health| Judged {
-            standing: Standing { health, admin: AdminState::Ready },
+            standing: Standing { health, ..Standing::default() },
             address: None,
             weight: 1,
+            warmth: Warmth::FULL,
         });
         handle.snapshot().pools[0].publish(&judged);
     }

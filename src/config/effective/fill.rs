@@ -4,18 +4,18 @@ use std::path::Path;
 
 use super::schema::{Named, OneOrMore, Time};
 use super::{
-    Admin, Backend, Balance, BalanceTable, ConnectionRate, File, Health, Listener, Log, Pool,
-    ProbeTls, Process, Retry, WordOrNumber,
+    Admin, Backend, Balance, BalanceTable, Close, File, Health, Listener, Log, Passive, Pool,
+    ProbeTls, Process, Queue, Retry, Sticky, WordOrNumber,
 };
 use crate::config::{self, Access, AdminBind, Config, DnsProbe, HttpProbe, Policy, Probe};
-use crate::config::{balance, dns_probe, http_probe, process, units};
+use crate::config::{balance, dns_probe, http_probe, process};
 
 pub(super) fn file(config: &Config) -> File {
     let pool_name = |index: usize| {
         config.pools.get(index).map(|pool| pool.name.to_string()).unwrap_or_default()
     };
     let listener = |listener: &config::Listener| {
-        (listener.name.to_string(), self::listener(listener, pool_name(listener.pool)))
+        (listener.name.to_string(), Listener::of(listener, pool_name(listener.pool)))
     };
     let pool = |pool: &config::Pool| {
         (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name)))
@@ -80,28 +80,6 @@ impl Admin {
     }
 }
 
-fn listener(listener: &config::Listener, pool: String) -> Listener {
-    let of_tcp = listener.protocol == config::Protocol::Tcp;
-    Listener {
-        bind: OneOrMore(listener.bind.iter().map(ToString::to_string).collect()),
-        protocol: listener.protocol.as_str(),
-        pool,
-        idle_timeout: Time(listener.idle_timeout.unwrap_or_default()),
-        max_lifetime: listener.max_lifetime.map(Time),
-        keepalive: of_tcp.then(|| Time(listener.keepalive.unwrap_or_default())),
-        max_sessions: listener.max_sessions,
-        backlog: of_tcp.then_some(listener.backlog),
-        responses: (!of_tcp).then_some(listener.responses),
-        connection_rate: listener.connection_rate.map(ConnectionRate::of),
-    }
-}
-
-impl ConnectionRate {
-    fn of(rate: config::Rate) -> Self {
-        Self { rate: units::write_rate(rate.count, rate.per), burst: Some(rate.burst) }
-    }
-}
-
 fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
     let source: Vec<String> = pool.source.iter().map(ToString::to_string).collect();
     Pool {
@@ -111,10 +89,17 @@ fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
         fail_open: pool.fail_open,
         max_sessions: pool.max_sessions,
         source: (!source.is_empty()).then_some(OneOrMore(source)),
+        slow_start: Time(pool.slow_start),
+        send_proxy_protocol: pool.send_proxy_protocol.map(config::ProxyVersion::as_str),
+        max_failover: pool.max_failover.map(Time),
         balance: balance(pool.policy),
         backends: pool.members.iter().map(backend).collect(),
         retry: Retry::of(&pool.retry),
         health: Health::of(&pool.health),
+        passive: Passive::of(&pool.passive),
+        queue: Queue::of(&pool.queue),
+        close: Close::of(&pool.close),
+        sticky: pool.sticky.map(Sticky::of),
     }
 }
 
@@ -226,16 +211,6 @@ impl ProbeTls {
             verify: tls.verify,
         }
     }
-}
-
-macro_rules! default_as_read {
-    ($($name:ident),*) => {$(
-        impl Default for $name {
-            fn default() -> Self {
-                Self::of(&config::$name::default())
-            }
-        }
-    )*};
 }
 
 default_as_read!(Process, Log, Admin, Retry, Health, ProbeTls);

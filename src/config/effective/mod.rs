@@ -3,7 +3,20 @@
 //!
 //! The doc comments here are the descriptions that editors show.
 
+// Used by the modules below it.
+macro_rules! default_as_read {
+    ($($name:ident),*) => {$(
+        impl Default for $name {
+            fn default() -> Self {
+                Self::of(&config::$name::default())
+            }
+        }
+    )*};
+}
+
+mod failure;
 mod fill;
+mod listener;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -12,6 +25,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Config, defaults, env};
+use failure::{Close, Passive, Queue, Sticky};
+use listener::Listener;
 use schema::{Named, OneOrMore, Time};
 
 /// The file that says all that `config` says, as TOML. Checking it gives the same values.
@@ -96,57 +111,6 @@ struct Admin {
     token_file: Option<String>,
 }
 
-/// Addresses that take connections or datagrams for a pool.
-#[derive(Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Listener {
-    /// An address with port, or a list; port 0 picks a free one.
-    bind: OneOrMore,
-    /// What is taken: connections or datagrams.
-    #[schemars(default = "schema::tcp", schema_with = "schema::protocols")]
-    protocol: &'static str,
-    /// The pool that takes the sessions.
-    pool: String,
-    /// No byte either way for so long ends the session, with udp by default "30s"; "0s" = never.
-    #[schemars(default = "schema::idle_timeout")]
-    idle_timeout: Time,
-    /// tcp: a session ends after so long (give or take a tenth), so that clients spread again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_lifetime: Option<Time>,
-    /// tcp: keepalive idle time towards clients; "0s" = off.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default = "schema::client_keepalive")]
-    keepalive: Option<Time>,
-    /// Cap on sessions of this listener; 0 = none.
-    #[schemars(default)]
-    max_sessions: u32,
-    /// tcp: length of the listen queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default = "schema::backlog", range(min = 1, max = 2147483647))]
-    backlog: Option<u32>,
-    /// udp: a session ends once it has had so many replies for each of its datagrams; 0 = no such
-    /// end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default = "schema::responses")]
-    responses: Option<u32>,
-    /// New sessions of one client address; no limit unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_rate: Option<ConnectionRate>,
-}
-
-/// So many in a time, and so many at once.
-#[derive(Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ConnectionRate {
-    /// How many on the average, per s, m or h, as in "50/s".
-    #[schemars(schema_with = "schema::rate")]
-    rate: String,
-    /// How many at once after a pause, by default the number of the rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    burst: Option<u32>,
-}
-
 /// A set of backends with one policy, one health check and one retry rule.
 #[derive(Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -169,6 +133,16 @@ struct Pool {
     /// Local address, or a list used in turn, to connect from.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<OneOrMore>,
+    /// A backend that comes up gets its weight over this time; "0s" = at once.
+    #[schemars(default = "schema::at_once")]
+    slow_start: Time,
+    /// The PROXY header that backends are sent; by default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default, schema_with = "schema::proxy_versions")]
+    send_proxy_protocol: Option<&'static str>,
+    /// Asserted: clients are off a dead backend within this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_failover: Option<Time>,
     /// How a backend is picked.
     #[schemars(default = "schema::balance_default", schema_with = "schema::balance")]
     balance: Balance,
@@ -181,6 +155,18 @@ struct Pool {
     /// How backends are checked.
     #[schemars(default)]
     health: Health,
+    /// How backends that fail under traffic are ejected.
+    #[schemars(default)]
+    passive: Passive,
+    /// Who waits while every backend is at its cap.
+    #[schemars(default)]
+    queue: Queue,
+    /// What happens to the sessions that a backend already has, by cause.
+    #[schemars(default)]
+    close: Close,
+    /// Clients that keep their backend; off unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sticky: Option<Sticky>,
 }
 
 #[derive(Serialize)]

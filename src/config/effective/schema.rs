@@ -10,8 +10,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use super::listener::AcceptProxy;
 use super::{Backend, Balance, BalanceTable, File, defaults, fill};
-use crate::config::{balance, dns_probe, health, http_probe, listener, pool, process, units};
+use crate::config::{
+    Sticky, balance, dns_probe, failure, health, http_probe, listener, pool, process, units,
+};
 
 pub(super) fn of_file() -> Value {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>();
@@ -179,6 +182,24 @@ pub(super) fn rate(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^[0-9]+/[smh]$|\$\{" })
 }
 
+pub(super) fn proxy_versions(_: &mut SchemaGenerator) -> Schema {
+    words(failure::PROXY_VERSIONS)
+}
+
+pub(super) fn percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": r"^0*(100|[1-9]?[0-9])%$|\$\{" })
+}
+
+pub(super) fn closing(generator: &mut SchemaGenerator) -> Schema {
+    let word = json_schema!({ "type": "string", "enum": ["keep", "now"] });
+    json_schema!({ "anyOf": [word, generator.subschema_for::<Time>()] })
+}
+
+pub(super) fn accept_proxy(generator: &mut SchemaGenerator) -> Schema {
+    let flag = json_schema!({ "type": "boolean" });
+    json_schema!({ "anyOf": [flag, generator.subschema_for::<OneOrMore>()] })
+}
+
 pub(super) fn query_types(_: &mut SchemaGenerator) -> Schema {
     let number = json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 });
     json_schema!({ "anyOf": [words(dns_probe::TYPES), number] })
@@ -223,6 +244,32 @@ pub(super) fn responses() -> Option<u32> {
 #[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 pub(super) fn client_keepalive() -> Option<Time> {
     Some(keepalive())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn accept_off() -> Option<AcceptProxy> {
+    Some(AcceptProxy::Flag(false))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn handshake_timeout() -> Option<Time> {
+    Some(Time(defaults::HANDSHAKE_TIMEOUT))
+}
+
+pub(super) fn no_networks() -> OneOrMore {
+    OneOrMore(Vec::new())
+}
+
+pub(super) fn at_once() -> Time {
+    Time(Duration::ZERO)
+}
+
+pub(super) fn sticky_ttl() -> Time {
+    Time(Sticky::default().ttl)
+}
+
+pub(super) fn sticky_entries() -> u32 {
+    Sticky::default().max_entries
 }
 
 pub(super) fn idle_timeout() -> Time {

@@ -2,7 +2,8 @@
 //! whose backend cannot be picked.
 //!
 //! The table holds every member of a tier that has a weight, whatever its state, by name: a backend
-//! that comes back gets exactly its own keys again, and two balancers with the same file agree.
+//! that comes back gets exactly its own keys again, and two balancers with the same file agree. It is
+//! published with the list it belongs to, so that a new weight is seen in both or in neither.
 
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -23,13 +24,11 @@ const OFFSET: (u64, u64) = (0x6576_656e_6b65_656c, 0x6d61_676c_6576_6f66);
 const SKIP: (u64, u64) = (0x6576_656e_6b65_656c, 0x6d61_676c_6576_736b);
 const SECOND: (u64, u64) = (0x6576_656e_6b65_656c, 0x7365_636f_6e64_6873);
 
-/// The tables of a pool.
+/// What stays the same from list to list.
 #[derive(Debug)]
 pub(in crate::pool) struct Maglev {
     key: HashKey,
     bounded_load: Option<f64>,
-    ordinary: Table,
-    backup: Table,
     /// Hash of each member's name, for the second hash.
     names: Box<[u64]>,
 }
@@ -37,13 +36,7 @@ pub(in crate::pool) struct Maglev {
 impl Maglev {
     pub(super) fn new(members: &[Member], key: HashKey, bounded_load: Option<f64>) -> Self {
         let names = members.iter().map(|m| hash(SECOND, m.backend.name().as_bytes())).collect();
-        Self {
-            key,
-            bounded_load,
-            ordinary: Table::of(members, Tier::Ordinary),
-            backup: Table::of(members, Tier::Backup),
-            names,
-        }
+        Self { key, bounded_load, names }
     }
 
     pub(super) fn choose<'a>(
@@ -52,14 +45,13 @@ impl Maglev {
         ask: &Ask<'_>,
         may: &impl Fn(&Share) -> bool,
     ) -> Option<&'a Share> {
-        let table = match candidates.tier {
-            Tier::Ordinary => &self.ordinary,
-            Tier::Backup => &self.backup,
-        };
+        let table = candidates.tables.as_deref().map(|tables| tables.of_tier(candidates.tier));
         let key = client_hash(self.key, ask.client);
         let bound = self.bounded_load.map(|factor| Bound::of(candidates, factor));
         let may = |share: &&Share| may(share) && bound.is_none_or(|bound| bound.allows(share));
-        let own = table.member(key).and_then(|member| candidates.of_member(member));
+        let own = table
+            .and_then(|table| table.member(key))
+            .and_then(|member| candidates.of_member(member));
         own.filter(may).or_else(|| self.second(candidates, key, may))
     }
 
@@ -103,18 +95,50 @@ impl Bound {
     }
 }
 
+/// The tables of a pool by certain weights.
+#[derive(Debug)]
+pub(in crate::pool) struct Tables {
+    weights: Box<[u16]>,
+    ordinary: Table,
+    backup: Table,
+}
+
+impl Tables {
+    /// `weights` stand in the order of `members`.
+    pub(super) fn of(members: &[Member], weights: Box<[u16]>) -> Self {
+        let ordinary = Table::of(members, &weights, Tier::Ordinary);
+        let backup = Table::of(members, &weights, Tier::Backup);
+        Self { weights, ordinary, backup }
+    }
+
+    /// True if they were made by these weights.
+    pub(super) fn are_of(&self, weights: &[u16]) -> bool {
+        *self.weights == *weights
+    }
+
+    fn of_tier(&self, tier: Tier) -> &Table {
+        match tier {
+            Tier::Ordinary => &self.ordinary,
+            Tier::Backup => &self.backup,
+        }
+    }
+}
+
 /// Slots, each with the place of a member. Empty if no member has a weight.
 #[derive(Debug)]
 struct Table(Box<[u16]>);
 
 impl Table {
-    fn of(members: &[Member], tier: Tier) -> Self {
-        let heaviest = members.iter().map(|member| member.weight).max().unwrap_or(0);
+    fn of(members: &[Member], weights: &[u16], tier: Tier) -> Self {
+        let heaviest = weights.iter().copied().max().unwrap_or(0);
         let mut claims: Vec<Claim<'_>> = members
             .iter()
+            .zip(weights)
             .enumerate()
-            .filter(|(_, member)| member.tier == tier && member.weight > 0)
-            .map(|(place, member)| Claim::new(place, member, heaviest))
+            .filter(|(_, (member, weight))| member.tier == tier && **weight > 0)
+            .map(|(place, (member, weight))| {
+                Claim::new(place, member, f64::from(*weight) / f64::from(heaviest))
+            })
             .collect();
         // By name, not by place in the file: order decides who wins a slot.
         claims.sort_by(|a, b| a.name.cmp(b.name));
@@ -140,7 +164,7 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn new(place: usize, member: &'a Member, heaviest: u16) -> Self {
+    fn new(place: usize, member: &'a Member, pace: f64) -> Self {
         let name = member.backend.name();
         let slots = SLOTS as u64;
         Self {
@@ -148,7 +172,7 @@ impl<'a> Claim<'a> {
             place: u16::try_from(place).unwrap_or(u16::MAX),
             slot: (hash(OFFSET, name.as_bytes()) % slots) as usize,
             skip: (hash(SKIP, name.as_bytes()) % (slots - 1) + 1) as usize,
-            pace: f64::from(member.weight) / f64::from(heaviest),
+            pace,
             credit: 0.0,
         }
     }

@@ -5,8 +5,11 @@ mod least_connections;
 mod maglev;
 mod round_robin;
 
+use std::sync::Arc;
+
 use crate::config::Policy;
-use crate::pool::ready::{Candidates, Share};
+pub(in crate::pool) use crate::pool::balance::maglev::Tables;
+use crate::pool::ready::{Candidates, Judged, ReadySet, Share};
 use crate::pool::{Ask, Member};
 
 /// A policy with the state that outlives each list.
@@ -34,6 +37,20 @@ impl Balancer {
             Policy::LeastLatency => Self::LeastLatency,
             Policy::First => Self::First,
         }
+    }
+
+    /// What a hashing policy's next list needs: the tables of the last one, made anew only if a
+    /// weight has changed.
+    pub(in crate::pool) fn tables(
+        &self,
+        members: &[Member],
+        judged: &[Judged],
+        last: &ReadySet,
+    ) -> Option<Arc<Tables>> {
+        let Self::ConsistentHash(_) = self else { return None };
+        let weights: Box<[u16]> = judged.iter().map(|judged| judged.weight).collect();
+        let kept = last.usable.tables.as_ref().filter(|tables| tables.are_of(&weights));
+        Some(kept.map_or_else(|| Arc::new(Tables::of(members, weights)), Arc::clone))
     }
 
     /// The share on which a place was taken: one that `may` be picked and is below its cap.

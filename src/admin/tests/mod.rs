@@ -1,5 +1,8 @@
 //! The admin interface over a hand-made server: what it says, to whom, and where it listens.
 
+mod events;
+mod steering;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -7,13 +10,15 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::*;
 use crate::addr::BackendAddr;
+use crate::admin::connection::HEAD_BYTES;
 use crate::admission::Figures;
-use crate::config::{self, AdminState};
+use crate::config;
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
-use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing};
+use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing, Warmth};
 use crate::server::{ListenerView, Snapshot};
 
 const BACKENDS: [&str; 2] = ["10.0.0.1:5432", "10.0.0.2:5432"];
@@ -55,9 +60,10 @@ fn publish(pool: &Pool, health: [Health; 2]) {
         .into_iter()
         .zip(BACKENDS)
         .map(|(health, address)| Judged {
-            standing: Standing { health, admin: AdminState::Ready },
+            standing: Standing { health, ..Standing::default() },
             address: Some(address.parse().unwrap()),
             weight: 1,
+            warmth: Warmth::FULL,
         })
         .collect();
     pool.publish(&judged);
@@ -100,7 +106,13 @@ fn handle() -> Arc<Handle> {
 fn site() -> Site {
     let access_dropped = Arc::new(Counter::default());
     access_dropped.add(5);
-    Site { handle: handle(), access_dropped, loopback: true }
+    Site {
+        handle: handle(),
+        access_dropped,
+        loopback: true,
+        token: None,
+        streams: Streams::default(),
+    }
 }
 
 fn series<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
@@ -120,7 +132,7 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
 #[test]
 fn every_metric_is_explained_once_and_has_a_series() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     for metric in names::ALL {
         let help = format!("# HELP {} {}", metric.name, metric.help);
         let kind = format!("# TYPE {} {}", metric.name, metric.kind.as_str());
@@ -139,7 +151,7 @@ fn every_metric_is_explained_once_and_has_a_series() {
 #[test]
 fn closed_lists_stand_at_zero_from_the_start() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     // The second backend has no tally of another listener: two backends times all outcomes.
     assert_eq!(series(&text, "evenkeel_sessions_total").len(), 2 * Outcome::ALL.len());
     assert_eq!(series(&text, "evenkeel_rejected_total").len(), Rejection::ALL.len());
@@ -153,7 +165,7 @@ fn closed_lists_stand_at_zero_from_the_start() {
 #[test]
 fn figures_land_under_their_labels() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     let first = ["listener=\"front\"", "pool=\"db\"", "backend=\"10.0.0.1:5432\""];
     let with = |label| [&first[..], &[label]].concat();
     assert_eq!(value(&text, "evenkeel_sessions_total", &with("outcome=\"idle\"")), 1.0);
@@ -176,7 +188,7 @@ fn figures_land_under_their_labels() {
 #[test]
 fn promtool_finds_nothing_to_say() {
     let site = site();
-    let text = metrics::render(&site.handle, &site.access_dropped);
+    let text = metrics::render(&site);
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut child) = promtool.stdout(Stdio::piped()).spawn() else {
@@ -199,8 +211,8 @@ fn status_has_what_a_backend_is_and_was() {
     assert_eq!(listener.addresses, ["127.0.0.1:4321"]);
     assert_eq!(listener.rejected["refused"], 1);
     let [up, down] = &report.pools[0].backends[..] else { panic!("{report:?}") };
-    assert_eq!((up.health.as_str(), up.sessions_total, up.effective_weight), ("up", 2, 1));
-    assert_eq!((down.health.as_str(), down.failures, down.effective_weight), ("down", 1, 0));
+    assert_eq!((up.health.as_str(), up.sessions_total, up.effective_weight), ("up", 2, 1.0));
+    assert_eq!((down.health.as_str(), down.failures, down.effective_weight), ("down", 1, 0.0));
     let probe = down.last_probe.as_ref().unwrap();
     assert_eq!((probe.result.as_str(), probe.duration_ms), ("failed", 0.25));
 
@@ -226,7 +238,11 @@ fn ready_means_listening_with_a_backend_up_and_no_stop() {
 async fn exchange(handle: Arc<Handle>, request: &str) -> String {
     let spec =
         config::Admin { bind: AdminBind::Tcp("127.0.0.1:0".parse().unwrap()), token_file: None };
-    let bound = bind(&spec).unwrap().unwrap();
+    exchange_at(&spec, handle, request).await
+}
+
+async fn exchange_at(spec: &config::Admin, handle: Arc<Handle>, request: &str) -> String {
+    let bound = bind(spec).unwrap().unwrap();
     let AdminBind::Tcp(address) = *bound.address() else { panic!("not tcp") };
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(handle, Arc::default()));

@@ -1,0 +1,159 @@
+//! `PATCH` of a backend: in or out of rotation, and its weight, for as long as the process runs.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Body, Buf};
+use hyper::header::CONTENT_LENGTH;
+use hyper::{HeaderMap, Request};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::admin::answer::{Answer, Refusal, json};
+use crate::admin::status;
+use crate::api;
+use crate::config::AdminState;
+use crate::server::{Handle, SteerError, Steering};
+
+/// A body that says more than this is none of ours.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// For a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The heaviest weight.
+const HEAVIEST: u16 = 256;
+
+const STATES: [AdminState; 3] = [AdminState::Ready, AdminState::Drain, AdminState::Maintenance];
+
+/// Does what the body says with a backend, and answers what then holds.
+pub(super) async fn steer<B: Body>(
+    handle: &Handle,
+    (pool, backend): (&str, &str),
+    request: Request<B>,
+) -> Result<Answer, Refusal> {
+    let (head, body) = request.into_parts();
+    let body = read(&head.headers, body).await?;
+    let steering = steering(&body)?;
+    if handle.is_stopping() {
+        return Err(Refusal::unavailable("the process is stopping: nothing is changed any more"));
+    }
+    handle.steer(pool, backend, steering).await.map_err(|error| match error {
+        SteerError::NoPool => no_pool(handle, pool),
+        SteerError::NoBackend => no_backend(handle, pool, backend),
+        SteerError::Unwatched => {
+            Refusal::unavailable("the process is starting or stopping: try again in a moment")
+        }
+    })?;
+    let now = status::backend_of(&handle.snapshot(), pool, backend);
+    now.map(|now| json(StatusCode::OK, &now)).ok_or_else(|| no_backend(handle, pool, backend))
+}
+
+/// The whole body, unless it is too long or too slow.
+async fn read<B: Body>(head: &HeaderMap, body: B) -> Result<Vec<u8>, Refusal> {
+    let declared = head.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if declared.is_some_and(|text| text.parse().map_or(true, |length: usize| length > LARGEST_BODY))
+    {
+        return Err(too_large());
+    }
+    let whole = async {
+        let mut body = std::pin::pin!(body);
+        let mut read = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Refusal::bad("the body broke off"))?;
+            let Ok(mut data) = frame.into_data() else { continue };
+            if read.len() + data.remaining() > LARGEST_BODY {
+                return Err(too_large());
+            }
+            read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        }
+        Ok(read)
+    };
+    let late = |_| Refusal::bad(format!("the body did not come within {BODY_TIMEOUT:?}"));
+    timeout(BODY_TIMEOUT, whole).await.map_err(late)?
+}
+
+fn too_large() -> Refusal {
+    let error = format!("the body is larger than {LARGEST_BODY} bytes; send {EXAMPLE}");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+}
+
+const EXAMPLE: &str = "{\"state\": \"drain\", \"weight\": 3}, or one of the two";
+
+/// What the body asks for; says which key is wrong, and what would be right.
+fn steering(body: &[u8]) -> Result<Steering, Refusal> {
+    let asked: api::Steer = serde_json::from_slice(body).map_err(|error| wrong(body, &error))?;
+    if asked == api::Steer::default() {
+        return Err(Refusal::bad(format!("nothing to change: send {EXAMPLE}")));
+    }
+    let state = asked.state.map(|word| {
+        let named = STATES.into_iter().find(|state| state.as_str() == word);
+        named.ok_or_else(|| bad_state(&Value::String(word)))
+    });
+    let weight = asked.weight.map(|weight| {
+        if weight <= HEAVIEST { Ok(weight) } else { Err(bad_weight(&weight.into())) }
+    });
+    Ok(Steering { state: state.transpose()?, weight: weight.transpose()? })
+}
+
+fn bad_state(value: &Value) -> Refusal {
+    Refusal::bad(format!("`state` is {value}; it is \"ready\", \"drain\" or \"maintenance\""))
+}
+
+fn bad_weight(value: &Value) -> Refusal {
+    Refusal::bad(format!("`weight` is {value}; it is a whole number from 0 to {HEAVIEST}"))
+}
+
+/// Finds words for a body that is not what it should be.
+fn wrong(body: &[u8], error: &serde_json::Error) -> Refusal {
+    let whole = match serde_json::from_slice(body) {
+        Ok(Value::Object(whole)) => whole,
+        Ok(_) => return Refusal::bad(format!("the body is no JSON object; send {EXAMPLE}")),
+        Err(error) => return Refusal::bad(format!("the body is no JSON: {error}; send {EXAMPLE}")),
+    };
+    if let Some(key) = whole.keys().find(|key| !matches!(key.as_str(), "state" | "weight")) {
+        return Refusal::bad(format!("unknown key {key:?}; there are `state` and `weight`"));
+    }
+    match (whole.get("state"), whole.get("weight")) {
+        (Some(state), _) if !state.is_string() && !state.is_null() => bad_state(state),
+        (_, Some(weight)) if weight.as_u64().is_none_or(|weight| weight > HEAVIEST.into()) => {
+            bad_weight(weight)
+        }
+        // A key that stands there twice, for one.
+        _ => Refusal::bad(format!("the body cannot be meant: {error}; send {EXAMPLE}")),
+    }
+}
+
+fn no_pool(handle: &Handle, name: &str) -> Refusal {
+    let snapshot = handle.snapshot();
+    let known: Vec<_> = snapshot.pools.iter().map(|pool| &**pool.name()).collect();
+    unknown("pool", name, &known)
+}
+
+fn no_backend(handle: &Handle, pool: &str, name: &str) -> Refusal {
+    let snapshot = handle.snapshot();
+    let pools = snapshot.pools.iter().filter(|known| **known.name() == *pool);
+    let members = pools.flat_map(|pool| pool.members());
+    let known: Vec<_> = members.map(|member| &**member.backend.name()).collect();
+    unknown("backend", name, &known)
+}
+
+/// Names that a refusal lists.
+const LISTED: usize = 10;
+
+/// The longest name that is compared and said in full: the measure is quadratic.
+const LONGEST: usize = 200;
+
+/// Nothing has this name: says what does, the most similar one first.
+pub(super) fn unknown(kind: &str, name: &str, known: &[&str]) -> Refusal {
+    let name: String = name.chars().take(LONGEST).collect();
+    let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
+    let mut nearest: Vec<_> = known.iter().map(|known| (likeness(known), *known)).collect();
+    nearest.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut nearest: Vec<_> = nearest.into_iter().map(|(_, known)| known).collect();
+    let more = if known.len() > LISTED { ", …" } else { "" };
+    nearest.truncate(LISTED);
+    let there = if nearest.len() == 1 { "there is" } else { "there are" };
+    Refusal::missing(format!("no {kind} {name:?}; {there} {}{more}", nearest.join(", ")))
+}

@@ -1,0 +1,123 @@
+//! The table of a listener, as the file writes it.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::schema::{self, OneOrMore, Time};
+use crate::config::{self, units};
+
+/// Addresses that take connections or datagrams for a pool.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    /// An address with port, or a list; port 0 picks a free one.
+    bind: OneOrMore,
+    /// What is taken: connections or datagrams.
+    #[schemars(default = "schema::tcp", schema_with = "schema::protocols")]
+    protocol: &'static str,
+    /// The pool that takes the sessions.
+    pool: String,
+    /// No byte either way for so long ends the session, with udp by default "30s"; "0s" = never.
+    #[schemars(default = "schema::idle_timeout")]
+    idle_timeout: Time,
+    /// tcp: a session ends after so long (give or take a tenth), so that clients spread again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_lifetime: Option<Time>,
+    /// tcp: keepalive idle time towards clients; "0s" = off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::client_keepalive")]
+    keepalive: Option<Time>,
+    /// Cap on sessions of this listener; 0 = none.
+    #[schemars(default)]
+    max_sessions: u32,
+    /// tcp: length of the listen queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::backlog", range(min = 1, max = 2147483647))]
+    backlog: Option<u32>,
+    /// udp: a session ends once it has had so many replies for each of its datagrams; 0 = no such
+    /// end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::responses")]
+    responses: Option<u32>,
+    /// Client networks that alone are let in; an empty list lets in everybody.
+    #[schemars(default = "schema::no_networks")]
+    allow: OneOrMore,
+    /// Client networks that are not let in, whatever `allow` says.
+    #[schemars(default = "schema::no_networks")]
+    deny: OneOrMore,
+    /// tcp: true = every client must send a PROXY header; a list = clients from these networks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::accept_off", schema_with = "schema::accept_proxy")]
+    accept_proxy_protocol: Option<AcceptProxy>,
+    /// tcp: for all that must be read before the first byte is relayed, such as a PROXY header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default = "schema::handshake_timeout")]
+    handshake_timeout: Option<Time>,
+    /// New sessions of one client address; no limit unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_rate: Option<ConnectionRate>,
+}
+
+/// Which clients must send a PROXY header.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum AcceptProxy {
+    Flag(bool),
+    From(OneOrMore),
+}
+
+/// So many in a time, and so many at once.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ConnectionRate {
+    /// How many on the average, per s, m or h, as in "50/s".
+    #[schemars(schema_with = "schema::rate")]
+    rate: String,
+    /// How many at once after a pause, by default the number of the rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    burst: Option<u32>,
+}
+
+impl Listener {
+    pub(super) fn of(listener: &config::Listener, pool: String) -> Self {
+        let of_tcp = listener.protocol == config::Protocol::Tcp;
+        Self {
+            bind: OneOrMore(listener.bind.iter().map(ToString::to_string).collect()),
+            protocol: listener.protocol.as_str(),
+            pool,
+            idle_timeout: Time(listener.idle_timeout.unwrap_or_default()),
+            max_lifetime: listener.max_lifetime.map(Time),
+            keepalive: of_tcp.then(|| Time(listener.keepalive.unwrap_or_default())),
+            max_sessions: listener.max_sessions,
+            backlog: of_tcp.then_some(listener.backlog),
+            responses: (!of_tcp).then_some(listener.responses),
+            allow: networks(&listener.clients.allow),
+            deny: networks(&listener.clients.deny),
+            accept_proxy_protocol: of_tcp.then(|| AcceptProxy::of(&listener.accept_proxy_protocol)),
+            handshake_timeout: of_tcp.then_some(Time(listener.handshake_timeout)),
+            connection_rate: listener.connection_rate.map(ConnectionRate::of),
+        }
+    }
+}
+
+fn networks(networks: &[IpNet]) -> OneOrMore {
+    OneOrMore(networks.iter().map(ToString::to_string).collect())
+}
+
+impl AcceptProxy {
+    fn of(accept: &config::AcceptProxy) -> Self {
+        match accept {
+            config::AcceptProxy::Off => Self::Flag(false),
+            config::AcceptProxy::All => Self::Flag(true),
+            config::AcceptProxy::From(from) => Self::From(networks(from)),
+        }
+    }
+}
+
+impl ConnectionRate {
+    fn of(rate: config::Rate) -> Self {
+        Self { rate: units::write_rate(rate.count, rate.per), burst: Some(rate.burst) }
+    }
+}

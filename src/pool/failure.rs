@@ -1,0 +1,136 @@
+//! What speaks against a backend under traffic: kinds of failure, and how many of each there were.
+
+use std::fmt;
+
+use crate::metric::Counter;
+use crate::outcome::ConnectFailure;
+
+/// A failure that passive health counts. A shortage of our own is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The connect was refused.
+    Refused,
+    /// The connect had no answer in time.
+    Timeout,
+    /// The connect was reset.
+    Reset,
+    /// There was no way to the backend.
+    Unreachable,
+    /// The backend reset the session soon after the connect and before its first byte.
+    EarlyReset,
+}
+
+impl Failure {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 5] =
+        [Self::Refused, Self::Timeout, Self::Reset, Self::Unreachable, Self::EarlyReset];
+
+    /// What a failed connect counts as; `None`: nobody knows whose fault it was.
+    pub fn of_connect(why: ConnectFailure) -> Option<Self> {
+        match why {
+            ConnectFailure::Refused => Some(Self::Refused),
+            ConnectFailure::Timeout => Some(Self::Timeout),
+            ConnectFailure::Reset => Some(Self::Reset),
+            ConnectFailure::Unreachable => Some(Self::Unreachable),
+            ConnectFailure::Other => None,
+        }
+    }
+
+    /// As it stands behind a number.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timed out",
+            Self::Reset => "reset at the connect",
+            Self::Unreachable => "unreachable",
+            Self::EarlyReset => "reset before its first byte",
+        }
+    }
+}
+
+/// The failures of one backend so far. Sessions count, the pool's monitor reads.
+#[derive(Debug, Default)]
+pub(super) struct Failures([Counter; Failure::ALL.len()]);
+
+impl Failures {
+    pub(super) fn count(&self, failure: Failure) {
+        if let Some(counter) = self.0.get(failure as usize) {
+            counter.increment();
+        }
+    }
+
+    pub(super) fn marks(&self) -> Marks {
+        Marks(self.0.each_ref().map(Counter::get))
+    }
+}
+
+/// How many failures of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks([u64; Failure::ALL.len()]);
+
+impl Marks {
+    /// Failures of one kind.
+    pub fn of(&self, failure: Failure) -> u64 {
+        self.0.get(failure as usize).copied().unwrap_or_default()
+    }
+
+    /// Failures of all kinds.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// What was added since `earlier`.
+    pub fn since(mut self, earlier: Self) -> Self {
+        for (mark, before) in self.0.iter_mut().zip(earlier.0) {
+            *mark = mark.saturating_sub(before);
+        }
+        self
+    }
+
+    /// Both together.
+    pub fn and(mut self, other: Self) -> Self {
+        for (mark, more) in self.0.iter_mut().zip(other.0) {
+            *mark += more;
+        }
+        self
+    }
+}
+
+impl FromIterator<Failure> for Marks {
+    fn from_iter<I: IntoIterator<Item = Failure>>(failures: I) -> Self {
+        let mut marks = Self::default();
+        for failure in failures {
+            if let Some(mark) = marks.0.get_mut(failure as usize) {
+                *mark += 1;
+            }
+        }
+        marks
+    }
+}
+
+/// Each kind that there was: `2 refused, 1 reset before its first byte`.
+impl fmt::Display for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = Failure::ALL.into_iter().filter(|failure| self.of(*failure) > 0);
+        for (place, failure) in seen.enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            write!(f, "{comma}{} {}", self.of(failure), failure.words())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_say_what_there_was_of_each_kind() {
+        let before = Marks::from_iter([Failure::Timeout]);
+        let all =
+            before.and(Marks::from_iter([Failure::EarlyReset, Failure::Refused, Failure::Refused]));
+        let news = all.since(before);
+        assert_eq!((news.total(), news.of(Failure::Refused)), (3, 2));
+        assert_eq!(news.to_string(), "2 refused, 1 reset before its first byte");
+    }
+}
