@@ -94,6 +94,9 @@ pub struct PoolStatus {
     pub balance: String,
     /// Connection attempts beyond the first of a session.
     pub retries: u64,
+    /// Sessions that wait now for a place on a backend.
+    #[serde(default)]
+    pub queue_length: u64,
     /// In file order.
     pub backends: Vec<BackendStatus>,
 }

@@ -140,6 +140,31 @@ impl Rejection {
     }
 }
 
+/// Why a client that was let in never reached a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unserved {
+    /// It was turned away.
+    Rejected(Rejection),
+    /// It left while it waited for a place.
+    ClientGone,
+}
+
+impl Unserved {
+    /// The word in log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected(why) => why.as_str(),
+            Self::ClientGone => "client-gone",
+        }
+    }
+}
+
+impl From<Rejection> for Unserved {
+    fn from(why: Rejection) -> Self {
+        Self::Rejected(why)
+    }
+}
+
 /// Why a connect to a backend failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectFailure {

@@ -136,8 +136,17 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
 
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let length = book.family(&names::QUEUE_LENGTH);
+    let abandoned = book.family(&names::QUEUE_ABANDONED);
+    let entries = book.family(&names::STICKY_ENTRIES);
+    let evicted = book.family(&names::STICKY_EVICTED);
     for pool in pools {
-        retries.set(vec![named("pool", pool.name())], pool.retries.get());
+        let labels = || vec![named("pool", pool.name())];
+        retries.set(labels(), pool.retries.get());
+        length.set(labels(), pool.queue().len() as u64);
+        abandoned.set(labels(), pool.queue().abandoned.get());
+        entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));
+        evicted.set(labels(), pool.sticky().map_or(0, |sticky| sticky.evicted.get()));
     }
     let failures = book.family(&names::CONNECT_FAILURES);
     let early = book.family(&names::EARLY_RESETS);
@@ -192,6 +201,8 @@ fn sessions(book: &Book, lines: &[Line]) {
 fn durations(book: &mut Book, pools: &[Arc<Pool>], lines: &[Line]) {
     let sessions = lines.iter().map(|line| (line.pairs().to_vec(), &line.tally.duration));
     book.histograms(&names::SESSION_DURATION, sessions);
+    let waits = pools.iter().map(|pool| (vec![("pool", pool.name())], &pool.queue().wait));
+    book.histograms(&names::QUEUE_WAIT, waits);
     let of_backends = |which: fn(&Backend) -> &Histogram| {
         backends(pools).map(move |(pool, backend)| {
             (vec![("pool", pool.name()), ("backend", backend.name())], which(backend))

@@ -66,6 +66,16 @@ metrics! {
         "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
         "Connection attempts beyond the first of a session.";
+    QUEUE_LENGTH Gauge "evenkeel_queue_length"
+        "Sessions that wait now for a place on a backend.";
+    QUEUE_WAIT Histogram "evenkeel_queue_wait_seconds"
+        "How long sessions waited for a place, of those that got one or waited until the timeout.";
+    QUEUE_ABANDONED Counter "evenkeel_queue_abandoned_total"
+        "Clients that left while they waited for a place.";
+    STICKY_ENTRIES Gauge "evenkeel_sticky_entries"
+        "Client addresses whose backend is remembered.";
+    STICKY_EVICTED Counter "evenkeel_sticky_evicted_total"
+        "Client addresses forgotten before their time, to make room for others.";
     BACKEND_UP Gauge "evenkeel_backend_up"
         "1 while probes find the backend up, else 0.";
     BACKEND_STATE Gauge "evenkeel_backend_state"

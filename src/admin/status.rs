@@ -119,6 +119,7 @@ fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
+        queue_length: pool.queue().len() as u64,
         backends: members.map(|(place, member)| backend(member, &ready, place)).collect(),
     }
 }

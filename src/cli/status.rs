@@ -60,7 +60,14 @@ fn text(status: &api::Status) -> String {
     lines.extend(listeners(&status.listeners).lines());
     for pool in &status.pools {
         lines.push(String::new());
-        lines.push(format!("pool {}, {}, {} retries", pool.name, pool.balance, pool.retries));
+        let waiting = match pool.queue_length {
+            0 => String::new(),
+            length => format!(", {length} waiting"),
+        };
+        lines.push(format!(
+            "pool {}, {}, {} retries{waiting}",
+            pool.name, pool.balance, pool.retries
+        ));
         lines.extend(backends(&pool.backends).lines());
     }
     lines.join("\n") + "\n"

@@ -18,7 +18,7 @@ use crate::listener::frontend::Permit;
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Unserved};
 use crate::relay::Lent;
 use crate::session::{Clock, Table};
 use crate::tcp::{self, Client, Tools};
@@ -270,7 +270,8 @@ impl Worker {
         let client = Client { socket, address: ClientAddr::new(from), since };
         let running = Running::new(self, permit);
         spawn_local(async move {
-            if let Err(why) = tcp::serve(&client, proxy, &running.busy.worker.tools).await {
+            let served = tcp::serve(&client, proxy, &running.busy.worker.tools).await;
+            if let Err(Unserved::Rejected(why)) = served {
                 running.permit.listener().admission.figures.reject(why);
             }
             // Only now does the client see how it ended.

@@ -143,11 +143,25 @@ impl State {
         if self.flag(ready).get() {
             return Poll::Ready(());
         }
+        self.wake_with(cx);
+        Poll::Pending
+    }
+
+    /// Ready once the peer has sent FIN or the connection broke, whether or not there is something
+    /// to read before that.
+    pub(super) fn poll_ending(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.ending.get() {
+            return Poll::Ready(());
+        }
+        self.wake_with(cx);
+        Poll::Pending
+    }
+
+    fn wake_with(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        Poll::Pending
     }
 
     fn flag(&self, ready: Ready) -> &Cell<bool> {

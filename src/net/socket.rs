@@ -111,6 +111,12 @@ impl Socket {
         self.state.poll(Ready::Read, cx)
     }
 
+    /// Waits until the peer has ended or reset the connection. Nothing is read: what it sent before
+    /// is still there.
+    pub fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()> {
+        self.state.poll_ending(cx)
+    }
+
     /// A call has left something to read: its task comes back without an event.
     pub fn reenter_queue(&self) {
         self.state.enqueue();

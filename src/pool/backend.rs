@@ -13,6 +13,7 @@ use crate::metric::{Counter, Histogram, LATENCY};
 use crate::outcome::ConnectFailure;
 use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
+use crate::pool::queue::Queue;
 use crate::pool::standing::Standing;
 use crate::session::{Recall, Tally};
 
@@ -220,9 +221,14 @@ impl Seen {
         (self.0 & u64::from(u32::MAX)) as u32
     }
 
+    /// How many have ever left, up to where the count starts anew.
+    pub(super) fn departures(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
     /// The fewest sessions there can have been between this reading and the later one.
     pub(super) fn fewest_until(self, later: Self) -> u32 {
-        let left = ((later.0 >> 32) as u32).wrapping_sub((self.0 >> 32) as u32);
+        let left = later.departures().wrapping_sub(self.departures());
         self.sessions().saturating_sub(left)
     }
 }
@@ -266,15 +272,21 @@ pub struct Lease {
     backend: Arc<Backend>,
     tally: Arc<Tally>,
     address: SocketAddr,
+    queue: Option<Arc<Queue>>,
     epoch: u32,
 }
 
 impl Lease {
-    /// Wraps a place that was already taken on the backend's load.
-    pub(super) fn of_taken(backend: Arc<Backend>, tally: Arc<Tally>, address: SocketAddr) -> Self {
+    /// Wraps a place that was already taken on the backend's load; `queue` waits for its end.
+    pub(super) fn of_taken(
+        backend: Arc<Backend>,
+        tally: Arc<Tally>,
+        address: SocketAddr,
+        queue: Option<Arc<Queue>>,
+    ) -> Self {
         tally.active.increment();
         let epoch = backend.recall.epoch();
-        Self { backend, tally, address, epoch }
+        Self { backend, tally, address, queue, epoch }
     }
 
     /// Whom it counts on.
@@ -302,6 +314,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.tally.active.decrement();
         self.backend.load.give_back();
+        if let Some(queue) = &self.queue {
+            queue.call();
+        }
     }
 }
 

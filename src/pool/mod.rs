@@ -9,13 +9,16 @@ mod failure;
 mod interleave;
 mod judge;
 mod latency;
+mod place;
+mod queue;
 mod ready;
 mod standing;
+mod sticky;
 mod warmup;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -31,9 +34,11 @@ use balance::Balancer;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
+pub use queue::{Queue, Ticket};
 use ready::Candidates;
 pub use ready::{Judged, ReadySet};
 pub use standing::{Health, STATES, Standing};
+pub use sticky::Sticky;
 pub use warmup::{Warmth, Warmup};
 
 /// Ordinary backends come first; backups only while no ordinary one is up.
@@ -80,22 +85,22 @@ impl Ask<'_> {
 }
 
 /// Why nobody was picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unpicked {
+#[derive(Debug, Clone, Copy)]
+pub enum Unpicked<'a> {
     /// No backend may take a session.
     NoBackend,
-    /// Every backend that might is at its cap.
-    Full,
+    /// Every backend that might is at its cap, or others wait for a place. This is where to wait.
+    Full(&'a Arc<Queue>),
 }
 
-impl Unpicked {
+impl Unpicked<'_> {
     /// The word for a session that ends so after `attempts` connects.
     pub fn rejection(self, attempts: u32) -> Rejection {
         match self {
             // Whoever was tried and failed is no longer usable: the attempts are what went wrong.
             Self::NoBackend if attempts > 0 => Rejection::Refused,
             Self::NoBackend => Rejection::NoBackend,
-            Self::Full => Rejection::QueueFull,
+            Self::Full(_) => Rejection::QueueFull,
         }
     }
 }
@@ -110,6 +115,10 @@ pub struct Pool {
     ready: ArcSwap<ReadySet>,
     /// Of the last list whose publication is complete; written by the monitor alone.
     generation: CachePadded<AtomicU64>,
+    queue: Arc<Queue>,
+    /// Of the pools that are used while this one has no backend up.
+    downstream: Mutex<Vec<Arc<Queue>>>,
+    sticky: Option<Sticky>,
     /// Attempts beyond the first.
     pub retries: Counter,
     /// How its backends are connected to.
@@ -188,6 +197,9 @@ impl Pool {
             balancer: Balancer::new(spec.policy, &members),
             ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false, None)),
             generation: CachePadded::new(AtomicU64::new(0)),
+            queue: Arc::new(Queue::new(spec.queue)),
+            downstream: Mutex::default(),
+            sticky: spec.sticky.map(Sticky::new),
             retries: Counter::default(),
             connecting: Connecting::new(spec),
             members,
@@ -202,6 +214,16 @@ impl Pool {
     /// Its members in file order.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Those who wait while its backends are full.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Which backend each client address had last, if it is to have it again.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref()
     }
 
     /// The list that is in force.
@@ -224,6 +246,18 @@ impl Pool {
         for (member, judged) in self.members.iter().zip(judged) {
             member.backend.judge(judged.standing);
         }
+        // There may be more room, or nobody left to wait for.
+        self.queue.call();
+        let downstream = self.downstream.lock().unwrap_or_else(PoisonError::into_inner);
+        downstream.iter().for_each(|queue| queue.call_all());
+    }
+
+    /// From now on those who wait in `queue` are woken when this pool's list changes.
+    fn lead_to(&self, queue: &Arc<Queue>) {
+        let mut downstream = self.downstream.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_open() && !downstream.iter().any(|known| Arc::ptr_eq(known, queue)) {
+            downstream.push(Arc::clone(queue));
+        }
     }
 
     /// True if a newer list than `set` has been published whole.
@@ -244,6 +278,11 @@ impl Entrance {
     /// The entrance of `listener` to `pool`.
     pub fn new(listener: &Arc<str>, pool: Arc<Pool>, fallback: Option<Self>) -> Self {
         let tallies = pool.members.iter().map(|member| member.backend.tally(listener)).collect();
+        let mut below = fallback.as_ref();
+        while let Some(entrance) = below {
+            pool.lead_to(&entrance.pool.queue);
+            below = entrance.fallback.as_deref();
+        }
         Self { pool, tallies, fallback: fallback.map(Box::new) }
     }
 
@@ -256,11 +295,27 @@ impl Entrance {
     ///
     /// First whoever is up, by the pool's policy; else the fallback pool by its own rules; else, if
     /// the pool fails open, those that are down. A cap is not a failure: while somebody is up but
-    /// full, nobody else is asked.
-    pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
+    /// full, nobody else is asked. Nobody gets past those who wait.
+    ///
+    /// # Errors
+    /// Why nobody was picked.
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked<'_>> {
+        self.pick_as(ask, None)
+    }
+
+    /// As [`Entrance::pick`], for one who waits: it gets a place where it waits only when it is the
+    /// first there.
+    ///
+    /// # Errors
+    /// Why nobody was picked.
+    pub fn pick_in_turn(&self, ask: &Ask<'_>, ticket: &Ticket) -> Result<Picked<'_>, Unpicked<'_>> {
+        self.pick_as(ask, Some(ticket))
+    }
+
+    fn pick_as(&self, ask: &Ask<'_>, ticket: Option<&Ticket>) -> Result<Picked<'_>, Unpicked<'_>> {
         loop {
             let set = self.pool.ready.load();
-            let picked = self.pick_from(&set, ask);
+            let picked = self.pick_from(&set, ask, ticket);
             // A place taken by an outdated list is given back: that list no longer decides.
             if !self.pool.has_outdated(&set) {
                 return picked;
@@ -268,12 +323,17 @@ impl Entrance {
         }
     }
 
-    fn pick_from(&self, set: &ReadySet, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
+    fn pick_from(
+        &self,
+        set: &ReadySet,
+        ask: &Ask<'_>,
+        ticket: Option<&Ticket>,
+    ) -> Result<Picked<'_>, Unpicked<'_>> {
         if !set.usable.is_empty() {
-            return self.take(&set.usable, ask);
+            return self.take(&set.usable, ask, ticket);
         }
         if let Some(fallback) = &self.fallback {
-            match fallback.pick(ask) {
+            match fallback.pick_as(ask, ticket) {
                 Err(Unpicked::NoBackend) => {}
                 picked => return picked,
             }
@@ -281,21 +341,26 @@ impl Entrance {
         if set.last_resort.is_empty() {
             return Err(Unpicked::NoBackend);
         }
-        self.take(&set.last_resort, ask)
+        self.take(&set.last_resort, ask, ticket)
     }
 
-    fn take(&self, candidates: &Candidates, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked> {
-        let balancer = &self.pool.balancer;
-        let taken = balancer.take(candidates, ask, |share| !ask.has_tried(&share.backend));
-        // Everybody who has room was tried already: once more is better than not at all.
-        let taken = match taken {
-            None if !ask.tried.is_empty() => balancer.take(candidates, ask, |_| true),
-            taken => taken,
-        };
-        let share = taken.ok_or(Unpicked::Full)?;
+    fn take(
+        &self,
+        candidates: &Candidates,
+        ask: &Ask<'_>,
+        ticket: Option<&Ticket>,
+    ) -> Result<Picked<'_>, Unpicked<'_>> {
+        let pool = &self.pool;
+        let full = Unpicked::Full(&pool.queue);
+        if !pool.queue.admits(ticket) {
+            return Err(full);
+        }
+        let share = pool.place(candidates, ask).ok_or(full)?;
         let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
-        let lease = Lease::of_taken(Arc::clone(&share.backend), Arc::clone(tally), share.address);
-        Ok(Picked { lease, pool: &self.pool })
+        let (backend, tally) = (Arc::clone(&share.backend), Arc::clone(tally));
+        let queue = pool.queue.is_open().then(|| Arc::clone(&pool.queue));
+        let lease = Lease::of_taken(backend, tally, share.address, queue);
+        Ok(Picked { lease, pool })
     }
 }
 

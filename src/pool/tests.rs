@@ -11,6 +11,9 @@ use crate::addr::BackendAddr;
 use crate::config::{HashKey, Health as Check, Policy, Probe};
 use crate::outcome::ConnectFailure;
 
+mod homes;
+mod waiting;
+
 struct Bench {
     entrance: Entrance,
     judged: Vec<Judged>,
@@ -62,14 +65,20 @@ impl Bench {
         self.entrance.pool.publish(&self.judged);
     }
 
-    fn pick_for(&self, client: u32, tried: &[Arc<Backend>]) -> Result<Lease, Unpicked> {
+    fn pick_for(&self, client: u32, tried: &[Arc<Backend>]) -> Result<Lease, Unpicked<'_>> {
         let ip = IpAddr::V4(Ipv4Addr::from_bits(client));
         let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
         let ask = Ask { client, chance: fastrand::u64(..), now: 0, tried };
         self.entrance.pick(&ask).map(|picked| picked.lease)
     }
 
-    fn pick(&self) -> Result<Lease, Unpicked> {
+    fn pick_in_turn(&self, ticket: &Ticket) -> Result<Lease, Unpicked<'_>> {
+        let client = ClientAddr::new(SocketAddr::from(([10, 0, 0, 1], 40_000)));
+        let ask = Ask { client, chance: fastrand::u64(..), now: 0, tried: &[] };
+        self.entrance.pick_in_turn(&ask, ticket).map(|picked| picked.lease)
+    }
+
+    fn pick(&self) -> Result<Lease, Unpicked<'_>> {
         self.pick_for(1, &[])
     }
 
@@ -179,7 +188,7 @@ fn a_cap_is_exact_over_threads_and_full_is_not_a_failure() {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!((held.len(), bench.sessions()), (20, vec![10, 10, 0]), "{policy:?}");
-        assert_eq!(bench.pick().unwrap_err(), Unpicked::Full);
+        assert!(matches!(bench.pick(), Err(Unpicked::Full(_))));
     }
 }
 
@@ -283,7 +292,7 @@ fn backups_then_fallback_then_last_resort_then_nobody() {
     bench.judge(0, Health::Standby);
     assert_eq!(bench.names(1), ["spare"], "a standby is never a last resort");
     bench.judge(1, Health::Unresolved);
-    assert_eq!(bench.pick().unwrap_err(), Unpicked::NoBackend);
+    assert!(matches!(bench.pick(), Err(Unpicked::NoBackend)));
 }
 
 #[test]

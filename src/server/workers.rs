@@ -75,7 +75,8 @@ pub(super) fn pace(config: &Config) -> Pace {
         |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
     let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
-    let waits = |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff];
+    let waits =
+        |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff, pool.queue.timeout];
     let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
     let tick = shortest(&mut limits.clone().chain(connects), second) / 10;
     let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::addr::ClientAddr;
 use crate::log::AccessLog;
 use crate::net::Socket;
-use crate::outcome::{Outcome, Rejection};
+use crate::outcome::{Outcome, Unserved};
 use crate::pool::Entrance;
 use crate::record::{Record, WayIn};
 use crate::relay::{self, Lent};
 use crate::session::{Direction, Limits, Table};
-use crate::upstream::{self, Dialer};
+use crate::upstream::{self, Caller, Dialer};
 
 /// What is done with the connections of one listener.
 #[derive(Debug)]
@@ -57,14 +57,11 @@ pub struct Client {
 ///
 /// # Errors
 /// Why the client never reached a backend.
-pub async fn serve(
-    client: &Client,
-    proxy: Arc<Proxy>,
-    tools: &Tools,
-) -> Result<Outcome, Rejection> {
+pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Unserved> {
     let mut line = Line::begin(client, &proxy);
     // Boxed, since it is twice as large as all that an established session needs.
-    let connect = Box::pin(upstream::connect(&proxy.entrance, client.address, &tools.dialer));
+    let caller = Caller { socket: &client.socket, address: client.address };
+    let connect = Box::pin(upstream::connect(&proxy.entrance, caller, &tools.dialer));
     let connected = connect.await;
     let server = match connected {
         Ok(server) => server,

@@ -1,6 +1,7 @@
 //! Reaching a backend: pick, dial, and try elsewhere while the rules allow it.
 
 mod dial;
+mod seek;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::addr::ClientAddr;
 use crate::net::{Reactor, Socket};
-use crate::outcome::Rejection;
-use crate::pool::{Ask, Backend, Entrance, Lease, Picked, Pool};
+use crate::outcome::{Rejection, Unserved};
+use crate::pool::{Entrance, Lease, Picked, Pool};
 use crate::session::Clock;
 pub use dial::DialError;
+use seek::Seeker;
 
 /// What a worker lends to those who connect.
 #[derive(Debug)]
@@ -41,58 +43,90 @@ pub struct Server {
     pub on_trial_until: Instant,
 }
 
+/// Who is to be connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Its connection, to see it leave while it waits.
+    pub socket: &'a Socket,
+    /// Who it is.
+    pub address: ClientAddr,
+}
+
 /// Why no backend was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreached {
     /// The word for it.
-    pub why: Rejection,
+    pub why: Unserved,
     /// Connects that were tried.
     pub attempts: u32,
 }
 
-/// Picks a backend and connects to it; on failure picks another as `[retry]` allows.
+/// Picks a backend and connects to it; on failure picks another as `[retry]` allows. While all are
+/// at their caps it waits, as `[queue]` allows.
 ///
 /// # Errors
-/// Nobody could be picked, or every attempt failed.
+/// Nobody could be picked, every attempt failed, or the client has left.
 pub async fn connect(
     entrance: &Entrance,
-    client: ClientAddr,
+    caller: Caller<'_>,
     dialer: &Dialer,
 ) -> Result<Server, Unreached> {
     let retry = entrance.pool().connecting.retry;
-    let mut tried: Vec<Arc<Backend>> = Vec::new();
-    let mut began = None;
+    let mut seeker = Seeker::new(entrance, caller, dialer);
+    let mut window = Window { began: None, length: retry.window };
     let mut attempts = 0;
     loop {
-        let chance = fastrand::u64(..);
-        let ask = Ask { client, chance, now: dialer.clock.now(), tried: &tried };
-        let Picked { lease, pool } = entrance
-            .pick(&ask)
-            .map_err(|none| Unreached { why: none.rejection(attempts), attempts })?;
+        let found = seeker.find(attempts).await;
+        let (picked, waited) = found.map_err(|why| Unreached { why, attempts })?;
+        let Picked { lease, pool } = picked;
+        window.leave_out(waited);
         if attempts > 0 {
             pool.retries.increment();
         }
         attempts += 1;
-        let left =
-            began.map_or(retry.window, |at: Instant| retry.window.saturating_sub(at.elapsed()));
-        match attempt(dialer, pool, &lease, left).await {
+        match attempt(dialer, pool, &lease, window.left()).await {
             Ok(socket) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
                 return Ok(Server { socket, lease, pool, attempts, on_trial_until });
             }
-            Err(began_at) => {
-                let spent = began.get_or_insert(began_at).elapsed();
-                if attempts >= retry.attempts || spent + retry.backoff >= retry.window {
-                    return Err(Unreached { why: Rejection::Refused, attempts });
+            Err(began) => {
+                window.begin(began);
+                if attempts >= retry.attempts || retry.backoff >= window.left() {
+                    return Err(Unreached { why: Rejection::Refused.into(), attempts });
                 }
-                tried.push(Arc::clone(lease.backend()));
+                seeker.tried.push(Arc::clone(lease.backend()));
             }
         }
         drop(lease);
         if !retry.backoff.is_zero() {
             dialer.clock.sleep(retry.backoff).await;
+            // A pause may last a little longer: an attempt without time would blame the backend.
+            if window.left().is_zero() {
+                return Err(Unreached { why: Rejection::Refused.into(), attempts });
+            }
         }
+    }
+}
+
+/// The time in which all attempts of a session must lie: it begins with the first.
+struct Window {
+    began: Option<Instant>,
+    length: Duration,
+}
+
+impl Window {
+    fn begin(&mut self, at: Instant) {
+        self.began.get_or_insert(at);
+    }
+
+    fn left(&self) -> Duration {
+        self.began.map_or(self.length, |at| self.length.saturating_sub(at.elapsed()))
+    }
+
+    /// Time spent in a queue does not count.
+    fn leave_out(&mut self, waited: Duration) {
+        self.began = self.began.map(|at| at + waited);
     }
 }
 

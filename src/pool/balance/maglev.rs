@@ -48,11 +48,13 @@ impl Maglev {
         let table = candidates.tables.as_deref().map(|tables| tables.of_tier(candidates.tier));
         let key = client_hash(self.key, ask.client);
         let bound = self.bounded_load.map(|factor| Bound::of(candidates, factor));
-        let may = |share: &&Share| may(share) && bound.is_none_or(|bound| bound.allows(share));
+        let within = |share: &&Share| may(share) && bound.is_none_or(|bound| bound.allows(share));
         let own = table
             .and_then(|table| table.member(key))
             .and_then(|member| candidates.of_member(member));
-        own.filter(may).or_else(|| self.second(candidates, key, may))
+        let fair = own.filter(within).or_else(|| self.second(candidates, key, within));
+        // The bound spreads load, it refuses nobody: with others at their caps it may be in the way.
+        fair.or_else(|| self.second(candidates, key, |share| bound.is_some() && may(share)))
     }
 
     /// The open share with the highest score for this key: weighted rendezvous hashing, so that the

@@ -54,11 +54,28 @@ impl Balancer {
     }
 
     /// The share on which a place was taken: one that `may` be picked and is below its cap.
+    ///
+    /// `None`: at one moment all of them were full. A policy looks at one after the other, and while
+    /// places change hands it may find none though there always was one.
     pub(in crate::pool) fn take<'a>(
         &self,
         candidates: &'a Candidates,
         ask: &Ask<'_>,
         may: impl Fn(&Share) -> bool,
+    ) -> Option<&'a Share> {
+        loop {
+            let taken = self.try_take(candidates, ask, &may);
+            if taken.is_some() || were_full(candidates, &may) {
+                return taken;
+            }
+        }
+    }
+
+    fn try_take<'a>(
+        &self,
+        candidates: &'a Candidates,
+        ask: &Ask<'_>,
+        may: &impl Fn(&Share) -> bool,
     ) -> Option<&'a Share> {
         if let Self::LeastConnections(turn) = self {
             return least_connections::take(candidates, turn, may);
@@ -92,4 +109,22 @@ impl Balancer {
             Self::First | Self::LeastConnections(_) => candidates.shares.iter().find(|s| may(s)),
         }
     }
+}
+
+/// True if all that `may` be picked were full at one moment: each was when it was looked at, and by
+/// the second look nobody had left any of them.
+fn were_full(candidates: &Candidates, may: &impl Fn(&Share) -> bool) -> bool {
+    let seen = || {
+        let open = candidates.shares.iter().filter(|share| may(share));
+        open.map(|share| (share, share.backend.load().seen()))
+    };
+    let departures = || seen().map(|(_, seen)| u64::from(seen.departures())).sum::<u64>();
+    let mut before = 0;
+    for (share, seen) in seen() {
+        if share.cap == 0 || seen.sessions() < share.cap {
+            return false;
+        }
+        before += u64::from(seen.departures());
+    }
+    departures() == before
 }

@@ -1,0 +1,164 @@
+//! Those who wait while every backend is at its cap: first in, first out over all workers.
+//!
+//! Nobody is handed a place. Whoever gives one back wakes the head of the queue, and only the head
+//! may pick; when it leaves, whatever came of it, it wakes the next. No wake-up is lost: who waits
+//! first leaves word where to be woken and then tries to pick, who gives back first gives back and
+//! then looks whether anybody waits, all in one order (`SeqCst`).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::config;
+use crate::metric::{Counter, Histogram, LATENCY};
+
+/// The queue of a pool. Of size 0 nobody can enter it.
+#[derive(Debug)]
+pub struct Queue {
+    rules: config::Queue,
+    /// As many as stand in `line`: whoever ends a session looks here, and nearly always goes on.
+    length: CachePadded<AtomicUsize>,
+    line: Mutex<Line>,
+    /// How long those waited who got a place, or waited until the timeout.
+    pub wait: Histogram,
+    /// Those who left while they waited.
+    pub abandoned: Counter,
+}
+
+/// Numbers rise, so the first is the head. A waker that was used is gone until its task is back.
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    waiting: BTreeMap<u64, Option<Waker>>,
+}
+
+impl Line {
+    fn is_head(&self, number: u64) -> bool {
+        self.waiting.first_key_value().is_some_and(|(head, _)| *head == number)
+    }
+
+    fn take_head(&mut self) -> Option<Waker> {
+        self.waiting.first_entry()?.get_mut().take()
+    }
+}
+
+impl Queue {
+    pub(super) fn new(rules: config::Queue) -> Self {
+        Self {
+            rules,
+            length: CachePadded::default(),
+            line: Mutex::default(),
+            wait: Histogram::new(LATENCY),
+            abandoned: Counter::default(),
+        }
+    }
+
+    /// How long each may wait.
+    pub fn timeout(&self) -> Duration {
+        self.rules.timeout
+    }
+
+    /// How many wait now.
+    pub fn len(&self) -> usize {
+        self.length.load(Ordering::SeqCst)
+    }
+
+    /// True if nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// True if anybody may ever wait in it.
+    pub(super) fn is_open(&self) -> bool {
+        self.rules.size > 0
+    }
+
+    /// A place at its end; `None` if it is full.
+    pub fn enter(self: &Arc<Self>) -> Option<Ticket> {
+        let mut line = self.line();
+        if line.waiting.len() >= self.rules.size as usize {
+            return None;
+        }
+        let number = line.next;
+        line.next += 1;
+        line.waiting.insert(number, None);
+        self.length.store(line.waiting.len(), Ordering::SeqCst);
+        Some(Ticket { queue: Arc::clone(self), number })
+    }
+
+    /// A place may have come free: the head is to look.
+    pub(super) fn call(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let head = self.line().take_head();
+        if let Some(waker) = head {
+            waker.wake();
+        }
+    }
+
+    /// There may be a place for anybody, somewhere else: all are to look.
+    pub(super) fn call_all(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let wakers: Vec<_> = self.line().waiting.values_mut().filter_map(Option::take).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// True if whoever holds `ticket`, or comes without one, is next.
+    pub(super) fn admits(self: &Arc<Self>, ticket: Option<&Ticket>) -> bool {
+        match ticket.filter(|ticket| Arc::ptr_eq(&ticket.queue, self)) {
+            Some(ticket) => self.line().is_head(ticket.number),
+            None => self.is_empty(),
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // Each change is whole before the lock is given back.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in a queue, given back on drop.
+#[derive(Debug)]
+pub struct Ticket {
+    queue: Arc<Queue>,
+    pub(super) number: u64,
+}
+
+impl Ticket {
+    /// Has `waker` woken when it may be this one's turn. To be called before each try to pick.
+    pub fn wake_with(&self, waker: &Waker) {
+        if let Some(known) = self.queue.line().waiting.get_mut(&self.number)
+            && known.as_ref().is_none_or(|known| !known.will_wake(waker))
+        {
+            *known = Some(waker.clone());
+        }
+    }
+
+    /// Where it is.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut line = self.queue.line();
+        let was_head = line.is_head(self.number);
+        let own = line.waiting.remove(&self.number);
+        self.queue.length.store(line.waiting.len(), Ordering::SeqCst);
+        let next = if was_head { line.take_head() } else { None };
+        drop(line);
+        // Wakers of other threads: what they do on drop is theirs, not to be done under the lock.
+        drop(own);
+        if let Some(waker) = next {
+            waker.wake();
+        }
+    }
+}

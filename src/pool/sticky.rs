@@ -1,0 +1,142 @@
+//! Which backend each client address had last: `[pool.NAME.sticky]` with `client_ip`.
+//!
+//! One lock for all of it, held while a session is placed: two sessions of one address that come at
+//! once go to one backend, and the oldest entry is the oldest of all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config;
+use crate::metric::Counter;
+use crate::pool::ready::Share;
+
+/// The memory of a pool. Backends stand in it by name, so it may outlive a list.
+#[derive(Debug)]
+pub struct Sticky {
+    /// Milliseconds.
+    ttl: u64,
+    most: usize,
+    memory: Mutex<Memory>,
+    /// Addresses forgotten before their time, to make room.
+    pub evicted: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    entries: HashMap<IpAddr, Entry>,
+    /// Addresses by the turn of their latest pick, so that the first is the oldest.
+    by_age: BTreeMap<u64, IpAddr>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    backend: Arc<str>,
+    /// Of its latest pick.
+    turn: u64,
+    /// By the clock of whichever worker picked. Those started when their workers did, all together:
+    /// they differ by milliseconds, and lifetimes are minutes.
+    at: u64,
+}
+
+/// Where a session was placed.
+pub(super) enum Placed<'a> {
+    /// There from now on.
+    Home(&'a Share),
+    /// There for this once: its own backend is full.
+    Guest(&'a Share),
+}
+
+impl Sticky {
+    pub(super) fn new(rules: config::Sticky) -> Self {
+        Self {
+            ttl: u64::try_from(rules.ttl.as_millis()).unwrap_or(u64::MAX),
+            most: rules.max_entries as usize,
+            memory: Mutex::default(),
+            evicted: Counter::default(),
+        }
+    }
+
+    /// Addresses remembered now, those included whose time is over and which nobody has missed.
+    pub fn len(&self) -> usize {
+        self.memory().entries.len()
+    }
+
+    /// True if no address is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Has `place` take a place, given the name of the backend that `client` had, and remembers it.
+    pub(super) fn place<'a>(
+        &self,
+        client: IpAddr,
+        now: u64,
+        place: impl FnOnce(Option<&str>) -> Option<Placed<'a>>,
+    ) -> Option<&'a Share> {
+        let mut memory = self.memory();
+        memory.expire(now, self.ttl);
+        let known = memory.entries.get(&client).filter(|entry| !entry.is_over(now, self.ttl));
+        let known = known.map(|entry| Arc::clone(&entry.backend));
+        match place(known.as_deref())? {
+            Placed::Guest(share) => {
+                if let Some(home) = known {
+                    memory.remember(client, home, now);
+                }
+                Some(share)
+            }
+            Placed::Home(share) => {
+                if memory.is_full_for(client, self.most) {
+                    memory.forget_oldest();
+                    self.evicted.increment();
+                }
+                memory.remember(client, Arc::clone(share.backend.name()), now);
+                Some(share)
+            }
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Both maps are changed together, with nothing in between that could fail.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_over(&self, now: u64, ttl: u64) -> bool {
+        now.saturating_sub(self.at) >= ttl
+    }
+}
+
+impl Memory {
+    /// Forgets those at the old end whose time is over: each once, so it costs nothing on average.
+    fn expire(&mut self, now: u64, ttl: u64) {
+        while let Some((turn, client)) = self.by_age.first_key_value().map(|(t, ip)| (*t, *ip)) {
+            if self.entries.get(&client).is_some_and(|entry| !entry.is_over(now, ttl)) {
+                return;
+            }
+            self.by_age.remove(&turn);
+            self.entries.remove(&client);
+        }
+    }
+
+    fn is_full_for(&self, client: IpAddr, most: usize) -> bool {
+        self.entries.len() >= most && !self.entries.contains_key(&client)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, client)) = self.by_age.pop_first() {
+            self.entries.remove(&client);
+        }
+    }
+
+    fn remember(&mut self, client: IpAddr, backend: Arc<str>, now: u64) {
+        let turn = self.next;
+        self.next += 1;
+        if let Some(before) = self.entries.insert(client, Entry { backend, turn, at: now }) {
+            self.by_age.remove(&before.turn);
+        }
+        self.by_age.insert(turn, client);
+    }
+}
