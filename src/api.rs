@@ -117,6 +117,9 @@ pub struct BackendStatus {
     /// Why it is ejected; null when not ejected.
     #[serde(default)]
     pub ejected_reason: Option<String>,
+    /// What is closing its sessions; null while nothing is.
+    #[serde(default)]
+    pub closing: Option<ClosingStatus>,
     /// What the file or the operator gave it.
     pub weight: u32,
     /// What it has now: less than its weight while it warms up, 0 while it takes nothing new.
@@ -149,6 +152,15 @@ fn hundredths<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     } else {
         to.serialize_f64(rounded)
     }
+}
+
+/// Sessions of a backend are being ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosingStatus {
+    /// `down`, `role`, `drain`, `removed` or `maintenance`.
+    pub cause: String,
+    /// When the last one will have been ended, RFC 3339.
+    pub until: String,
 }
 
 /// A probe that has ended.

@@ -34,7 +34,11 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         3,
         &["pool", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
     ),
-    ("health", 4, &["pool", "tls", "net", "config", "metric", "event", "addr", "outcome", "wire"]),
+    (
+        "health",
+        4,
+        &["pool", "tls", "net", "config", "session", "metric", "event", "addr", "outcome", "wire"],
+    ),
     (
         "tcp",
         4,
@@ -91,6 +95,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "health",
             "pool",
             "net",
+            "session",
             "event",
             "log",
             "config",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::api;
 use crate::config::Policy;
 use crate::pool::{Failure, LastProbe, Member, Pool, ReadySet, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
-use crate::session::Tally;
+use crate::session::{Order, Tally};
 
 /// Everything the status report says.
 pub fn report(handle: &Handle) -> api::Status {
@@ -137,6 +137,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
         state: standing.admin.as_str().to_owned(),
         ejected_until: ejection.as_deref().map(|ejection| rfc3339(ejection.until)),
         ejected_reason: ejection.as_deref().map(|ejection| ejection.reason.clone()),
+        closing: backend.recall().order().and_then(|order| closing(&order)),
         weight: u32::from(ready.weight(place)),
         effective_weight: ready.effective_weight(place),
         backup: member.tier == Tier::Backup,
@@ -160,6 +161,12 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
 }
 
 /// In UTC with milliseconds.
+fn closing(order: &Order) -> Option<api::ClosingStatus> {
+    let left = order.end().checked_duration_since(Instant::now())?;
+    let until = rfc3339(SystemTime::now() + left);
+    Some(api::ClosingStatus { cause: order.cause().as_str().to_owned(), until })
+}
+
 fn rfc3339(time: SystemTime) -> String {
     let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{stamp:.3}")

@@ -1,6 +1,7 @@
 //! Health, by probes and by traffic: one monitor a pool, which alone says who may be picked.
 
 mod attempt;
+mod closing;
 #[cfg(test)]
 mod fixture;
 mod member;

@@ -10,6 +10,7 @@ use crate::event::Events;
 use crate::health::StartError;
 use crate::health::watch::Watch;
 use crate::pool::Pool;
+use crate::session::Bell;
 
 /// Wishes that may stand in line: each comes from somebody who waits for its answer.
 const WISHES: usize = 16;
@@ -60,7 +61,8 @@ pub struct Monitor {
 impl Monitor {
     /// Begins to watch `pool`, which was made from `spec`: publishes a first list and probes every
     /// member that is not in maintenance. `first_ordinal` is the number of backends in the pools
-    /// before this one; it spreads the later probes of all pools over time. `events` hears each change.
+    /// before this one; it spreads the later probes of all pools over time. `events` hears each change;
+    /// `bell` tells whoever holds sessions that some have to end.
     ///
     /// Must be called inside a tokio runtime, on which the monitor stays. Reads the files that
     /// `[pool.NAME.health.tls]` names.
@@ -72,10 +74,11 @@ impl Monitor {
         spec: &config::Pool,
         first_ordinal: usize,
         events: Events,
+        bell: Bell,
     ) -> Result<Self, StartError> {
         let (wishes, wished) = mpsc::channel(WISHES);
         let (round_over, first_round) = watch::channel(false);
-        let watch = Watch::new(pool, spec, first_ordinal, events, wished, round_over)?;
+        let watch = Watch::new(pool, spec, first_ordinal, events, bell, wished, round_over)?;
         let mut task = JoinSet::new();
         task.spawn(watch.run());
         Ok(Self { task, wishes, first_round })

@@ -111,6 +111,7 @@ mod tests {
     use crate::health::{Monitor, Steering};
     use crate::outcome::ConnectFailure;
     use crate::pool::Pool;
+    use crate::session::Bell;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -130,7 +131,8 @@ mod tests {
         change(&mut spec);
         let pool = Arc::new(Pool::new(&spec, |_| None));
         let events = Events::default();
-        let monitor = Monitor::start(Arc::clone(&pool), &spec, 0, events.clone()).unwrap();
+        let monitor =
+            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default()).unwrap();
         Bench { pool, monitor, watcher: events.watch(100), _events: events }
     }
 

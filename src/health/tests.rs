@@ -15,6 +15,7 @@ use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, HttpProbe, Probe, Role};
 use crate::event::Events;
 use crate::pool::{Health, Pool, Standing};
+use crate::session::Bell;
 
 /// The log of this thread.
 #[derive(Clone, Default)]
@@ -50,7 +51,8 @@ fn health(pool: &Pool, member: usize) -> Health {
 
 fn start(spec: &config::Pool) -> (Arc<Pool>, Monitor) {
     let pool = Arc::new(Pool::new(spec, |_| None));
-    let monitor = Monitor::start(Arc::clone(&pool), spec, 0, Events::default()).unwrap();
+    let monitor =
+        Monitor::start(Arc::clone(&pool), spec, 0, Events::default(), Bell::default()).unwrap();
     (pool, monitor)
 }
 
@@ -118,7 +120,7 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
-    let _monitor = Monitor::start(live, &spec, 0, Events::default()).unwrap();
+    let _monitor = Monitor::start(live, &spec, 0, Events::default(), Bell::default()).unwrap();
     until(|| seen.lock().unwrap().len() > statuses.len()).await;
     let seen = seen.lock().unwrap();
     seen[..=statuses.len()].to_vec()
@@ -213,7 +215,8 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
     let spec = pool([ip(refused)], Probe::Tcp);
     let live = Arc::new(Pool::new(&spec, |_| None));
     live.members()[0].backend.judge(Standing { health: Health::Up, ..Standing::default() });
-    let monitor = Monitor::start(Arc::clone(&live), &spec, 0, Events::default()).unwrap();
+    let monitor =
+        Monitor::start(Arc::clone(&live), &spec, 0, Events::default(), Bell::default()).unwrap();
     assert!(live.ready().is_usable());
     first_round(&monitor).await;
     until(|| health(&live, 0) == Health::Down).await;

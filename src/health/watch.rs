@@ -13,6 +13,7 @@ use crate::config::{self, AdminState};
 use crate::event::Events;
 use crate::health::StartError;
 use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::closing::Closings;
 use crate::health::member::{Heard, Member};
 use crate::health::monitor::Wish;
 use crate::health::passive::Looks;
@@ -20,6 +21,7 @@ use crate::health::probe::{Miss, Prober};
 use crate::health::report::{Change, Shortage, Usability};
 use crate::health::schedule::Schedule;
 use crate::pool::{Judged, Pool};
+use crate::session::Bell;
 
 /// A pool under watch.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) struct Watch {
     wishes: mpsc::Receiver<Wish>,
     first_round: FirstRound,
     shortage: Shortage,
+    closings: Closings,
     usability: Usability,
     /// The list in force is no longer what is known.
     is_outdated: bool,
@@ -59,6 +62,7 @@ impl Watch {
         spec: &config::Pool,
         first_ordinal: usize,
         events: Events,
+        bell: Bell,
         wishes: mpsc::Receiver<Wish>,
         over: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
@@ -88,6 +92,7 @@ impl Watch {
             wishes,
             first_round: FirstRound { awaited, patience: Some(spec.health.timeout), over },
             shortage: Shortage::default(),
+            closings: Closings::new(spec.close, bell, members.len()),
             usability: Usability::default(),
             is_outdated: true,
             changes: members.iter().filter_map(Change::at_start).collect(),
@@ -121,6 +126,7 @@ impl Watch {
         let next = [self.schedule.next(), self.first_round.deadline(), self.looks.next()];
         let next = next.into_iter().flatten().min();
         let next = next.map(|age| self.started + age);
+        let next = next.into_iter().chain(self.closings.next().map(Instant::from_std)).min();
         async move {
             match next {
                 Some(at) => sleep_until(at).await,
@@ -231,6 +237,7 @@ impl Watch {
             self.changes.push(Change::of_weight(member, before.weight, reason.clone()));
         }
         if after.standing != before.standing {
+            self.closings.note(index, before.standing, after.standing, Instant::now().into_std());
             self.changes.push(Change::new(member, before.standing, reason));
         }
         self.is_outdated |= after != before;
@@ -242,6 +249,7 @@ impl Watch {
             let judged: Vec<_> = self.members.iter().map(Member::judged).collect();
             self.pool.publish(&judged);
         }
+        self.closings.carry_out(&self.pool, Instant::now().into_std());
         for change in self.changes.drain(..) {
             change.tell(&self.pool, &self.events);
         }
@@ -293,7 +301,7 @@ mod tests {
         let (_wishes, wished) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
         let Watch { members, mut first_round, .. } =
-            Watch::new(live, &spec, 0, Events::default(), wished, over).unwrap();
+            Watch::new(live, &spec, 0, Events::default(), Bell::default(), wished, over).unwrap();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
         assert_eq!(first_round.awaited, [0, 1].into());

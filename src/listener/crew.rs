@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::listener::frontend::Permit;
 use crate::metric::Gauge;
+use crate::session::Bell;
 
 /// Connections on their way to one worker. A worker that is behind by so many gets no more.
 const WAITING: usize = 64;
@@ -34,6 +35,7 @@ pub(super) struct Accepted {
 pub struct Crew {
     loads: Arc<[CachePadded<Gauge>]>,
     doors: Box<[mpsc::Sender<Accepted>]>,
+    bell: Bell,
 }
 
 /// Where a worker takes what others hand to it.
@@ -46,13 +48,18 @@ impl Crew {
         let loads = (0..workers).map(|_| CachePadded::default()).collect();
         let (doors, inside): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::channel(WAITING)).unzip();
-        let crew = Self { loads, doors: doors.into() };
+        let crew = Self { loads, doors: doors.into(), bell: Bell::default() };
         (Arc::new(crew), inside.into_iter().map(Door).collect())
     }
 
     /// Live sessions of each worker.
     pub fn loads(&self) -> &Arc<[CachePadded<Gauge>]> {
         &self.loads
+    }
+
+    /// Has all workers look at the orders to end sessions.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub(super) fn load(&self, worker: usize) -> Option<&Gauge> {

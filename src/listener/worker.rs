@@ -126,10 +126,16 @@ async fn take_handed(busy: Busy, mut door: Door) {
 /// Moves the clock and sweeps the sessions for as long as the worker lives.
 async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
     let mut swept = Instant::now();
+    let mut heard = 0;
     loop {
         ticker.tick().await;
         let sessions = &worker.tools.sessions;
         sessions.clock().catch_up();
+        sessions.obey(Instant::now());
+        let rung = worker.crew.bell().count();
+        if std::mem::replace(&mut heard, rung) != rung {
+            worker.switches.borrow().iter().for_each(|switch| switch.nudge());
+        }
         if swept.elapsed() >= sweep {
             swept = Instant::now();
             sessions.sweep();
@@ -141,7 +147,7 @@ impl Worker {
     fn new(plan: &Plan, reactor: &Rc<Reactor>) -> Self {
         let (index, sweep, ceiling) = (plan.index, plan.pace.sweep, plan.ceiling);
         let crew = Arc::clone(&plan.crew);
-        let sessions = Rc::new(Table::starting());
+        let sessions = Rc::new(Table::starting(crew.bell().clone()));
         let clock = Rc::clone(sessions.clock());
         let dialer = Dialer { reactor: Rc::clone(reactor), clock };
         Self {
@@ -189,6 +195,7 @@ impl Worker {
             clock: Rc::clone(self.clock()),
             loads: (Arc::clone(self.crew.loads()), self.index),
             sweep: self.sweep,
+            bell: self.crew.bell().clone(),
         };
         let switch = Rc::new(udp::Switch::default());
         let forwarder = udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch))?;

@@ -15,7 +15,7 @@ use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
 use crate::pool::queue::Queue;
 use crate::pool::standing::Standing;
-use crate::session::Tally;
+use crate::session::{Recall, Tally};
 
 /// One upstream address. Identity is pool, name and address.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub struct Backend {
     latency: PeakEwma,
     failures: Failures,
     standing: AtomicU8,
+    recall: Arc<Recall>,
     tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
     /// Figures for reports.
     pub stats: Stats,
@@ -103,6 +104,7 @@ impl Backend {
             latency: PeakEwma::default(),
             failures: Failures::default(),
             standing: AtomicU8::new(Standing::default().to_bits()),
+            recall: Arc::default(),
             tallies: Mutex::default(),
             stats: Stats::new(),
         }
@@ -138,13 +140,18 @@ impl Backend {
         self.standing.store(standing.to_bits(), Ordering::Release);
     }
 
+    /// What its sessions are told; ordered by the pool's monitor alone.
+    pub fn recall(&self) -> &Arc<Recall> {
+        &self.recall
+    }
+
     /// The counters of one listener's sessions with this backend, made at the first call.
     pub fn tally(&self, listener: &Arc<str>) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, tally)) = tallies.iter().find(|(name, _)| name == listener) {
             return Arc::clone(tally);
         }
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(Tally::of(Arc::clone(&self.recall)));
         tallies.push((Arc::clone(listener), Arc::clone(&tally)));
         tally
     }
@@ -266,6 +273,7 @@ pub struct Lease {
     tally: Arc<Tally>,
     address: SocketAddr,
     queue: Option<Arc<Queue>>,
+    epoch: u32,
 }
 
 impl Lease {
@@ -277,7 +285,8 @@ impl Lease {
         queue: Option<Arc<Queue>>,
     ) -> Self {
         tally.active.increment();
-        Self { backend, tally, address, queue }
+        let epoch = backend.recall.epoch();
+        Self { backend, tally, address, queue, epoch }
     }
 
     /// Whom it counts on.
@@ -293,6 +302,11 @@ impl Lease {
     /// Where to connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When it was taken, in the count of the backend's [`Recall`].
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 }
 

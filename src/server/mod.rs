@@ -24,6 +24,7 @@ use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
 use crate::net::BindError;
+use crate::session::Bell;
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
@@ -114,7 +115,7 @@ impl Bound {
     /// A health check that cannot work, a thread or a socket that the kernel refuses.
     pub async fn start(self) -> Result<Server, StartError> {
         let config = Arc::clone(&self.handle.snapshot().config);
-        let monitors = watch(&config, &self.world, &self.handle.events)?;
+        let monitors = watch(&config, &self.world, &self.handle.events, self.crew.bell())?;
         self.handle.set_operators(monitors.iter().map(Monitor::operator).collect());
         for monitor in &monitors {
             monitor.first_round().await;
@@ -195,11 +196,17 @@ fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
 }
 
 /// Starts the monitor of every pool.
-fn watch(config: &Config, world: &World, events: &Events) -> Result<Vec<Monitor>, StartError> {
+fn watch(
+    config: &Config,
+    world: &World,
+    events: &Events,
+    bell: &Bell,
+) -> Result<Vec<Monitor>, StartError> {
     let mut ordinal = 0;
     let mut monitors = Vec::new();
     for (spec, pool) in config.pools.iter().zip(&world.pools) {
-        monitors.push(Monitor::start(Arc::clone(pool), spec, ordinal, events.clone())?);
+        let (pool, events, bell) = (Arc::clone(pool), events.clone(), bell.clone());
+        monitors.push(Monitor::start(pool, spec, ordinal, events, bell)?);
         ordinal += spec.members.len();
     }
     Ok(monitors)

@@ -4,6 +4,8 @@
 //! idle limits, lifetimes and byte counts for all sessions; no session keeps a timer of its own.
 
 mod clock;
+mod recall;
+mod roll;
 mod tally;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +19,8 @@ use slab::Slab;
 use crate::outcome::Outcome;
 use clock::ticks;
 pub use clock::{Clock, Overdue, Tick};
+pub use recall::{Bell, Order, Recall};
+pub use roll::{Called, Roll};
 pub use tally::Tally;
 
 /// Which way bytes go.
@@ -41,6 +45,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Live {
     tally: Arc<Tally>,
+    /// Of its backend's orders, when it was picked.
+    epoch: u32,
     /// It came or bytes moved since the last sweep.
     active: Cell<bool>,
     /// The last sweep that found it active: never before it really was, however old the clock's
@@ -108,10 +114,20 @@ impl Live {
         }
     }
 
-    fn overdue(&self, now: Tick) -> Option<Outcome> {
+    /// Takes note of what has moved since the last look.
+    fn look(&self, now: Tick) {
         if self.active.replace(false) {
             self.last.set(now);
         }
+    }
+
+    /// True if it was picked before its backend's latest order, and is not ending yet.
+    fn is_called(&self) -> bool {
+        self.epoch != self.tally.recall.epoch() && self.end.get().is_none()
+    }
+
+    fn overdue(&self, now: Tick) -> Option<Outcome> {
+        self.look(now);
         if self.idle.is_some_and(|idle| now >= self.last.get() + idle) {
             return Some(Outcome::Idle);
         }
@@ -149,18 +165,24 @@ pub struct Table {
     /// Why all were ended, and whoever enters later is: a connect may succeed in that very moment.
     over: Cell<Option<Outcome>>,
     clock: Rc<Clock>,
+    roll: RefCell<Roll>,
 }
 
 impl Table {
-    /// An empty table with a clock that starts now.
-    pub fn starting() -> Self {
-        Self { clock: Rc::new(Clock::starting()), ..Self::default() }
+    /// An empty table with a clock that starts now, which hears of orders by `bell`.
+    pub fn starting(bell: Bell) -> Self {
+        let (clock, roll) = (Rc::new(Clock::starting()), RefCell::new(Roll::new(bell)));
+        Self { clock, roll, ..Self::default() }
     }
 
-    /// Enters a session that is about to relay; it leaves when the entry is dropped.
-    pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, limits: Limits) -> Entry {
+    /// Enters a session that is about to relay and was picked in this epoch of its backend's
+    /// [`Recall`]; it leaves when the entry is dropped.
+    pub fn enter(self: &Rc<Self>, tally: Arc<Tally>, epoch: u32, limits: Limits) -> Entry {
+        let late = || self.roll.borrow_mut().late(&tally.recall, epoch);
+        let end = self.over.get().or_else(late);
         let live = Rc::new(Live {
             tally,
+            epoch,
             active: Cell::new(true),
             last: Cell::new(0),
             idle: limits.idle.map(ticks),
@@ -168,7 +190,7 @@ impl Table {
             bytes: Default::default(),
             folded: Default::default(),
             first_byte: Cell::new(None),
-            end: Cell::new(self.over.get()),
+            end: Cell::new(end),
             waker: RefCell::new(None),
         });
         let slot = self.slots.borrow_mut().insert(Rc::clone(&live));
@@ -201,6 +223,25 @@ impl Table {
         }
     }
 
+    /// Ends whom the orders of backends mean, where orders have changed or are due. The clock has
+    /// just been moved.
+    pub fn obey(&self, now: Instant) {
+        let mut roll = self.roll.borrow_mut();
+        if !roll.is_due(|| now) {
+            return;
+        }
+        let (tick, slots) = (self.clock.now(), self.slots.borrow());
+        let called = slots.iter().filter(|(_, live)| live.is_called()).map(|(slot, live)| {
+            live.look(tick);
+            Called { recall: &live.tally.recall, last: live.last.get(), slot }
+        });
+        for (slot, cause) in roll.call(called.collect(), now, tick) {
+            if let Some(live) = slots.get(slot) {
+                live.end(cause);
+            }
+        }
+    }
+
     /// True once all sessions were ended: nothing may be waited for any more.
     pub fn is_over(&self) -> bool {
         self.over.get().is_some()
@@ -222,7 +263,7 @@ mod tests {
 
     fn enter(table: &Rc<Table>, limits: Limits) -> (Entry, Arc<Tally>) {
         let tally = Arc::new(Tally::default());
-        (table.enter(Arc::clone(&tally), limits), tally)
+        (table.enter(Arc::clone(&tally), tally.recall.epoch(), limits), tally)
     }
 
     fn sweep_at(table: &Table, seconds: u64) {
@@ -266,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_stood_still_ends_nobody_early() {
-        let table = Rc::new(Table::starting());
+        let table = Rc::new(Table::starting(Bell::default()));
         while table.clock().exact() < 20 {
             std::hint::spin_loop();
         }

@@ -1,15 +1,19 @@
 //! What one listener has done with one backend, in figures that outlive every session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::metric::{Counter, Gauge, Histogram, LIFETIME};
 use crate::outcome::Outcome;
+use crate::session::Recall;
 
 /// The counters of one (listener, pool, backend).
 #[derive(Debug)]
 pub struct Tally {
+    /// What the backend's sessions are told, whoever sent them.
+    pub recall: Arc<Recall>,
     /// Sessions picked and not yet ended; on its own cache line since every session writes it.
     pub active: CachePadded<Gauge>,
     /// Payload from clients to the backend, up to a second behind for running sessions.
@@ -25,7 +29,15 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
+        Self::of(Arc::default())
+    }
+}
+
+impl Tally {
+    /// Counters at zero, of a backend with this recall.
+    pub fn of(recall: Arc<Recall>) -> Self {
         Self {
+            recall,
             active: CachePadded::new(Gauge::default()),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -34,9 +46,7 @@ impl Default for Tally {
             ended: Default::default(),
         }
     }
-}
 
-impl Tally {
     /// Counts the end of a session that lasted `took`.
     pub fn end(&self, outcome: Outcome, took: Duration) {
         if let Some(counter) = self.ended.get(outcome as usize) {

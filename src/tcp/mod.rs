@@ -63,7 +63,8 @@ pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<
     if let Some(line) = &mut line {
         line.reached(&server);
     }
-    let live = tools.sessions.enter(Arc::clone(server.lease.tally()), proxy.limits());
+    let (tally, epoch) = (Arc::clone(server.lease.tally()), server.lease.epoch());
+    let live = tools.sessions.enter(tally, epoch, proxy.limits());
     drop(proxy); // the session may outlive many configurations
 
     let outcome = relay::run(&client.socket, &server.socket, &live, &tools.lent).await;

@@ -93,6 +93,11 @@ impl Course {
         self.is_refused || self.is_stranded()
     }
 
+    /// True if it was picked before its backend's latest order to end sessions.
+    pub(super) fn is_called(&self) -> bool {
+        self.lease.epoch() != self.lease.tally().recall.epoch()
+    }
+
     /// True if its backend may have no flows any more.
     pub(super) fn is_stranded(&self) -> bool {
         let standing = self.lease.backend().standing();

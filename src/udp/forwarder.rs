@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -21,7 +22,7 @@ use crate::metric::Gauge;
 use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals};
 use crate::outcome::{Outcome, Rejection};
 use crate::pool::Backend;
-use crate::session::Direction;
+use crate::session::{Direction, Roll};
 use crate::udp::flow::{self, Course, Ends};
 use crate::udp::opening::{self, Opening, Unopened};
 use crate::udp::refusal::{Refusal, is_lost, why_dropped};
@@ -40,7 +41,7 @@ pub struct Forwarder {
     pub(super) listener: Socket,
     bound: SocketAddr,
     pub(super) proxy: Arc<Proxy>,
-    tools: Tools,
+    pub(super) tools: Tools,
     switch: Rc<Switch>,
     stage: Stage,
     pub(super) table: Table<Course>,
@@ -48,6 +49,7 @@ pub struct Forwarder {
     queue: Rc<Queue>,
     pub(super) outlet: Outlet,
     is_merging: bool,
+    pub(super) roll: Roll,
     pub(super) now: Tick,
 }
 
@@ -73,6 +75,7 @@ impl Forwarder {
             queue: Rc::default(),
             outlet: Outlet::new()?,
             is_merging: false,
+            roll: Roll::new(tools.bell.clone()),
             now: tools.clock.exact(),
             proxy,
             tools,
@@ -86,10 +89,12 @@ impl Forwarder {
         let mut intake = Intake::new();
         let mut ready = Vec::new();
         while !self.is_over() {
+            let mut is_called = false;
             let is_due = poll_fn(|cx| {
                 let stage = self.switch.stage(cx);
                 let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
-                let is_due = sweep.as_mut().poll(cx).is_ready();
+                is_called |= self.roll.is_due(Instant::now);
+                let is_due = sweep.as_mut().poll(cx).is_ready() || is_called;
                 let has_work =
                     self.listener.poll_readable(cx).is_ready() | self.queue.poll(cx).is_ready();
                 if has_turned || is_due || has_work { Poll::Ready(is_due) } else { Poll::Pending }
@@ -104,9 +109,12 @@ impl Forwarder {
             for slot in ready.drain(..) {
                 self.bring_back(slot, &mut intake);
             }
+            if is_called {
+                self.obey();
+            }
             if is_due {
                 self.sweep();
-                sweep.set(clock.sleep(self.tools.sweep));
+                sweep.set(clock.sleep(self.until_sweep()));
             }
             // There may be more at once, and the worker's other tasks have waited.
             tokio::task::yield_now().await;

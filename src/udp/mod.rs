@@ -24,7 +24,7 @@ use crate::log::AccessLog;
 use crate::metric::Gauge;
 use crate::net::Reactor;
 use crate::pool::Entrance;
-use crate::session::Clock;
+use crate::session::{Bell, Clock};
 pub use forwarder::Forwarder;
 use switch::Stage;
 pub use switch::Switch;
@@ -57,4 +57,6 @@ pub struct Tools {
     pub loads: (Arc<[CachePadded<Gauge>]>, usize),
     /// How often limits of flows are checked and bytes counted.
     pub sweep: Duration,
+    /// Says that there are new orders to end flows.
+    pub bell: Bell,
 }

@@ -35,6 +35,11 @@ impl Switch {
 
     fn turn(&self, stage: Stage) {
         self.stage.set(self.stage.get().max(stage));
+        self.nudge();
+    }
+
+    /// Has the forwarder look around: something has changed.
+    pub fn nudge(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

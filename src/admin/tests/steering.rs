@@ -1,6 +1,7 @@
 //! Changing a backend over the admin interface: what is obeyed, and what is refused unchanged.
 
 use super::*;
+use crate::session::Bell;
 
 /// A handle whose pools are watched, as the server does it, with the monitors that do so.
 fn steered(handle: &Arc<Handle>) -> Vec<crate::health::Monitor> {
@@ -10,7 +11,8 @@ fn steered(handle: &Arc<Handle>) -> Vec<crate::health::Monitor> {
             health: config::Health { probe: config::Probe::None, ..spec.health.clone() },
             ..spec.clone()
         };
-        crate::health::Monitor::start(Arc::clone(pool), &spec, 0, handle.events.clone()).unwrap()
+        let (events, bell) = (handle.events.clone(), Bell::default());
+        crate::health::Monitor::start(Arc::clone(pool), &spec, 0, events, bell).unwrap()
     };
     let monitors: Vec<_> = snapshot.config.pools.iter().zip(&snapshot.pools).map(start).collect();
     handle.set_operators(monitors.iter().map(crate::health::Monitor::operator).collect());

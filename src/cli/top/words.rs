@@ -74,7 +74,8 @@ pub(super) fn why(backend: &BackendStatus, changed: Option<&str>) -> String {
     }
     if backend.weight == 0 {
         words.push("weight 0 takes nothing new".to_owned());
-    } else if backend.effective_weight > 0 && backend.effective_weight < backend.weight {
+    } else if backend.effective_weight > 0.0 && backend.effective_weight < f64::from(backend.weight)
+    {
         words.push(format!("slow start: {} of {}", backend.effective_weight, backend.weight));
     }
     if backend.failures > 0 {

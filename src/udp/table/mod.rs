@@ -50,6 +50,11 @@ impl<T> Flow<T> {
         Self { key, load, began: now, last: now, datagrams: 0, replies: 0 }
     }
 
+    /// When the latest datagram moved.
+    pub fn last(&self) -> Tick {
+        self.last
+    }
+
     /// It has had one datagram and no reply: it may be made up.
     fn is_unanswered(&self) -> bool {
         self.datagrams <= 1 && self.replies == 0
@@ -177,6 +182,11 @@ impl<T> Table<T> {
     }
 
     /// All flows with their places.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Flow<T>)> {
+        self.flows.iter()
+    }
+
+    /// All flows with their places, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Flow<T>)> {
         self.flows.iter_mut()
     }
