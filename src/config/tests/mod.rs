@@ -846,6 +846,7 @@ proptest! {
         let text = format!("{}{put}{}", &EVERYTHING[..start], &EVERYTHING[end..]);
         match read(&text) {
             Ok(loaded) => {
+                prop_assert!(!explain(&loaded.config, Duration::from_millis(100)).text().is_empty());
                 let written = effective(&loaded.config).unwrap();
                 let again = parse("effective", &written, &|_| None).map(|again| shape(&again.config));
                 prop_assert_eq!(again.ok(), Some(shape(&loaded.config)));
