@@ -265,7 +265,7 @@ fn a_wait_ends_when_the_backend_is_wanted_again_or_the_balancer_goes() {
 
 #[test]
 fn a_unix_socket_takes_orders_too_and_names_with_brackets() {
-    let server = Server::on("::1".parse().unwrap(), "six", |stream| drop(stream));
+    let server = Server::on("::1".parse().unwrap(), "six", drop);
     let toml = file(&format!("[\"{}\"]", server.address()), "", "")
         + "[admin]\nbind = \"unix:{dir}/admin.sock\"\n";
     let proxy = Evenkeel::start(&toml);

@@ -87,7 +87,8 @@ fn play(mut bench: Bench, story: &[Step], is_previewed: bool) -> Vec<String> {
                 let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
                 let ask = Ask { client, chance: *chance, now: 0, tried: &[] };
                 let preview = || bench.entrance.preview(&ask);
-                let last = (0..*previews).filter(|_| is_previewed).map(|_| preview()).last();
+                let asked = if is_previewed { *previews } else { 0 };
+                let last = (0..asked).fold(None, |_, _| Some(preview()));
                 let picked = bench.entrance.pick(&ask);
                 told.push(came_to(&picked));
                 if let Some(preview) = last {

@@ -1,5 +1,6 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod deploy;
 mod dns;
 mod nginx;
 mod postgres;
