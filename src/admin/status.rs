@@ -160,14 +160,14 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
     }
 }
 
-/// In UTC with milliseconds.
 fn closing(order: &Order) -> Option<api::ClosingStatus> {
     let left = order.end().checked_duration_since(Instant::now())?;
     let until = rfc3339(SystemTime::now() + left);
     Some(api::ClosingStatus { cause: order.cause().as_str().to_owned(), until })
 }
 
-fn rfc3339(time: SystemTime) -> String {
+/// In UTC with milliseconds.
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{stamp:.3}")
 }
