@@ -341,6 +341,41 @@ mod tests {
     }
 
     #[test]
+    fn an_order_ends_those_that_were_picked_before_it_and_late_ones_as_they_enter() {
+        let bell = Bell::default();
+        let table = Rc::new(Table::starting(bell.clone()));
+        let (early, tally) = enter(&table, Limits::default());
+        let (of_another, _tally) = enter(&table, Limits::default());
+        let connecting = tally.recall.epoch();
+        let now = Instant::now();
+        tally.recall.begin(Arc::new(Order::new(Outcome::Down, now, Duration::ZERO)));
+        bell.ring();
+        table.obey(now);
+        assert_eq!(end_of(&early), Poll::Ready(Outcome::Down));
+        let late = table.enter(Arc::clone(&tally), connecting, Limits::default());
+        assert_eq!(end_of(&late), Poll::Ready(Outcome::Down));
+        let after = table.enter(Arc::clone(&tally), tally.recall.epoch(), Limits::default());
+        table.obey(Instant::now());
+        assert_eq!((end_of(&after), end_of(&of_another)), (Poll::Pending, Poll::Pending));
+    }
+
+    #[test]
+    fn a_late_session_has_what_is_left_of_an_order_that_runs() {
+        let bell = Bell::default();
+        let table = Rc::new(Table::starting(bell.clone()));
+        let (_early, tally) = enter(&table, Limits::default());
+        let (connecting, began) = (tally.recall.epoch(), Instant::now());
+        let minute = Duration::from_secs(60);
+        tally.recall.begin(Arc::new(Order::new(Outcome::Down, began, minute)));
+        bell.ring();
+        let late = table.enter(Arc::clone(&tally), connecting, Limits::default());
+        table.obey(began);
+        assert_eq!(end_of(&late), Poll::Pending);
+        table.obey(began + minute);
+        assert_eq!(end_of(&late), Poll::Ready(Outcome::Down));
+    }
+
+    #[test]
     fn whoever_enters_after_the_end_of_all_is_ended_too() {
         let table = Rc::new(Table::default());
         table.end_all(Outcome::Shutdown);
