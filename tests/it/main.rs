@@ -27,5 +27,6 @@ mod real;
 mod relay;
 mod signals;
 mod tiers;
+mod top;
 mod udp;
 mod ways_in;

@@ -100,8 +100,8 @@ function back(status) {
 function gone(error) {
   lost ??= heard?.at ?? Date.now();
   const why = error.name === "TimeoutError" ? "no answer in time" : error instanceof TypeError ? "no connection" : error.message;
-  const since = heard ? `since ${clock(new Date(lost))}; what is shown below is from then` : "yet";
-  say(at("gone"), `The balancer does not answer ${since} (${why}). This page goes on asking.`);
+  const since = heard ? `has not answered since ${clock(new Date(lost))}: ${why}. What is shown below is from then` : `does not answer: ${why}`;
+  say(at("gone"), `The balancer ${since}. This page goes on asking.`);
   at("gone").hidden = false;
   document.body.classList.add("stale");
   mark(at("pulse"), "data-level", "bad");
