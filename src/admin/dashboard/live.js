@@ -125,7 +125,8 @@ function note(level, text, reason) {
   line(level, "ring", new Date(), [el("span", { class: "what" }, text)], reason);
 }
 
-const EVENT_LEVELS = { open: ["ok", "dot"], closed: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"], usable: ["ok", "dot"] };
+/// What else events say something has become.
+const EVENT_LEVELS = { listening: ["ok", "dot"], closing: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"] };
 
 function told(kind, text) {
   // After a gap the latest come again.

@@ -310,7 +310,7 @@ fn told(kind: &str, event: &Event) -> Line<'static> {
         Span::from(format!("{kind}{} ", names.join("/"))).bold(),
         Span::from(format!("{} -> ", event.from)),
         Span::from(event.to.clone()).style(colour(match event.to.as_str() {
-            "up" | "ready" | "open" => Level::Good,
+            "up" | "ready" | "listening" => Level::Good,
             "down" | "unresolved" => Level::Bad,
             "ejected" | "lagging" => Level::Warning,
             _ => Level::Aside,
