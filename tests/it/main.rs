@@ -37,5 +37,6 @@ mod route;
 mod signals;
 mod sticky;
 mod tiers;
+mod top;
 mod udp;
 mod ways_in;

@@ -100,8 +100,8 @@ function back(status) {
 function gone(error) {
   lost ??= heard?.at ?? Date.now();
   const why = error.name === "TimeoutError" ? "no answer in time" : error instanceof TypeError ? "no connection" : error.message;
-  const since = heard ? `since ${clock(new Date(lost))}; what is shown below is from then` : "yet";
-  say(at("gone"), `The balancer does not answer ${since} (${why}). This page goes on asking.`);
+  const since = heard ? `has not answered since ${clock(new Date(lost))}: ${why}. What is shown below is from then` : `does not answer: ${why}`;
+  say(at("gone"), `The balancer ${since}. This page goes on asking.`);
   at("gone").hidden = false;
   document.body.classList.add("stale");
   mark(at("pulse"), "data-level", "bad");
@@ -125,7 +125,8 @@ function note(level, text, reason) {
   line(level, "ring", new Date(), [el("span", { class: "what" }, text)], reason);
 }
 
-const EVENT_LEVELS = { open: ["ok", "dot"], closed: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"], usable: ["ok", "dot"] };
+/// What else events say something has become.
+const EVENT_LEVELS = { listening: ["ok", "dot"], closing: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"] };
 
 function told(kind, text) {
   // After a gap the latest come again.

@@ -87,8 +87,7 @@ const COLUMNS = [
   ["State, and why", "c-state"],
   ["Sessions", "number c-sessions"],
   ["New /s", "number c-rate"],
-  ["In /s", "number c-bytes"],
-  ["Out /s", "number c-bytes"],
+  ["In, out /s", "number c-bytes"],
   ["Weight", "number c-weight"],
   ["", "c-do"],
 ];
@@ -131,8 +130,8 @@ function backendRow(pool, name) {
     sessions: el("div"),
     share: el("i"),
     fresh: cell("New /s", "number"),
-    inside: cell("In /s", "number"),
-    outside: cell("Out /s", "number"),
+    inside: el("div"),
+    outside: el("div", { class: "small" }),
     weight: el("button", { type: "button", class: "weight" }),
     small: el("div", { class: "small" }),
     actions: {},
@@ -152,8 +151,7 @@ function backendRow(pool, name) {
     cell("", "whole", parts.state, parts.why),
     cell("Sessions", "number", parts.sessions, el("div", { class: "share", "aria-hidden": "true" }, parts.share)),
     parts.fresh,
-    parts.inside,
-    parts.outside,
+    cell("In, out /s", "number", parts.inside, parts.outside),
     cell("Weight", "number", parts.weight, parts.small),
     doing,
   );
@@ -174,7 +172,7 @@ function showBackend(pool, backend, row, most, theirs) {
     row.tags.dataset.shown = backend.backup;
     row.tags.replaceChildren(...(backend.backup ? [el("span", { class: "tag" }, "backup")] : []));
   }
-  const failed = backend.failures > 0 ? ` · ${plural(backend.failures, "failed connect", "failed connects")}` : "";
+  const failed = backend.failures > 0 ? ` · ${plural(backend.failures, "failure", "failures")}` : "";
   say(row.why, reasons(backend, lastChange(pool.name, backend.name), theirs * 1000) + failed);
   say(row.sessions, backend.max_sessions ? `${count(backend.sessions)} of ${count(backend.max_sessions)}` : count(backend.sessions));
   row.share.style.width = `${Math.min(100, (backend.sessions / (backend.max_sessions || most)) * 100)}%`;
@@ -205,7 +203,8 @@ function showPools(status, theirs, now) {
     const own = figuresOf("pool", pool.name);
     const able = pool.backends.filter(takes).length;
     const retries = pool.retries ? ` · ${plural(pool.retries, "retry", "retries")}` : "";
-    say(card.facts, `${pool.balance} · ${able} of ${pool.backends.length} take sessions${retries}`);
+    const waiting = pool.queue_length ? ` · ${plural(pool.queue_length, "session waits", "sessions wait")}` : "";
+    say(card.facts, `${pool.balance} · ${able} of ${pool.backends.length} take sessions${retries}${waiting}`);
     say(card.flow, `${count(own.sessions.last)} · ${perSecond(own.fresh.last)}/s`);
     mark(card.flow, "title", "sessions now, and new ones a second");
     plot(card.chart, own.sessions, now, 4);

@@ -64,7 +64,7 @@ function reasons(backend, changed, now) {
   if (backend.state === "maintenance") words.push(`taken out by an operator${since("maintenance")}, not probed`);
   if (backend.ejected_until) {
     const left = (Date.parse(backend.ejected_until) - now) / 1000;
-    const why = changed?.to === "ejected" && changed.reason ? changed.reason : "its traffic failed";
+    const why = backend.ejected_reason ?? "its traffic failed";
     words.push(left > 0 ? `${why}; back in ${span(Math.ceil(left))}` : why);
   }
   if (backend.state !== "maintenance") {

@@ -142,10 +142,10 @@ impl Stage {
         let (ip, port) = (front.ip(), front.port());
         format!(
             "evenkeel demo: three small backends behind one address, all on loopback\n\
-             \n  clients go to  {front}, and with UDP to {datagrams}\n  backends       {}\n  admin          http://{admin}\n\
+             \n  clients go to  {front}, and with UDP to {datagrams}\n  backends       {}\n  dashboard      http://{admin}/\n\
              \nTry in another terminal:\n\
              \n  curl http://{front}/\n  nc {ip} {port}\n  \
-             echo hello | nc -u -w1 {} {}\n  evenkeel status --admin {admin}\n  \
+             echo hello | nc -u -w1 {} {}\n  evenkeel status --admin {admin}\n  evenkeel top --admin {admin}\n  \
              curl http://{admin}/metrics\n\
              \nSome clients are on their way. One backend will stop and come back; Ctrl-C ends it.\n",
             backends.join(", "),

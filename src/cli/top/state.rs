@@ -136,19 +136,6 @@ impl State {
         self.events.push_front(entry);
     }
 
-    /// Why a backend's last event says it is as it is.
-    pub(super) fn last_change(&self, pool: &str, backend: &str) -> Option<&str> {
-        self.events.iter().find_map(|entry| match entry {
-            Entry::Told(_, event)
-                if event.pool.as_deref() == Some(pool)
-                    && event.backend.as_deref() == Some(backend) =>
-            {
-                Some(event.reason.as_str())
-            }
-            _ => None,
-        })
-    }
-
     /// All backends, in the order in which they are shown.
     pub(super) fn places(&self) -> Vec<Place> {
         let of = |pool: &PoolStatus| {

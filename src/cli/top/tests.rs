@@ -18,7 +18,7 @@ const STATUS: &str = r#"{
         "sessions": 12, "sessions_total": 200, "bytes_in": 100, "bytes_out": 1536,
         "rejected": {"no-backend": 3, "refused": 0}, "accept_paused": 0
     }],
-    "pools": [{"name": "db", "balance": "least-connections", "retries": 4, "backends": [
+    "pools": [{"name": "db", "balance": "least-connections", "retries": 4, "queue_length": 2, "backends": [
         {"name": "b1", "address": "10.0.0.1:5432", "health": "up", "state": "ready",
          "ejected_until": null, "weight": 5, "effective_weight": 2, "backup": false,
          "max_sessions": 0, "sessions": 12, "sessions_total": 200, "bytes_in": 100,
@@ -31,7 +31,8 @@ const STATUS: &str = r#"{
              {"result": "failed", "reason": "connection refused", "duration_ms": 0.25,
               "age_ms": 100.0}},
         {"name": "b3", "address": "10.0.0.3:5432", "health": "up", "state": "ready",
-         "ejected_until": "2026-01-01T10:00:30.000Z", "weight": 1, "effective_weight": 0,
+         "ejected_until": "2026-01-01T10:00:30.000Z",
+         "ejected_reason": "3 failures in 10s", "weight": 1, "effective_weight": 0,
          "backup": false, "max_sessions": 0, "sessions": 0, "sessions_total": 0, "bytes_in": 0,
          "bytes_out": 0, "failures": 0, "last_probe": null}
     ]}]
@@ -109,10 +110,10 @@ fn a_frame_says_what_is_so_and_why() {
             "front    tcp  127.0.0.1:5432",
             "3 no-backend",
             "1 of 3",
-            "least-connections, 4 retries",
+            "least-connections, 4 retries, 2 waiting",
             "> b1 ",
             "probe ok in 0.2 ms; slow start: 2 of 5",
-            "backup; connection refused; 9 failed connects",
+            "backup; connection refused; 9 failures",
             "3 failures in 10s; until 10:00:30",
             "db/b1 10.0.0.1:5432, up: probe ok",
             "10:00:00  db/b3 up -> ejected  3 failures in 10s",

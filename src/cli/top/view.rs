@@ -259,7 +259,7 @@ fn backend_row(
         cells.push(number(size(rates.bytes_out as u64)));
     }
     let backup = if backend.backup { "backup; " } else { "" };
-    let why = words::why(backend, state.last_change(&pool.name, &backend.name));
+    let why = words::why(backend);
     cells.push(number(backend.weight.to_string()));
     cells.push(Cell::from(format!("{backup}{why}")));
     Row::new(cells)
@@ -277,8 +277,8 @@ fn colour(level: Level) -> Style {
 /// The selected backend in full: the table may have no room for it.
 fn chosen(state: &State) -> Line<'static> {
     let found = state.selected.as_ref().and_then(|place| Some((place, state.find(place)?)));
-    let Some((place, (pool, backend))) = found else { return Line::default() };
-    let why = words::why(backend, state.last_change(&pool.name, &backend.name));
+    let Some((place, (_, backend))) = found else { return Line::default() };
+    let why = words::why(backend);
     let what = format!(" {}, {}: {why}", backend.address, words::state(backend));
     Line::from(vec![Span::from(place.to_string()).bold(), Span::from(what)])
 }
@@ -310,7 +310,7 @@ fn told(kind: &str, event: &Event) -> Line<'static> {
         Span::from(format!("{kind}{} ", names.join("/"))).bold(),
         Span::from(format!("{} -> ", event.from)),
         Span::from(event.to.clone()).style(colour(match event.to.as_str() {
-            "up" | "ready" | "open" => Level::Good,
+            "up" | "ready" | "listening" => Level::Good,
             "down" | "unresolved" => Level::Bad,
             "ejected" | "lagging" => Level::Warning,
             _ => Level::Aside,

@@ -56,8 +56,8 @@ pub(super) fn level(backend: &BackendStatus) -> Level {
     }
 }
 
-/// Why it is in that state. `changed` is what its last event said, if that led there.
-pub(super) fn why(backend: &BackendStatus, changed: Option<&str>) -> String {
+/// Why it is in that state.
+pub(super) fn why(backend: &BackendStatus) -> String {
     let mut words: Vec<String> = Vec::new();
     match backend.state.as_str() {
         "drain" => words.push(format!("takes nothing new, {} left", sessions(backend.sessions))),
@@ -66,7 +66,7 @@ pub(super) fn why(backend: &BackendStatus, changed: Option<&str>) -> String {
     }
     if let Some(until) = &backend.ejected_until {
         let clock = until.split_once('T').and_then(|(_, time)| time.get(..8)).unwrap_or(until);
-        let reason = changed.filter(|reason| !reason.is_empty()).unwrap_or("its traffic failed");
+        let reason = backend.ejected_reason.as_deref().unwrap_or("its traffic failed");
         words.push(format!("{reason}; until {clock}"));
     }
     if backend.state != "maintenance" && (words.is_empty() || backend.health != "up") {
@@ -79,7 +79,7 @@ pub(super) fn why(backend: &BackendStatus, changed: Option<&str>) -> String {
         words.push(format!("slow start: {} of {}", backend.effective_weight, backend.weight));
     }
     if backend.failures > 0 {
-        words.push(format!("{} failed connects", backend.failures));
+        words.push(format!("{} failures", backend.failures));
     }
     words.join("; ")
 }

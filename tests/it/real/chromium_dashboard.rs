@@ -9,6 +9,7 @@ use crate::harness::client::{Held, hold, ping};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::file;
 use crate::harness::http;
+use crate::harness::seat::Seat;
 use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually, until};
 
@@ -132,17 +133,18 @@ fn an_operator_sees_and_steers_the_backends() {
 fn the_page_says_that_the_balancer_is_gone_and_that_it_is_back() {
     let Some(browser) = Browser::start() else { return };
     let server = Server::greet("alpha");
-    let mut toml = file(&format!("[{}]", server.entry("")), "", "");
+    let seat = Seat::take();
+    let home = format!("http://{}/", seat.address());
+    let admin = format!("[admin]\nbind = \"{}\"\n", seat.address());
+    let toml = file(&format!("[{}]", server.entry("")), "", "") + &admin;
     let first = Evenkeel::start(&toml);
-    let (home, admin) = (format!("http://{}/", first.admin()), first.admin());
     browser.look(1440, 900, "light");
     browser.open(&home);
     browser.wait_text("#headline", &["On an even keel"]);
     drop(first);
-    browser.wait_text("#gone", &["does not answer since", "no connection"]);
+    browser.wait_text("#gone", &["has not answered since", "no connection"]);
     browser.wait_text("#pulse", &["stale since"]);
     browser.screenshot("gone");
-    toml += &format!("[admin]\nbind = \"{admin}\"\n");
     let _second = Evenkeel::start(&toml);
     browser.wait_text("#pulse", &["live"]);
     browser.wait_text("#events", &["answers again", "another process than before"]);
