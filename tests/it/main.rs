@@ -23,6 +23,7 @@ mod health;
 mod least;
 mod limits;
 mod operate;
+mod passive;
 mod privileges;
 mod probe_tls;
 mod real;
