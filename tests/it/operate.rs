@@ -38,11 +38,14 @@ fn the_next_pick_obeys_each_state() {
             (Some(1), Some(0.0))
         );
         assert!((0..6).all(|_| who(proxy.at()) == there), "{gone} is in drain");
+        eventually("only the held ones are left", PATIENCE, || proxy.sessions() == 4);
         let metrics = proxy.metrics();
         assert_eq!(metrics.count("backend_state", &[("backend", gone), ("state", "drain")]), 1);
         assert_eq!(proxy.patch(gone, "{\"state\": \"ready\"}").status, 200);
         let both: Vec<_> = (0..2).map(|_| hold(proxy.at())).collect();
         assert!(both.iter().any(|held| held.backend == gone), "{gone} is back");
+        drop(both);
+        eventually("only the held ones are left", PATIENCE, || proxy.sessions() == 4);
     }
     // Nobody who was there has noticed.
     for held in &mut held {
@@ -254,8 +257,7 @@ fn a_wait_ends_when_the_backend_is_wanted_again_or_the_balancer_goes() {
 
     let mut waiting = wait_beside(&proxy, &["--timeout", "1h"]);
     eventually("a is in drain", PATIENCE, drained);
-    proxy.signal(Signal::TERM);
-    proxy.signal(Signal::INT);
+    proxy.signal(Signal::KILL);
     proxy.exit_code(PATIENCE);
     assert_eq!(waiting.exit("the wait ends", PATIENCE).code(), Some(1));
     let why = text(waiting.0.stderr.take());
