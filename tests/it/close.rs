@@ -123,11 +123,10 @@ fn a_thousand_sessions_go_evenly_over_ten_seconds_and_the_idle_ones_first() {
         let plan = (TOTAL as f64 / SECONDS as f64) * (passed + 1.0);
         assert!(closed as f64 <= plan.ceil(), "{closed} closed after {passed} s");
         if busy.left() < TOTAL / 2 {
-            silent_then.get_or_insert(silent.left());
+            silent_then.get_or_insert_with(|| silent.left());
         }
     }
     let took = began.elapsed();
-    for s in 0..12 {}
     assert!(took >= Duration::from_secs(SECONDS as u64), "all gone after {took:?}");
     // The second in which the last idle ones go may take the first busy ones too, on two workers.
     assert!(silent_then.is_some_and(|left| left <= TOTAL / SECONDS), "{silent_then:?} idle left");
