@@ -177,6 +177,41 @@ pub struct Steer {
     pub weight: Option<u16>,
 }
 
+/// Answer to `GET /api/v1/route?listener=…&client=…`: whom a session would get. Nothing was changed
+/// to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The listener's name.
+    pub listener: String,
+    /// The route that takes it; `default` is the listener's own pool.
+    pub route: String,
+    /// The pool it leads to, or that one's fallback if a backend of it is picked.
+    pub pool: Option<String>,
+    /// The backend it would get; null if none.
+    pub backend: Option<String>,
+    /// Where that is.
+    pub address: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+    /// The reason of `rejected_total` if it would be turned away, else null.
+    pub rejected: Option<String>,
+    /// Everybody who was looked at, in the order of the file.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A backend that was looked at for a [`Route`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its pool's name.
+    pub pool: String,
+    /// Its name.
+    pub backend: String,
+    /// `picked` or `passed-over`.
+    pub verdict: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// Data of one of `GET /api/v1/events`. The name of the event is what changed: `backend`,
 /// `listener` or `pool`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

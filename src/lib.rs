@@ -25,7 +25,7 @@
 //! | 4 | [`udp`] | flows: the life of a datagram on one page |
 //! | 5 | [`listener`] | accepting, admission, workers |
 //! | 6 | [`server`] | the order of life of all of it |
-//! | 7 | [`admin`] | status, readiness and metrics over HTTP |
+//! | 7 | [`admin`] | status, readiness, metrics, events and dry runs over HTTP; an operator's wishes |
 //! | 8 | [`cli`] | the commands |
 //!
 //! To find one's way: [`tcp::serve`] is a session from its pick to its record,

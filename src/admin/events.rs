@@ -1,20 +1,19 @@
 //! `GET /api/v1/events`: changes of state as they happen, as server-sent events.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::body::{Bytes, Frame};
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::admin::answer::{Answer, Body, Refusal, stream};
 use crate::admin::path;
+use crate::admin::status::rfc3339;
 use crate::api;
 use crate::event::{Event, Heard, Subject, Watcher};
 use crate::metric::{Counter, Gauge};
@@ -129,7 +128,7 @@ fn written(event: &Event) -> String {
         Subject::Pool { pool } => ("pool", None, name(pool), None),
     };
     let data = api::Event {
-        time: stamp(event.time),
+        time: rfc3339(event.time),
         listener,
         pool,
         backend,
@@ -146,17 +145,10 @@ fn message(kind: &str, data: &impl Serialize) -> String {
     format!("event: {kind}\ndata: {data}\n\n")
 }
 
-/// RFC 3339 with milliseconds.
-fn stamp(time: SystemTime) -> String {
-    let mut text = String::new();
-    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
-    // Writing to a string does not fail.
-    write!(text, "{time:.3}").ok();
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

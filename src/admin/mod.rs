@@ -14,6 +14,7 @@ mod metrics;
 mod names;
 mod path;
 mod readiness;
+mod route;
 mod routes;
 mod status;
 mod steer;

@@ -10,7 +10,7 @@ use crate::admin::answer::{Answer, Refusal, json, text, whole};
 use crate::admin::events::Streams;
 use crate::admin::path::matched;
 use crate::admin::token::{self, Token};
-use crate::admin::{book, dashboard, events, host, metrics, readiness, status, steer};
+use crate::admin::{book, dashboard, events, host, metrics, readiness, route, status, steer};
 use crate::metric::Counter;
 use crate::server::Handle;
 
@@ -36,10 +36,11 @@ enum Call {
     Status,
     Steer,
     Events,
+    Route,
 }
 
 /// Each call with its path; `{…}` stands for a name.
-const CALLS: [(&str, Call); 7] = [
+const CALLS: [(&str, Call); 8] = [
     ("/", Call::Dashboard),
     ("/healthz", Call::Health),
     ("/readyz", Call::Readiness),
@@ -47,6 +48,7 @@ const CALLS: [(&str, Call); 7] = [
     ("/api/v1/status", Call::Status),
     ("/api/v1/pools/{pool}/backends/{backend}", Call::Steer),
     ("/api/v1/events", Call::Events),
+    ("/api/v1/route", Call::Route),
 ];
 
 impl Call {
@@ -102,6 +104,7 @@ async fn given<B: Body>(
         (Call::Readiness, _) => ready(site),
         (Call::Metrics, _) => Ok(exposition(site)),
         (Call::Status, _) => Ok(json(StatusCode::OK, &status::report(&site.handle))),
+        (Call::Route, _) => route::answer(&site.handle, request.uri().query()),
         (Call::Events, _) => {
             events::watch((&site.handle, &site.streams), request.uri().query(), stays)
         }

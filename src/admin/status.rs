@@ -160,7 +160,7 @@ fn probe(last: &LastProbe) -> api::ProbeStatus {
 }
 
 /// In UTC with milliseconds.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let stamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{stamp:.3}")
 }

@@ -89,7 +89,8 @@ impl Admission {
         self.wanted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
     }
 
-    fn has_room(&self) -> bool {
+    /// True unless the process or the listener is at its cap.
+    pub fn has_room(&self) -> bool {
         (self.cap == 0 || self.figures.admitted.get() < self.cap) && self.gate.has_room(self.cost)
     }
 }

@@ -12,6 +12,7 @@ mod man;
 mod place;
 mod proxy;
 mod resolve;
+mod route;
 mod run;
 mod schema;
 mod serve;
@@ -65,6 +66,7 @@ enum Command {
     Ready(steer::Ready),
     Maintenance(steer::Maintenance),
     Weight(steer::Weight),
+    Route(route::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -97,6 +99,7 @@ impl Command {
             Self::Ready(args) => steer::ready(args),
             Self::Maintenance(args) => steer::maintenance(args),
             Self::Weight(args) => steer::weight(args),
+            Self::Route(args) => route::execute(args),
             Self::Schema(args) => schema::execute(args),
             Self::Completions(args) => completions::execute(args),
             Self::Man(args) => man::execute(args),
@@ -160,6 +163,11 @@ mod tests {
         assert!(parsed("evenkeel weight db/b1 256"));
         assert!(!parsed("evenkeel weight db/b1 257"));
         assert!(!parsed("evenkeel weight db/b1 -1"));
+        assert!(parsed(
+            "evenkeel route --listener l --client ::1 --sni a --host b --path /c --json"
+        ));
+        assert!(!parsed("evenkeel route --listener l"));
+        assert!(!parsed("evenkeel route --listener l --client example.com"));
         assert!(parsed("evenkeel completions bash"));
         assert!(!parsed("evenkeel completions tcsh"));
         assert!(!parsed("evenkeel completions"));

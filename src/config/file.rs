@@ -149,7 +149,9 @@ fn questionable(section: &Section<'_>, pool: &Pool, pools: &[Pool]) {
     if let Some(value) = section.value("fail_open")
         && pool.fail_open
         && matches!(pool.health.probe, Probe::None)
+        && (pool.passive.failures == 0 || pool.passive.max_ejected == 0)
     {
-        value.warn("has no effect: without a probe every backend counts as up", "remove it");
+        let message = "has no effect: nothing is probed or ejected, so that every backend is up";
+        value.warn(message, "remove it");
     }
 }

@@ -58,7 +58,7 @@ pub enum Closing {
 /// `[pool.NAME.sticky]` with `client_ip`: a client address goes to the backend it had last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sticky {
-    /// How long after its last session an address is remembered.
+    /// How long after the start of its latest session an address is remembered.
     pub ttl: Duration,
     /// Addresses that are remembered at most, at least 1.
     pub max_entries: u32,

@@ -72,6 +72,7 @@ impl Member {
         };
         member.carry_over();
         member.assume();
+        member.warmup.observe(member.judged().standing, Duration::ZERO);
         member
     }
 

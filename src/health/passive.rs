@@ -73,7 +73,7 @@ impl Watch {
             Some(Ruling::Spared { why }) => {
                 let (pool, backend) = (self.pool.name(), member.backend.name());
                 let reason = told(why, self.looks.rules.window);
-                tracing::info!(%pool, %backend, reason, "backend not ejected: max_ejected are out");
+                tracing::info!(%pool, %backend, reason, "backend not ejected: no more of its pool may be");
                 String::new()
             }
             None => String::new(),
@@ -233,7 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_table_of_hashes_knows_no_slow_start() {
-        let key = crate::config::HashKey::ClientIp;
+        let key = config::HashKey::ClientIp;
         let bench = start(|spec| {
             spec.slow_start = SECOND * 100;
             spec.policy = config::Policy::ConsistentHash { key, bounded_load: None };

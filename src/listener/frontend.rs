@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
 use crate::outcome::Rejection;
+use crate::pool::{Ask, Entrance, Preview};
 use crate::{tcp, udp};
 
 /// What is done with what comes to a listener.
@@ -16,6 +17,15 @@ pub enum Proxy {
     Tcp(Arc<tcp::Proxy>),
     /// Datagrams are forwarded.
     Udp(Arc<udp::Proxy>),
+}
+
+impl Proxy {
+    fn entrance(&self) -> &Entrance {
+        match self {
+            Self::Tcp(proxy) => &proxy.entrance,
+            Self::Udp(proxy) => &proxy.entrance,
+        }
+    }
 }
 
 /// What stands behind a listener: replaced whole by a reload.
@@ -44,6 +54,11 @@ impl Listener {
     /// What is done with what comes now.
     pub(super) fn proxy(&self) -> Proxy {
         self.frontend.load().proxy.clone()
+    }
+
+    /// Whom a session that comes now would get. Nothing is changed by it.
+    pub fn preview(&self, ask: &Ask<'_>) -> Preview {
+        self.frontend.load().proxy.entrance().preview(ask)
     }
 
     /// Lets a connection in, or says why not.

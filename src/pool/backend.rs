@@ -322,4 +322,18 @@ mod tests {
         assert_eq!(before.fewest_until(after), 1);
         assert!(!load.take_if(before));
     }
+
+    #[test]
+    fn what_was_not_its_fault_does_not_speak_against_a_backend() {
+        let backend = Backend::new("b".into(), BackendAddr::Host("b.example".into(), 1));
+        let cost = Some(Duration::from_secs(1));
+        backend.connect_failed(ConnectFailure::Timeout, None, 0);
+        backend.connect_failed(ConnectFailure::Other, cost, 0);
+        assert_eq!(backend.marks(), Marks::default());
+        backend.connect_failed(ConnectFailure::Timeout, cost, 0);
+        backend.reset_early();
+        assert_eq!(backend.marks().to_string(), "1 timed out, 1 reset before its first byte");
+        let counted: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
+        assert_eq!(counted, 3);
+    }
 }

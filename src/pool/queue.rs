@@ -77,6 +77,11 @@ impl Queue {
         self.rules.size > 0
     }
 
+    /// True if one more could wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.len() < self.rules.size as usize
+    }
+
     /// A place at its end; `None` if it is full.
     pub fn enter(self: &Arc<Self>) -> Option<Ticket> {
         let mut line = self.line();

@@ -97,6 +97,13 @@ impl Sticky {
         }
     }
 
+    /// The backend that `client` would be sent to again.
+    pub(super) fn home(&self, client: IpAddr, now: u64) -> Option<Arc<str>> {
+        let memory = self.memory();
+        let known = memory.entries.get(&client).filter(|entry| !entry.is_over(now, self.ttl));
+        known.map(|entry| Arc::clone(&entry.backend))
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Both maps are changed together, with nothing in between that could fail.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)

@@ -189,6 +189,7 @@ fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
         addresses: of(index).map(|sockets| sockets.address).collect(),
         figures: Arc::clone(&listener.admission.figures),
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
+        live: Some(Arc::clone(listener)),
     };
     world.listeners.iter().enumerate().map(view).collect()
 }

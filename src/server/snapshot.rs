@@ -1,20 +1,22 @@
 //! The complete world as it stands: what reports read and a reload replaces whole.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
+use crate::addr::ClientAddr;
 use crate::admission::Figures;
 use crate::config::Config;
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
+use crate::listener::Listener;
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
-use crate::pool::Pool;
+use crate::pool::{Ask, Pool, Preview};
 
 /// The world that the supervisor last published.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct ListenerView {
     pub figures: Arc<Figures>,
     /// The kernel's numbers of its datagram sockets; empty for TCP.
     pub datagram_sockets: Vec<u64>,
+    /// What serves it; `None` where nothing does, as in a test of reports.
+    pub live: Option<Arc<Listener>>,
 }
 
 impl ListenerView {
@@ -80,7 +84,8 @@ pub struct Handle {
     /// In the order of the pools; empty until they are watched.
     operators: ArcSwap<Vec<Operator>>,
     snapshot: ArcSwap<Snapshot>,
-    listening: AtomicBool,
+    /// Since all listeners accept, which is about when the workers' clocks began.
+    listening: OnceLock<Instant>,
     stopping: AtomicBool,
 }
 
@@ -93,7 +98,7 @@ impl Handle {
             events: Events::default(),
             operators: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
-            listening: AtomicBool::new(false),
+            listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -123,6 +128,17 @@ impl Handle {
         if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
+    /// Whom a session of this client would get at a listener, as far as it is known from here; `None`
+    /// if there is no such listener. Nothing is changed by it.
+    pub fn preview(&self, listener: &str, client: SocketAddr) -> Option<Preview> {
+        let snapshot = self.snapshot();
+        let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
+        let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let (client, chance) = (ClientAddr::new(client), fastrand::u64(..));
+        Some(view.live.as_ref()?.preview(&Ask { client, chance, now, tried: &[] }))
+    }
+
     /// The pools are watched from now on.
     pub fn set_operators(&self, operators: Vec<Operator>) {
         self.operators.store(Arc::new(operators));
@@ -135,7 +151,7 @@ impl Handle {
 
     /// True once all listeners accept.
     pub fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Relaxed)
+        self.listening.get().is_some()
     }
 
     /// True once a graceful stop has begun.
@@ -145,7 +161,7 @@ impl Handle {
 
     /// All listeners accept from now on.
     pub fn set_listening(&self) {
-        self.listening.store(true, Ordering::Relaxed);
+        self.listening.get_or_init(Instant::now);
         self.tell_of_listeners("bound", "listening", |view| {
             let addresses: Vec<_> = view.addresses.iter().map(ToString::to_string).collect();
             format!("open at {}", addresses.join(", "))

@@ -153,6 +153,28 @@ fn a_single_backend_is_tried_again_within_the_window() {
 }
 
 #[test]
+fn the_backoff_lies_between_attempts_and_none_begins_after_the_window() {
+    let seat = Seat::take();
+    for (rules, attempts, least) in [
+        ("backoff = \"300ms\"\nattempts = 3\nwindow = \"10s\"", 3, 600),
+        ("backoff = \"10s\"\nattempts = 3\nwindow = \"9s\"", 1, 0),
+    ] {
+        let keys = format!("[pool.p.retry]\n{rules}");
+        let proxy = Evenkeel::start(&unprobed(&format!("[\"{}\"]", seat.address()), "", &keys));
+        let start = Instant::now();
+        assert!(try_hold(proxy.at()).is_err());
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(least), "{took:?}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        let line = proxy.wait_access(1).remove(0);
+        assert_eq!(
+            (line["outcome"].as_str(), line["attempts"].as_u64()),
+            (Some("refused"), Some(attempts))
+        );
+    }
+}
+
+#[test]
 fn the_window_bounds_all_attempts_together() {
     let holes = [Blackhole::open(), Blackhole::open()];
     let list = format!("[\"{}\", \"{}\"]", holes[0].address(), holes[1].address());

@@ -96,7 +96,13 @@ fn handle() -> Arc<Handle> {
     drop(entrance);
 
     let address: SocketAddr = "127.0.0.1:4321".parse().unwrap();
-    let view = ListenerView { name, addresses: vec![address], figures, datagram_sockets: vec![1] };
+    let view = ListenerView {
+        name,
+        addresses: vec![address],
+        figures,
+        datagram_sockets: vec![1],
+        live: None,
+    };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
     let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();

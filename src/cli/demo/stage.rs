@@ -278,6 +278,7 @@ mod tests {
             addresses: vec![stage.backends[0].address],
             figures: Arc::new(Figures::default()),
             datagram_sockets: Vec::new(),
+            live: None,
         };
         let snapshot =
             Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };

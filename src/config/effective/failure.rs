@@ -65,7 +65,7 @@ pub(super) struct Close {
 pub(super) struct Sticky {
     /// True knows clients by their address; false is off.
     client_ip: bool,
-    /// How long after its last session a client is remembered.
+    /// How long after the start of its latest session a client is remembered.
     #[schemars(default = "schema::sticky_ttl")]
     ttl: Time,
     /// Clients that are remembered at most.

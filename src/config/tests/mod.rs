@@ -268,7 +268,11 @@ fn what_is_seldom_meant_is_a_warning() {
         ("[pool.spare]\nbackends = [\"a:1\", \"b:1\"]\n", "is used by no listener"),
         ("[pool.postgres.health]\ntimeout = \"3s\"\n", "interval 2s is shorter than timeout 3s"),
         ("[admin]\nbind = \"[::]:9900\"\ntoken_file = \"t\"\n", "every network"),
-        ("fail_open = true\n[pool.postgres.health]\nprobe = \"none\"\n", "no effect"),
+        (
+            "fail_open = true\npassive = { failures = 0 }\n\
+             [pool.postgres.health]\nprobe = \"none\"\n",
+            "no effect",
+        ),
     ] {
         let warnings = warnings(more);
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{more}: {warnings:?}");

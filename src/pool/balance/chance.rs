@@ -30,6 +30,40 @@ pub(super) fn better_of_two<'a>(
     Some(other.filter(|other| cost(other) < cost(one)).unwrap_or(one))
 }
 
+/// The part of the picks that each member gets from [`draw`].
+pub(super) fn odds_of_one(candidates: &Candidates) -> Vec<(usize, f64)> {
+    let open = || candidates.shares.iter().filter(|share| share.has_room());
+    let total: f64 = open().map(|share| f64::from(share.weight)).sum();
+    open().map(|share| (share.member, f64::from(share.weight) / total)).collect()
+}
+
+/// The part of the picks that each member gets from [`better_of_two`].
+pub(super) fn odds_of_two(
+    candidates: &Candidates,
+    cost: impl Fn(&Share) -> f64,
+) -> Vec<(usize, f64)> {
+    let open: Vec<_> = candidates.shares.iter().filter(|share| share.has_room()).collect();
+    let costs: Vec<_> = open.iter().map(|share| cost(share)).collect();
+    let single = odds_of_one(candidates);
+    let mut odds: Vec<_> = single.iter().map(|(member, _)| (*member, 0.0)).collect();
+    for (one, (_, first)) in single.iter().enumerate() {
+        let mut second_first = 0.0;
+        for (other, (_, second)) in single.iter().enumerate().filter(|(other, _)| *other != one) {
+            let part = first * second / (1.0 - first);
+            if costs.get(other) < costs.get(one) {
+                second_first += part;
+                if let Some((_, odds)) = odds.get_mut(other) {
+                    *odds += part;
+                }
+            }
+        }
+        if let Some((_, odds)) = odds.get_mut(one) {
+            *odds += first - second_first;
+        }
+    }
+    odds
+}
+
 /// The share in whose weight the lot falls.
 fn at<'a>(shares: impl Iterator<Item = &'a Share>, mut lot: u64) -> Option<&'a Share> {
     for share in shares {

@@ -54,6 +54,12 @@ pub(super) fn take<'a>(
     None
 }
 
+/// Whom [`take`] would choose if nobody else came or went.
+pub(super) fn peek<'a>(candidates: &'a Candidates, turn: &Turn) -> Option<&'a Share> {
+    let shares = &candidates.shares;
+    least(shares, &mut vec![None; shares.len()], turn.get(), &|_| true).map(|choice| choice.share)
+}
+
 /// Looks at everybody, from whose turn it is, and keeps what was seen.
 fn least<'a>(
     shares: &'a [Share],

@@ -90,6 +90,35 @@ impl Balancer {
         }
     }
 
+    /// The share that [`take`](Self::take) would take a place on if nobody else came or went.
+    pub(in crate::pool) fn peek<'a>(
+        &self,
+        candidates: &'a Candidates,
+        ask: &Ask<'_>,
+    ) -> Option<&'a Share> {
+        match self {
+            Self::RoundRobin(turn) => turn.peek(candidates, &Share::has_room),
+            Self::LeastConnections(turn) => least_connections::peek(candidates, turn),
+            // What they look at is not theirs, so looking changes nothing.
+            _ => self.choose(candidates, ask, &Share::has_room),
+        }
+    }
+
+    /// How the policy decides between candidates that have room.
+    pub(in crate::pool) fn odds(&self, candidates: &Candidates, now: u64) -> Odds {
+        match self {
+            Self::RoundRobin(_) => Odds::Turn,
+            Self::LeastConnections(_) => Odds::Sessions,
+            Self::ConsistentHash(_) => Odds::Hash,
+            Self::First => Odds::Order,
+            Self::Random => Odds::Chance(chance::odds_of_one(candidates)),
+            Self::PowerOfTwo => Odds::Chance(chance::odds_of_two(candidates, by_sessions)),
+            Self::LeastLatency => {
+                Odds::Chance(chance::odds_of_two(candidates, |share| by_latency(share, now)))
+            }
+        }
+    }
+
     fn choose<'a>(
         &self,
         candidates: &'a Candidates,
@@ -100,15 +129,37 @@ impl Balancer {
             Self::RoundRobin(turn) => turn.choose(candidates, may),
             Self::ConsistentHash(maglev) => maglev.choose(candidates, ask, may),
             Self::Random => chance::draw(candidates, ask.chance, may),
-            Self::PowerOfTwo => chance::better_of_two(candidates, ask.chance, may, |share| {
-                least_connections::pressure(share.backend.sessions(), share.weight)
-            }),
-            Self::LeastLatency => chance::better_of_two(candidates, ask.chance, may, |share| {
-                f64::from(share.backend.latency(ask.now))
-            }),
+            Self::PowerOfTwo => chance::better_of_two(candidates, ask.chance, may, by_sessions),
+            Self::LeastLatency => {
+                let cost = |share: &Share| by_latency(share, ask.now);
+                chance::better_of_two(candidates, ask.chance, may, cost)
+            }
             Self::First | Self::LeastConnections(_) => candidates.shares.iter().find(|s| may(s)),
         }
     }
+}
+
+/// How a policy decides.
+#[derive(Debug)]
+pub(in crate::pool) enum Odds {
+    /// In turn.
+    Turn,
+    /// By sessions for the weight, ties in turn.
+    Sessions,
+    /// By a hash of the client.
+    Hash,
+    /// By chance: the part of the picks that each member gets.
+    Chance(Vec<(usize, f64)>),
+    /// By the order of the file.
+    Order,
+}
+
+fn by_sessions(share: &Share) -> f64 {
+    least_connections::pressure(share.backend.sessions(), share.weight)
+}
+
+fn by_latency(share: &Share, now: u64) -> f64 {
+    f64::from(share.backend.latency(now))
 }
 
 /// True if all that `may` be picked were full at one moment: each was when it was looked at, and by

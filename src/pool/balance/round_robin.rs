@@ -17,19 +17,22 @@ impl Turn {
         candidates: &'a Candidates,
         may: &impl Fn(&Share) -> bool,
     ) -> Option<&'a Share> {
-        let sequence = &candidates.sequence;
         loop {
             let turn = self.get();
-            let found = (0..sequence.len()).find_map(|step| {
-                let position = *sequence.get(turn.wrapping_add(step) % sequence.len())?;
-                let share = candidates.shares.get(usize::from(position))?;
-                may(share).then_some((step, share))
-            });
-            let (step, share) = found?;
+            let (step, share) = next(candidates, turn, may)?;
             if self.advance(turn, turn.wrapping_add(step + 1)) {
                 return Some(share);
             }
         }
+    }
+
+    /// As [`choose`](Self::choose), and the turn stays where it is.
+    pub(super) fn peek<'a>(
+        &self,
+        candidates: &'a Candidates,
+        may: &impl Fn(&Share) -> bool,
+    ) -> Option<&'a Share> {
+        next(candidates, self.get(), may).map(|(_, share)| share)
     }
 
     pub(super) fn get(&self) -> usize {
@@ -40,4 +43,18 @@ impl Turn {
     pub(super) fn advance(&self, from: usize, to: usize) -> bool {
         self.0.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+}
+
+/// The next share of the sequence from `turn` on that may be picked, and how many were passed over.
+fn next<'a>(
+    candidates: &'a Candidates,
+    turn: usize,
+    may: &impl Fn(&Share) -> bool,
+) -> Option<(usize, &'a Share)> {
+    let sequence = &candidates.sequence;
+    (0..sequence.len()).find_map(|step| {
+        let position = *sequence.get(turn.wrapping_add(step) % sequence.len())?;
+        let share = candidates.shares.get(usize::from(position))?;
+        may(share).then_some((step, share))
+    })
 }

@@ -159,6 +159,20 @@ impl Evenkeel {
         http::get(self.admin(), path)
     }
 
+    /// Changes a backend of pool `p`.
+    #[track_caller]
+    pub(crate) fn patch(&self, backend: &str, body: &str) -> Answer {
+        let path = format!("/api/v1/pools/p/backends/{backend}");
+        http::send(self.admin(), "PATCH", &path, &[], body)
+    }
+
+    /// Runs a command that talks to it, to its end.
+    #[track_caller]
+    pub(crate) fn order(&self, args: &[&str]) -> Finished {
+        let admin = self.admin().to_string();
+        evenkeel(&[args, &["--admin", &admin]].concat())
+    }
+
     /// The status.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {

@@ -45,6 +45,29 @@ pub(crate) fn request(at: SocketAddr, method: &str, path: &str, host: &str) -> A
     exchange(&mut connect(at), method, path, host)
 }
 
+/// A request with header lines of its own and a body.
+#[track_caller]
+pub(crate) fn send(
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &[&str],
+    body: &str,
+) -> Answer {
+    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let mut stream = connect(at);
+    let (host, length) = (at, body.len());
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{fields}\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    parse(&String::from_utf8_lossy(&bytes))
+}
+
 /// A request over any stream.
 #[track_caller]
 pub(crate) fn exchange(

@@ -2,6 +2,7 @@
 
 mod chromium;
 mod chromium_dashboard;
+mod deploy;
 mod dns;
 mod nginx;
 mod postgres;

@@ -1,7 +1,9 @@
 //! nginx behind the balancer, with a probe that follows a file.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -14,14 +16,16 @@ use crate::harness::process::Owned;
 use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
-struct Nginx {
+/// An nginx of a test's own.
+pub(super) struct Nginx {
     dir: TempDir,
     seat: Seat,
     server: Owned,
 }
 
 impl Nginx {
-    fn start(name: &str) -> Option<Self> {
+    /// Starts one that answers with its name; `None` if nginx is not installed.
+    pub(super) fn start(name: &str) -> Option<Self> {
         let program = installed("nginx", &[])?;
         let (dir, seat) = (TempDir::new().unwrap(), Seat::take());
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -39,13 +43,34 @@ impl Nginx {
             seat.address()
         );
         fs::write(dir.path().join("nginx.conf"), config).unwrap();
-        let mut command = Command::new(program);
-        command.arg("-p").arg(dir.path()).args(["-c", "nginx.conf", "-e", "logs/error.log"]);
-        let server = Owned(command.stdout(Stdio::null()).spawn().unwrap());
-        let listens = || std::net::TcpStream::connect(seat.address()).is_ok();
-        eventually("nginx listens", PATIENCE, listens);
+        let server = run(&program, &dir, &seat);
         Some(Self { dir, seat, server })
     }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.seat.address()
+    }
+
+    /// Ends it at once and starts another on its address, with another name.
+    #[track_caller]
+    pub(super) fn replace(&mut self, name: &str) {
+        self.server.signal(Signal::TERM);
+        self.server.exit("nginx ends", PATIENCE);
+        fs::write(self.dir.path().join("html/index.html"), name).unwrap();
+        self.server = run(&installed("nginx", &[]).unwrap(), &self.dir, &self.seat);
+    }
+}
+
+/// Runs the program with the folder's configuration, and waits until it listens.
+#[track_caller]
+fn run(program: &Path, dir: &TempDir, seat: &Seat) -> Owned {
+    let mut command = Command::new(program);
+    command.arg("-p").arg(dir.path()).args(["-c", "nginx.conf", "-e", "logs/error.log"]);
+    let server = Owned(command.stdout(Stdio::null()).spawn().unwrap());
+    let listens = || std::net::TcpStream::connect(seat.address()).is_ok();
+    eventually("nginx listens", PATIENCE, listens);
+    server
 }
 
 impl Drop for Nginx {

@@ -81,3 +81,30 @@ fn a_flow_that_left_a_gone_backend_has_a_line_there_and_one_where_it_went() {
     assert_eq!(left["client"], client.address().to_string().as_str());
     assert_eq!(left["bytes_out"], 4, "{left}");
 }
+
+#[test]
+fn an_ejection_alone_moves_no_flow_and_a_port_unreachable_does() {
+    let servers = named(2);
+    let keys = "balance = \"round-robin\"\n\
+                passive = { failures = 1, window = \"10m\", eject_for = \"20m\" }";
+    let proxy = Evenkeel::start(&datagrams(&servers, "idle_timeout = \"10m\"", keys));
+    let (old, other) = (Client::to(proxy.at()), Client::to(proxy.at()));
+    assert_eq!((old.ask("a"), other.ask("a")), ("s0:a".into(), "s1:a".into()));
+    let third = Client::to(proxy.at());
+    assert_eq!(third.ask("a"), "s0:a");
+    servers[0].stop();
+    third.insist("b", |answer| answer == "s1:b");
+    let is_out = || !proxy.backend("s0")["ejected_until"].is_null();
+    eventually("it is ejected", PATIENCE, is_out);
+    assert!(refused_connects(&proxy) >= 1);
+    servers[0].start();
+    assert_eq!(old.ask("c"), "s0:c", "it has heard of no failure");
+    for _ in 0..3 {
+        assert_eq!(Client::to(proxy.at()).ask("d"), "s1:d", "new flows go elsewhere");
+    }
+    servers[0].stop();
+    old.insist("e", |answer| answer == "s1:e");
+    servers[0].start();
+    assert_eq!(old.ask("f"), "s1:f");
+    assert!(is_out());
+}

@@ -12,6 +12,7 @@ use crate::config::{HashKey, Health as Check, Policy, Probe};
 use crate::outcome::ConnectFailure;
 
 mod homes;
+mod previews;
 mod waiting;
 
 struct Bench {

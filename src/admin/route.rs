@@ -1,0 +1,208 @@
+//! `GET /api/v1/route`: the dry run of a session, in words.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::admin::answer::{Answer, Refusal, json};
+use crate::admin::path;
+use crate::admin::status::rfc3339;
+use crate::admin::steer::unknown;
+use crate::api;
+use crate::config::AdminState;
+use crate::outcome::Rejection;
+use crate::pool::{Because, Candidate, Ending, Health, Pool, Preview, Reason, Standing};
+use crate::server::{Handle, Snapshot};
+
+const EXAMPLE: &str = "/api/v1/route?listener=NAME&client=192.0.2.7";
+
+/// Says whom a client of a listener would get, and why.
+pub(super) fn answer(handle: &Handle, query: Option<&str>) -> Result<Answer, Refusal> {
+    let wanted = |key| path::value(query, key).filter(|value| !value.is_empty());
+    let missing = |key| Refusal::bad(format!("`{key}` is missing; ask {EXAMPLE}"));
+    let listener = wanted("listener").ok_or_else(|| missing("listener"))?;
+    let client = wanted("client").ok_or_else(|| missing("client"))?;
+    let client = parse(&client).ok_or_else(|| {
+        let error = format!("`client` is {client:?}; it is an IP address, with a port or without");
+        Refusal::bad(error)
+    })?;
+    let snapshot = handle.snapshot();
+    let known: Vec<_> = snapshot.config.listeners.iter().map(|spec| &*spec.name).collect();
+    if !known.contains(&&*listener) {
+        return Err(unknown("listener", &listener, &known));
+    }
+    let foretold = handle.preview(&listener, client);
+    let preview = foretold.filter(|_| !handle.is_stopping()).ok_or_else(|| {
+        Refusal::unavailable("the process is starting or stopping: it takes no session now")
+    })?;
+    Ok(json(StatusCode::OK, &route(&snapshot, &listener, client.ip(), preview)))
+}
+
+/// An address with or without a port.
+fn parse(text: &str) -> Option<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let alone = bare.parse().map(|ip| SocketAddr::new(ip, 0));
+    alone.or_else(|_| text.parse()).ok()
+}
+
+fn route(snapshot: &Snapshot, listener: &str, client: IpAddr, preview: Preview) -> api::Route {
+    let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener);
+    let default = spec.and_then(|spec| snapshot.pools.get(spec.pool));
+    let mut route = api::Route {
+        listener: listener.to_owned(),
+        route: "default".to_owned(),
+        pool: default.map(|pool| pool.name().to_string()),
+        backend: None,
+        address: None,
+        reason: String::new(),
+        rejected: None,
+        candidates: Vec::new(),
+    };
+    if let Some((why, reason)) = turned_away(snapshot, listener, client) {
+        route.rejected = Some(why.as_str().to_owned());
+        route.reason = reason;
+        return route;
+    }
+    let chosen = preview.candidates.iter().find(|one| matches!(one.reason, Reason::Picked(_)));
+    let name = chosen.map(|candidate| candidate.backend.to_string()).unwrap_or_default();
+    let named = |candidate: &Candidate| words(snapshot, candidate, &name);
+    route.reason = match preview.ending {
+        Ending::Picked { pool, backend, address } => {
+            route.pool = Some(pool.to_string());
+            route.backend = Some(backend.to_string());
+            route.address = Some(address.to_string());
+            chosen.map(named).unwrap_or_default()
+        }
+        Ending::Waits { pool, behind } => {
+            format!("waits in the queue of pool {pool}, behind {behind}: every backend is full")
+        }
+        Ending::Full => {
+            route.rejected = Some(Rejection::QueueFull.as_str().to_owned());
+            "every backend that is up is at its cap, and there is no room to wait".to_owned()
+        }
+        Ending::NoBackend => {
+            route.rejected = Some(Rejection::NoBackend.as_str().to_owned());
+            "no backend may take a session".to_owned()
+        }
+    };
+    route.candidates = preview.candidates.iter().map(|one| candidate(one, named(one))).collect();
+    route
+}
+
+/// What would keep the client out before anybody is picked for it. Its rate is not asked: asking
+/// would count.
+fn turned_away(snapshot: &Snapshot, listener: &str, client: IpAddr) -> Option<(Rejection, String)> {
+    let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener)?;
+    let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
+    if view.live.as_ref().is_some_and(|live| !live.admission.has_room()) {
+        let reason = "the listener or the process is at its cap".to_owned();
+        return Some((Rejection::MaxSessions, reason));
+    }
+    let is_admitted = spec.clients.admits(client.to_canonical());
+    let reason = || format!("`allow` and `deny` of listener {listener} keep it out");
+    (!is_admitted).then(|| (Rejection::Denied, reason()))
+}
+
+fn candidate(seen: &Candidate, reason: String) -> api::Candidate {
+    let is_picked = matches!(seen.reason, Reason::Picked(_));
+    api::Candidate {
+        pool: seen.pool.to_string(),
+        backend: seen.backend.to_string(),
+        verdict: if is_picked { "picked" } else { "passed-over" }.to_owned(),
+        reason,
+    }
+}
+
+/// Why a candidate is picked or not; `picked` is who is.
+fn words(snapshot: &Snapshot, seen: &Candidate, picked: &str) -> String {
+    match &seen.reason {
+        Reason::Picked(because) => for_it(because),
+        Reason::Policy(because) => against_it(because, picked),
+        Reason::Standing(standing) => {
+            let pool = snapshot.pools.iter().find(|pool| *pool.name() == seen.pool);
+            standing_words(*standing, pool.map(|pool| &**pool), seen.member)
+        }
+        Reason::NoWeight => "weight 0".to_owned(),
+        Reason::Backup => "backup: an ordinary one is up".to_owned(),
+        Reason::AtCap(cap) => format!("at its cap of {cap}"),
+        Reason::Queue => "others wait for a place".to_owned(),
+    }
+}
+
+fn for_it(because: &Because) -> String {
+    match because {
+        Because::Remembered => "the client was here last".to_owned(),
+        Because::Turn => "its turn".to_owned(),
+        Because::Sessions { own: (sessions, weight), .. } => {
+            format!("fewest sessions for its weight: {sessions}/{weight} with this one")
+        }
+        Because::Hash => "the hash of the client leads here".to_owned(),
+        Because::Chance(part) => format!("by chance: {} of the picks", percent(*part)),
+        Because::Order => "the first with room".to_owned(),
+    }
+}
+
+fn against_it(because: &Because, picked: &str) -> String {
+    match because {
+        Because::Remembered => format!("the client was at {picked} last"),
+        Because::Turn => "not its turn".to_owned(),
+        Because::Sessions { own, picked } => {
+            let ((ours, weight), (theirs, than)) = (own, picked);
+            format!("more sessions for its weight: {ours}/{weight} against {theirs}/{than}")
+        }
+        Because::Hash => format!("the hash of the client leads to {picked}"),
+        Because::Chance(part) => format!("by chance: {} of the picks", percent(*part)),
+        Because::Order => format!("{picked} comes first in the file"),
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.0} %", part * 100.0)
+}
+
+fn standing_words(standing: Standing, pool: Option<&Pool>, member: usize) -> String {
+    let backend = pool.and_then(|pool| pool.members().get(member)).map(|member| &member.backend);
+    if standing.admin != AdminState::Ready {
+        return standing.admin.as_str().to_owned();
+    }
+    if standing.ejected {
+        let ejection = backend.and_then(|backend| backend.stats.last_ejection.load_full());
+        return ejection.map_or_else(
+            || "ejected".to_owned(),
+            |ejection| format!("ejected until {}: {}", rfc3339(ejection.until), ejection.reason),
+        );
+    }
+    let probe = backend.and_then(|backend| backend.stats.last_probe.load_full());
+    match (standing.health, probe) {
+        (Health::Unknown, _) => "unknown: not probed yet".to_owned(),
+        (health, None) => health.as_str().to_owned(),
+        (health, Some(probe)) => {
+            let age = age(probe.at.elapsed());
+            format!("{}: {} {age} ago", health.as_str(), probe.reason)
+        }
+    }
+}
+
+fn age(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{}ms", time.as_millis()),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_named_with_a_port_or_without() {
+        let port = |text: &str| parse(text).map(|client| client.port());
+        assert_eq!([port("192.0.2.7"), port("192.0.2.7:80")], [Some(0), Some(80)]);
+        assert_eq!([port("2001:db8::1"), port("[2001:db8::1]:80")], [Some(0), Some(80)]);
+        assert_eq!(port("[2001:db8::1]"), Some(0));
+        for wrong in ["", "localhost", "192.0.2.7:x", "192.0.2", "192.0.2.7:70000", "[::1"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

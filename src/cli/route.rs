@@ -1,0 +1,134 @@
+//! `evenkeel route`: whom a session would get, and why not the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use super::ask::{self, encoded};
+use super::table::Table;
+use super::target::Target;
+use super::{FAILED, complain, print};
+use crate::api;
+use crate::config::AdminBind;
+
+const NOTES: &str = "\
+Nothing is changed by asking: no turn is taken, nothing counted, no connection made.
+
+Exit codes: 0 answered, also when the client would be turned away. 1 there is no such listener, or no
+balancer answers. 2 bad usage.
+
+Examples:
+  evenkeel route --listener postgres --client 192.0.2.7
+  evenkeel route --listener postgres --client [2001:db8::7]:51000 --json";
+
+/// Ask where a session would go, and why
+#[derive(Debug, clap::Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct Args {
+    /// The listener's name
+    #[arg(long, value_name = "NAME")]
+    listener: String,
+    /// The client's address, with a port or without
+    #[arg(long, value_name = "IP[:PORT]", value_parser = client)]
+    client: String,
+    /// The server name of its TLS hello; for routes, which this version has not
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// The host of its request; for routes, which this version has not
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// The path of its request; for routes, which this version has not
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn client(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
+        true => Ok(text.to_owned()),
+        false => Err("write an IP address, as in 192.0.2.7 or 192.0.2.7:51000".to_owned()),
+    }
+}
+
+pub(crate) fn execute(args: Args) -> ExitCode {
+    let admin = match args.target.address() {
+        Ok(admin) => admin,
+        Err(code) => return code,
+    };
+    match args.ask(&admin) {
+        Ok(route) => print(if args.json { json(&route) } else { text(&route) }.as_bytes(), 0),
+        Err(reason) => {
+            complain(&reason);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+impl Args {
+    fn ask(&self, admin: &AdminBind) -> Result<api::Route, String> {
+        let pairs = [
+            ("listener", Some(&self.listener)),
+            ("client", Some(&self.client)),
+            ("sni", self.sni.as_ref()),
+            ("host", self.host.as_ref()),
+            ("path", self.path.as_ref()),
+        ];
+        let given = pairs.iter().filter_map(|(key, value)| Some((key, (*value)?)));
+        let query: Vec<_> = given.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
+        let answer = ask::get(admin, &format!("/api/v1/route?{}", query.join("&")))?;
+        ask::understood(admin, &answer)
+    }
+}
+
+fn json(route: &api::Route) -> String {
+    serde_json::to_string_pretty(route).unwrap_or_default() + "\n"
+}
+
+fn text(route: &api::Route) -> String {
+    let none = || "-".to_owned();
+    let mut lines = vec![
+        format!("listener  {}", route.listener),
+        format!("route     {}", route.route),
+        format!("pool      {}", route.pool.clone().unwrap_or_else(none)),
+        match (&route.backend, &route.address) {
+            (Some(backend), Some(address)) => format!("backend   {backend} ({address})"),
+            _ => "backend   none".to_owned(),
+        },
+        format!("because   {}", route.reason),
+    ];
+    lines.extend(route.rejected.as_ref().map(|why| format!("rejected  {why}")));
+    if !route.candidates.is_empty() {
+        let mut table = Table::new(&["BACKEND", "VERDICT", "REASON"]);
+        for one in &route.candidates {
+            let name = format!("{}/{}", one.pool, one.backend);
+            table.row(&[name, one.verdict.clone(), one.reason.clone()]);
+        }
+        lines.push(String::new());
+        lines.extend(table.lines());
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_shown_with_everybody_who_was_passed_over() {
+        let route: api::Route = serde_json::from_str(
+            r#"{"listener": "front", "route": "default", "pool": "db", "backend": "b1",
+                "address": "10.0.0.1:5432", "reason": "its turn", "rejected": null,
+                "candidates": [
+                    {"pool": "db", "backend": "b1", "verdict": "picked", "reason": "its turn"},
+                    {"pool": "db", "backend": "b2", "verdict": "passed-over", "reason": "drain"}]}"#,
+        )
+        .unwrap();
+        let shown = text(&route);
+        assert!(shown.contains("\nbackend   b1 (10.0.0.1:5432)\n"), "{shown}");
+        assert!(shown.ends_with("\ndb/b2    passed-over  drain\n"), "{shown}");
+    }
+}

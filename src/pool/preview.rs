@@ -1,0 +1,250 @@
+//! Whom a session would get, and why not the others: the pick without its traces.
+//!
+//! It walks the same way as [`Entrance::pick`] and asks the same policies, but takes no place, moves
+//! no turn, counts and remembers nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::pool::balance::Odds;
+use crate::pool::ready::{Candidates, ReadySet, Share};
+use crate::pool::{Ask, Entrance, Member, Pool, Standing, Tier};
+
+/// What a pick would come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// How it would end.
+    pub ending: Ending,
+    /// Everybody in the pools that were looked at, in that order.
+    pub candidates: Vec<Candidate>,
+}
+
+/// How a pick would end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With this backend.
+    Picked {
+        /// Its pool: the asked one or a fallback.
+        pool: Arc<str>,
+        /// Its name.
+        backend: Arc<str>,
+        /// Where it is.
+        address: SocketAddr,
+    },
+    /// In the queue of this pool, behind so many.
+    Waits {
+        /// Whose queue.
+        pool: Arc<str>,
+        /// Who wait there already.
+        behind: usize,
+    },
+    /// Every backend that might take it is at its cap, and there is no room to wait.
+    Full,
+    /// Nobody may take it.
+    NoBackend,
+}
+
+/// One backend that was looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Its pool.
+    pub pool: Arc<str>,
+    /// Its place among the pool's members.
+    pub member: usize,
+    /// Its name.
+    pub backend: Arc<str>,
+    /// Why it would be picked, or why not.
+    pub reason: Reason,
+}
+
+/// Why a backend would be picked, or why not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// It would be picked.
+    Picked(Because),
+    /// It may take nothing: as it stands, or because its name has no address.
+    Standing(Standing),
+    /// Its weight is 0.
+    NoWeight,
+    /// It is a backup, and an ordinary backend is up.
+    Backup,
+    /// It has as many sessions as it may have.
+    AtCap(u32),
+    /// Others wait for a place in this pool.
+    Queue,
+    /// The policy prefers another.
+    Policy(Because),
+}
+
+/// What decides between backends that may be picked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Because {
+    /// The client was there last.
+    Remembered,
+    /// Whose turn it is.
+    Turn,
+    /// The fewest sessions for its weight: sessions with the new one, and weight, of this backend
+    /// and of the one that is picked.
+    Sessions {
+        /// Of this backend.
+        own: (u32, u32),
+        /// Of the one that is picked.
+        picked: (u32, u32),
+    },
+    /// The hash of the client.
+    Hash,
+    /// Chance: the part of such picks, from 0 to 1, that it gets.
+    Chance(f64),
+    /// The order of the file.
+    Order,
+}
+
+/// A share that a pick would end at, and whether the client's past led there.
+struct Choice<'a> {
+    share: &'a Share,
+    remembered: bool,
+}
+
+impl Entrance {
+    /// What [`pick`](Self::pick) would come to now.
+    pub fn preview(&self, ask: &Ask<'_>) -> Preview {
+        let mut candidates = Vec::new();
+        let ending = self.walk(ask, &mut candidates);
+        Preview { ending, candidates }
+    }
+
+    fn walk(&self, ask: &Ask<'_>, seen: &mut Vec<Candidate>) -> Ending {
+        let set = self.pool.ready();
+        if !set.usable.is_empty() {
+            return self.pool.look(&set, &set.usable, ask, seen);
+        }
+        let mut behind = Vec::new();
+        if let Some(fallback) = &self.fallback {
+            let ending = fallback.walk(ask, &mut behind);
+            if ending != Ending::NoBackend {
+                self.pool.list(&set, None, &|_| Reason::Queue, seen);
+                seen.append(&mut behind);
+                return ending;
+            }
+        }
+        let ending = if set.last_resort.is_empty() {
+            self.pool.list(&set, None, &|_| Reason::Queue, seen);
+            Ending::NoBackend
+        } else {
+            self.pool.look(&set, &set.last_resort, ask, seen)
+        };
+        seen.append(&mut behind);
+        ending
+    }
+}
+
+impl Pool {
+    /// Looks among candidates, of which there are some.
+    fn look(
+        &self,
+        set: &ReadySet,
+        candidates: &Candidates,
+        ask: &Ask<'_>,
+        seen: &mut Vec<Candidate>,
+    ) -> Ending {
+        let waiting = self.queue.len();
+        let choice = if waiting == 0 { self.choice(candidates, ask) } else { None };
+        let Some(Choice { share: picked, remembered }) = choice else {
+            let full = |share: &Share| match share.has_room() {
+                true => Reason::Queue,
+                false => Reason::AtCap(share.cap),
+            };
+            self.list(set, Some(candidates), &full, seen);
+            let pool = Arc::clone(&self.name);
+            return match self.queue.has_room() {
+                true => Ending::Waits { pool, behind: waiting },
+                false => Ending::Full,
+            };
+        };
+        let odds = self.balancer.odds(candidates, ask.now);
+        let because = |share: &Share| match remembered {
+            true => Because::Remembered,
+            false => because(&odds, share, picked),
+        };
+        let reason = |share: &Share| match share.member == picked.member {
+            true => Reason::Picked(because(share)),
+            false if !share.has_room() => Reason::AtCap(share.cap),
+            false => Reason::Policy(because(share)),
+        };
+        self.list(set, Some(candidates), &reason, seen);
+        Ending::Picked {
+            pool: Arc::clone(&self.name),
+            backend: Arc::clone(picked.backend.name()),
+            address: picked.address,
+        }
+    }
+
+    /// The share on which [`place`](Self::place) would take a place.
+    fn choice<'a>(&self, candidates: &'a Candidates, ask: &Ask<'_>) -> Option<Choice<'a>> {
+        let home = self.sticky.as_ref().and_then(|known| known.home(ask.client.ip(), ask.now));
+        let is_home = |share: &&Share| home.as_ref() == Some(share.backend.name());
+        let home = candidates.shares.iter().find(is_home).filter(|share| share.has_room());
+        if let Some(share) = home {
+            return Some(Choice { share, remembered: true });
+        }
+        let share = self.balancer.peek(candidates, ask)?;
+        Some(Choice { share, remembered: false })
+    }
+
+    /// Lists all members, each with why it may not be picked or, if it may, with what `reason` says.
+    fn list(
+        &self,
+        set: &ReadySet,
+        candidates: Option<&Candidates>,
+        reason: &dyn Fn(&Share) -> Reason,
+        seen: &mut Vec<Candidate>,
+    ) {
+        let tier = candidates.map(|candidates| candidates.tier);
+        seen.extend(self.members.iter().enumerate().map(|(place, member)| {
+            let share = candidates.and_then(|candidates| candidates.of_member(place));
+            Candidate {
+                pool: Arc::clone(&self.name),
+                member: place,
+                backend: Arc::clone(member.backend.name()),
+                reason: share.map_or_else(|| left_out(member, set.weight(place), tier), reason),
+            }
+        }));
+    }
+}
+
+/// Why a member is not among the candidates, which are of a tier if there are any.
+fn left_out(member: &Member, weight: u16, tier: Option<Tier>) -> Reason {
+    let standing = member.backend.standing();
+    if !standing.is_usable() {
+        Reason::Standing(standing)
+    } else if weight == 0 {
+        Reason::NoWeight
+    } else if member.tier == Tier::Backup && tier == Some(Tier::Ordinary) {
+        Reason::Backup
+    } else {
+        Reason::Standing(standing)
+    }
+}
+
+/// What the policy has to say of a share.
+fn because(odds: &Odds, share: &Share, picked: &Share) -> Because {
+    let load = |share: &Share| (share.backend.sessions() + 1, share.weight);
+    match odds {
+        Odds::Turn => Because::Turn,
+        Odds::Sessions => {
+            let ((ours, weight), (theirs, than)) = (load(share), load(picked));
+            let is_tied =
+                u64::from(ours) * u64::from(than) == u64::from(theirs) * u64::from(weight);
+            match is_tied && share.member != picked.member {
+                true => Because::Turn,
+                false => Because::Sessions { own: (ours, weight), picked: (theirs, than) },
+            }
+        }
+        Odds::Hash => Because::Hash,
+        Odds::Order => Because::Order,
+        Odds::Chance(parts) => {
+            let part = parts.iter().find(|(member, _)| *member == share.member);
+            Because::Chance(part.map_or(0.0, |(_, part)| *part))
+        }
+    }
+}
