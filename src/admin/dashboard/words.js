@@ -98,7 +98,9 @@ function findings(status, rejecting) {
       // A standby is as it should be.
       if (level === "ok" || (badges(backend)[0] === "standby" && backend.weight > 0)) continue;
       const probe = backend.health !== "up" && backend.health !== "standby" && backend.last_probe;
-      const why = probe && probe.result !== "ok" && backend.state !== "maintenance" ? `: ${probe.reason}` : "";
+      const failed = probe && probe.result !== "ok" && backend.state !== "maintenance" ? probe.reason : null;
+      const reason = failed ?? backend.ejected_reason;
+      const why = reason ? `: ${reason}` : "";
       const words = backend.weight === 0 && takes({ ...backend, weight: 1 }) ? ["weight 0"] : badges(backend);
       found.push([level, `${pool.name} / ${backend.name}`, words.join(", ") + why]);
     }
