@@ -236,8 +236,12 @@ fn pool_row(pool: &PoolStatus, wide: bool) -> Row<'static> {
     ];
     cells.resize(if wide { 7 } else { 5 }, Cell::from(""));
     let none = if able == 0 { "NO BACKEND TAKES SESSIONS; " } else { "" };
-    cells
-        .push(Cell::from(format!("{none}{}, {} retries", pool.balance, pool.retries)).style(style));
+    let waiting = match pool.queue_length {
+        0 => String::new(),
+        some => format!(", {some} waiting"),
+    };
+    let facts = format!("{none}{}, {} retries{waiting}", pool.balance, pool.retries);
+    cells.push(Cell::from(facts).style(style));
     Row::new(cells).bold()
 }
 

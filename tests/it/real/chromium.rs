@@ -151,26 +151,22 @@ impl Browser {
         });
     }
 
-    /// Clicks on an element that is there, as a user can: it must be shown and not covered.
+    /// Clicks on an element once a user could: when it is shown and nothing covers it. Looking and
+    /// clicking are one step of the page's, so that nothing moves in between.
     #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
-        let place = until(&format!("{selector} can be clicked"), PATIENCE, || {
-            let found = self.value(&format!(
-                "(() => {{ const node = document.querySelector({}); if (!node) return null; \
-                 node.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
-                 const box = node.getBoundingClientRect(); \
-                 const [x, y] = [box.x + box.width / 2, box.y + box.height / 2]; \
-                 return node.contains(document.elementFromPoint(x, y)) ? [x, y] : null; }})()",
-                json!(selector)
-            ));
-            (!found.is_null()).then_some(found)
+        let step = format!(
+            "(() => {{ const node = document.querySelector({}); if (!node) return false; \
+             node.scrollIntoView({{ block: 'center', behavior: 'instant' }}); \
+             const box = node.getBoundingClientRect(); \
+             const [x, y] = [box.x + box.width / 2, box.y + box.height / 2]; \
+             if (!node.contains(document.elementFromPoint(x, y))) return false; \
+             node.focus(); node.click(); return true; }})()",
+            json!(selector)
+        );
+        until(&format!("{selector} can be clicked"), PATIENCE, || {
+            (self.value(&step) == true).then_some(())
         });
-        for kind in ["mousePressed", "mouseReleased"] {
-            self.call(
-                "Input.dispatchMouseEvent",
-                json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1}),
-            );
-        }
     }
 
     /// Types text where the focus is.
