@@ -79,6 +79,10 @@ function reasons(backend, changed, now) {
       words.push(probeWords(backend) + (how ? `; ${backend.health}${how}` : ""));
     }
   }
+  if (backend.closing) {
+    const left = Math.max(0, Math.ceil((Date.parse(backend.closing.until) - now) / 1000));
+    words.push(`its sessions are being ended (${backend.closing.cause}), the last in ${span(left)}`);
+  }
   if (backend.weight === 0) words.push("weight 0: takes nothing new");
   else if (backend.effective_weight > 0 && backend.effective_weight < backend.weight) {
     words.push(`slow start: ${backend.effective_weight} of weight ${backend.weight}`);

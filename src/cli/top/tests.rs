@@ -25,7 +25,8 @@ const STATUS: &str = r#"{
          "bytes_out": 1536, "failures": 0, "last_probe":
              {"result": "ok", "reason": "ok", "duration_ms": 0.25, "age_ms": 100.0}},
         {"name": "b2", "address": "10.0.0.2:5432", "health": "down", "state": "ready",
-         "ejected_until": null, "weight": 1, "effective_weight": 0, "backup": true,
+         "ejected_until": null, "closing": {"cause": "down", "until": "2026-01-01T10:01:00.000Z"},
+         "weight": 1, "effective_weight": 0, "backup": true,
          "max_sessions": 0, "sessions": 0, "sessions_total": 0, "bytes_in": 0, "bytes_out": 0,
          "failures": 9, "last_probe":
              {"result": "failed", "reason": "connection refused", "duration_ms": 0.25,
@@ -113,7 +114,7 @@ fn a_frame_says_what_is_so_and_why() {
             "least-connections, 4 retries, 2 waiting",
             "> b1 ",
             "probe ok in 0.2 ms; slow start: 2 of 5",
-            "backup; connection refused; 9 failures",
+            "backup; connection refused; its sessions are being ended (down)",
             "3 failures in 10s; until 10:00:30",
             "db/b1 10.0.0.1:5432, up: probe ok",
             "10:00:00  db/b3 up -> ejected  3 failures in 10s",

@@ -65,12 +65,16 @@ pub(super) fn why(backend: &BackendStatus) -> String {
         _ => {}
     }
     if let Some(until) = &backend.ejected_until {
-        let clock = until.split_once('T').and_then(|(_, time)| time.get(..8)).unwrap_or(until);
+        let clock = clock(until);
         let reason = backend.ejected_reason.as_deref().unwrap_or("its traffic failed");
         words.push(format!("{reason}; until {clock}"));
     }
     if backend.state != "maintenance" && (words.is_empty() || backend.health != "up") {
         words.push(health(backend));
+    }
+    if let Some(closing) = &backend.closing {
+        let (cause, clock) = (&closing.cause, clock(&closing.until));
+        words.push(format!("its sessions are being ended ({cause}), the last at {clock}"));
     }
     if backend.weight == 0 {
         words.push("weight 0 takes nothing new".to_owned());
@@ -82,6 +86,11 @@ pub(super) fn why(backend: &BackendStatus) -> String {
         words.push(format!("{} failures", backend.failures));
     }
     words.join("; ")
+}
+
+/// The time of day of a stamp after RFC 3339.
+fn clock(stamp: &str) -> &str {
+    stamp.split_once('T').and_then(|(_, time)| time.get(..8)).unwrap_or(stamp)
 }
 
 fn health(backend: &BackendStatus) -> String {
