@@ -1,7 +1,7 @@
 //! What is valid and seldom meant: warnings, each with the key and the way out.
 
 use super::carried::Carried;
-use super::explain::takes_sessions;
+use super::explain::{most_ejected, takes_sessions};
 use super::read::Section;
 use super::units::write_duration;
 use super::value::Value;
@@ -64,7 +64,7 @@ fn alone(value: &Value<'_>, pool: &Pool, pools: &[Pool]) {
 fn desperate(section: &Section<'_>, pool: &Pool) {
     let Some(value) = section.value("fail_open").filter(|_| pool.fail_open) else { return };
     let is_blind = matches!(pool.health.probe, Probe::None);
-    if is_blind && (pool.passive.failures == 0 || pool.passive.max_ejected == 0) {
+    if is_blind && most_ejected(pool) == 0 {
         let message = "has no effect: nothing is probed or ejected, so that every backend is up";
         value.warn(message, "remove it");
     } else if !is_blind && pool.close.down == Closing::Now {

@@ -3,6 +3,7 @@
 
 use super::later;
 use super::read::Section;
+use super::tree::Kind;
 use super::units::write_duration;
 use super::value::Value;
 use super::words::{nearest, quoted};
@@ -19,21 +20,24 @@ pub(super) const PROXY_VERSIONS: &[(&str, ProxyVersion)] =
 
 const CLOSINGS: &[(&str, Closing)] = &[("keep", Closing::Keep), ("now", Closing::Now)];
 
-/// Each failure that counts is remembered until it is too old.
+/// More than this in a window is no longer a failing backend but a way of counting sessions.
 pub(super) const MOST_FAILURES: u32 = 1000;
 
 pub(super) fn passive(section: &Section<'_>) -> Passive {
     let section = section.clone().only(PASSIVE_KEYS, &[]);
     let default = Passive::default();
-    let eject_for = section.duration("eject_for", default.eject_for);
+    let written = section.value("eject_for");
+    let taken = section.some_duration("eject_for");
+    let eject_for = taken.unwrap_or(default.eject_for);
     // Who asks for a longer ejection alone means it.
     let eject_max = section.duration("eject_max", default.eject_max.max(eject_for));
     if let Some(value) = section.value("eject_max")
         && eject_max < eject_for
+        // One that was refused has no length to compare with.
+        && written.is_some() == taken.is_some()
     {
         let eject_for = write_duration(eject_for);
-        let by_default =
-            if section.value("eject_for").is_some() { "" } else { ", which is the default" };
+        let by_default = if written.is_some() { "" } else { ", which is the default" };
         let message = format!(
             "is {}, shorter than eject_for, {eject_for}{by_default}",
             write_duration(eject_max)
@@ -78,14 +82,25 @@ pub(super) fn close(section: &Section<'_>) -> Close {
 }
 
 fn closing(value: &Value<'_>) -> Option<Closing> {
-    let text = value.text()?;
+    let example = "\"keep\", \"now\", or a time as in \"30s\"";
+    let text = match &value.node.kind {
+        Kind::Text(text) => text,
+        Kind::Integer(number) => {
+            value.wrong_type("a string", &format!("\"{number}s\""));
+            return None;
+        }
+        _ => {
+            value.wrong_type("a string", example);
+            return None;
+        }
+    };
     if let Some((_, closing)) = CLOSINGS.iter().find(|(word, _)| *word == text) {
         return Some(*closing);
     }
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         let way_out = match nearest(text, CLOSINGS.iter().map(|(word, _)| *word)) {
             Some(near) => format!("did you mean \"{near}\"?"),
-            None => "write \"keep\", \"now\", or a time as in \"30s\"".to_owned(),
+            None => format!("write {example}"),
         };
         value.refuse(&format!("{} is not a valid value", quoted(text)), &way_out);
         return None;

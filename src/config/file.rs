@@ -31,11 +31,15 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         .map(|(name, section)| listener::read(name, section.clone(), &names))
         .collect();
     let carried = carried::of_all(&sections, &names, &listeners);
-    let pools: Vec<Pool> = sections
+    let (pools, is_read): (Vec<Pool>, Vec<bool>) = sections
         .iter()
         .zip(&carried)
-        .map(|((name, section), carried)| pool::read(name, section.clone(), &names, *carried))
-        .collect();
+        .map(|((name, section), carried)| {
+            let before = report.errors();
+            let pool = pool::read(name, section.clone(), &names, *carried);
+            (pool, report.errors() == before)
+        })
+        .unzip();
 
     if listeners.is_empty() {
         let way_out = "add [listener.NAME] with bind and pool";
@@ -47,8 +51,12 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     if !report.has_errors() {
         doubts::unused(&sections, &carried);
     }
-    for (((_, section), pool), carried) in sections.iter().zip(&pools).zip(&carried) {
-        asserted(section, pool, *carried);
+    let each = sections.iter().zip(&pools).zip(&carried).zip(&is_read);
+    for ((((_, section), pool), carried), is_read) in each {
+        // With a value that was refused, the default in its place would be reckoned with.
+        if *is_read {
+            asserted(section, pool, *carried);
+        }
         doubts::of_pool(section, pool, &pools, *carried);
     }
     promised(&root, &process, &frontends, &listeners);

@@ -283,7 +283,12 @@ impl Report {
 
     /// Whether anything so far makes the file unusable.
     pub(super) fn has_errors(&self) -> bool {
-        self.notes.borrow().iter().any(|note| note.weight != Weight::Warning)
+        self.errors() > 0
+    }
+
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.notes.borrow().iter().filter(|note| note.weight != Weight::Warning).count()
     }
 
     /// Places every note: errors and warnings, each in file order.

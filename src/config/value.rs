@@ -40,7 +40,8 @@ impl<'a> Value<'a> {
         self.report.promise(self.node.place, &self.subject, descriptors);
     }
 
-    fn wrong_type(&self, wanted: &str, example: &str) {
+    /// Notes that this value is of another type; `example` is what to write instead.
+    pub(super) fn wrong_type(&self, wanted: &str, example: &str) {
         let is = match &self.node.kind {
             Kind::Text(_) => "a string",
             Kind::Integer(_) => "an integer",
@@ -167,7 +168,12 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let Kind::Text(text) = &self.node.kind else {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let all = all.join(", ");
+            self.wrong_type("a string", &format!("one of these in double quotes: {all}"));
+            return None;
+        };
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let way_out = did_you_mean(text, "valid values", words.iter().map(|(word, _)| *word));

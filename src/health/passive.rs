@@ -209,6 +209,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pool_that_is_up_again_names_one_that_can_be_picked() {
+        let mut bench = start(|spec| spec.members[0].weight = 0);
+        assert_eq!(bench.next().await[0], "a unknown up");
+        assert_eq!(bench.next().await[0], "b unknown up");
+        bench.steer(1, Some(AdminState::Maintenance), None).await;
+        assert_eq!(bench.next().await[0], "b up maintenance");
+        let why = "no backend can be picked: 1 of weight 0, 1 maintenance";
+        assert_eq!(bench.next().await, ["db up down", why]);
+        bench.steer(1, Some(AdminState::Ready), None).await;
+        assert_eq!(bench.next().await[0], "b maintenance up");
+        assert_eq!(bench.next().await, ["db down up", "b can be picked"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_weight_is_told_and_whoever_returns_gets_it_step_by_step() {
         let mut bench = start(|spec| spec.slow_start = SECOND * 100);
         assert_eq!(bench.next().await[0], "a unknown up");

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::event::{Event, Events, Subject};
 use crate::health::member::Member;
-use crate::pool::{Backend, Health, Pool, STATES, Standing};
+use crate::pool::{Backend, Health, Judged, Pool, STATES, Standing};
 
 /// A backend stands elsewhere than before.
 #[derive(Debug)]
@@ -103,8 +103,10 @@ impl Usability {
 fn reason(members: &[Member], is_usable: bool) -> String {
     let judged = || members.iter().map(Member::judged);
     if is_usable {
-        let usable = members.iter().find(|member| member.judged().standing.is_usable());
-        return usable
+        let can = |judged: Judged| judged.standing.is_usable() && judged.weight > 0;
+        return members
+            .iter()
+            .find(|member| can(member.judged()))
             .map_or_else(String::new, |one| format!("{} can be picked", one.backend.name()));
     }
     let words = STATES.into_iter().filter_map(|state| {

@@ -84,12 +84,12 @@ pub enum Because {
     /// Whose turn it is.
     Turn,
     /// The fewest sessions for its weight: sessions with the new one, and weight, of this backend
-    /// and of the one that is picked.
+    /// and of the one that is picked. While one warms up it has a part of its weight.
     Sessions {
         /// Of this backend.
-        own: (u32, u32),
+        own: (u32, f64),
         /// Of the one that is picked.
-        picked: (u32, u32),
+        picked: (u32, f64),
     },
     /// The hash of the client.
     Hash,
@@ -164,7 +164,7 @@ impl Pool {
         let odds = self.balancer.odds(candidates, ask.now);
         let because = |share: &Share| match remembered {
             true => Because::Remembered,
-            false => because(&odds, share, picked),
+            false => because(&odds, candidates, share, picked),
         };
         let reason = |share: &Share| match share.member == picked.member {
             true => Reason::Picked(because(share)),
@@ -227,17 +227,20 @@ fn left_out(member: &Member, weight: u16, tier: Option<Tier>) -> Reason {
 }
 
 /// What the policy has to say of a share.
-fn because(odds: &Odds, share: &Share, picked: &Share) -> Because {
-    let load = |share: &Share| (share.backend.sessions() + 1, share.weight);
+fn because(odds: &Odds, among: &Candidates, share: &Share, picked: &Share) -> Because {
     match odds {
         Odds::Turn => Because::Turn,
         Odds::Sessions => {
-            let ((ours, weight), (theirs, than)) = (load(share), load(picked));
-            let is_tied =
-                u64::from(ours) * u64::from(than) == u64::from(theirs) * u64::from(weight);
+            let load = |share: &Share| share.backend.sessions() + 1;
+            let (ours, theirs) = (load(share), load(picked));
+            let is_tied = u64::from(ours) * u64::from(picked.weight)
+                == u64::from(theirs) * u64::from(share.weight);
             match is_tied && share.member != picked.member {
                 true => Because::Turn,
-                false => Because::Sessions { own: (ours, weight), picked: (theirs, than) },
+                false => Because::Sessions {
+                    own: (ours, among.weight_of(share)),
+                    picked: (theirs, among.weight_of(picked)),
+                },
             }
         }
         Odds::Hash => Because::Hash,

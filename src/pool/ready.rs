@@ -96,6 +96,11 @@ impl Candidates {
         self.shares.is_empty()
     }
 
+    /// The weight of a share in the unit of the file.
+    pub(super) fn weight_of(&self, share: &Share) -> f64 {
+        f64::from(share.weight) / f64::from(self.unit)
+    }
+
     /// The share of a member, if it is among the candidates.
     pub(super) fn of_member(&self, member: usize) -> Option<&Share> {
         self.shares.get(usize::from((*self.by_member.get(member)?)?))
@@ -165,10 +170,8 @@ impl ReadySet {
     /// The weight a member has in this list, a part of its own while it warms up; 0 if it is not in
     /// the list.
     pub fn effective_weight(&self, member: usize) -> f64 {
-        let weight = |candidates: &Candidates| {
-            let share = candidates.of_member(member)?;
-            Some(f64::from(share.weight) / f64::from(candidates.unit))
-        };
+        let weight =
+            |candidates: &Candidates| Some(candidates.weight_of(candidates.of_member(member)?));
         weight(&self.usable).or_else(|| weight(&self.last_resort)).unwrap_or_default()
     }
 }

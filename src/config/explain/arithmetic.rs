@@ -70,10 +70,11 @@ fn is_name(address: Option<&str>) -> bool {
     address.is_some_and(|host| bare(host).is_err())
 }
 
-/// How many backends of a pool can be ejected at a time.
+/// How many backends of a pool can be ejected at a time. Whoever is alone never is.
 pub(in crate::config) fn most_ejected(pool: &Pool) -> usize {
     let Passive { failures, max_ejected, .. } = pool.passive;
-    if failures == 0 { 0 } else { pool.members.len() * usize::from(max_ejected) / 100 }
+    let all = pool.members.len();
+    if failures == 0 || all < 2 { 0 } else { all * usize::from(max_ejected) / 100 }
 }
 
 /// From the last of the failures that eject until nobody is sent there.

@@ -115,6 +115,9 @@ fn ejection(pool: &Pool) -> Fact {
     }
     let window = write_duration(pool.passive.window);
     let share = pool.passive.max_ejected;
+    if all == 1 {
+        return fact("ejection", label, Bound::None, "a pool of one: nobody is ejected");
+    }
     if most == 0 {
         let note = format!("nobody is ejected: max_ejected {share}% of {all} is none");
         return fact("ejection", label, Bound::None, note);

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Config, Pool, Protocol};
 use arithmetic::Chain;
-pub(in crate::config) use arithmetic::takes_sessions;
+pub(in crate::config) use arithmetic::{most_ejected, takes_sessions};
 pub(in crate::config) use failover::assert;
 use sum::Sum;
 

@@ -120,6 +120,23 @@ fn a_backend_without_another_is_tried_again_and_again() {
 }
 
 #[test]
+fn whoever_is_alone_is_never_ejected_whatever_max_ejected_says() {
+    let of = |backends| {
+        let passive = Passive { max_ejected: 100, ..Passive::default() };
+        let pool = Pool { passive, ..pool("p", backends) };
+        facts(&config(listener(Protocol::Tcp), vec![pool]))
+    };
+    let bound = |facts: &[(&str, Option<u64>, String)], id| {
+        facts.iter().find(|(it, _, _)| *it == id).map(|fact| fact.1)
+    };
+    let (alone, two) = (of(1), of(2));
+    assert_eq!(bound(&alone, "ejection"), Some(None), "{alone:#?}");
+    assert_eq!(bound(&alone, "ejected_first"), None);
+    assert_eq!(bound(&two, "ejection"), Some(Some(250)));
+    assert_eq!(bound(&two, "ejected_first"), Some(Some(10_250)));
+}
+
+#[test]
 fn slow_probes_set_the_pace() {
     let of = |interval, timeout, address: Option<&str>| {
         let mut pool = pool("p", 2);

@@ -93,7 +93,8 @@ fn what_a_pool_cannot_hold_is_refused_with_the_way_out() {
         ("close = { drain = \"kept\" }", "\"kept\" is not a valid value", "mean \"keep\"?"),
         ("close = { down = \"at once\" }", "not a valid value", "\"keep\", \"now\", or a time"),
         ("close = { down = \"5\" }", "has no unit", "\"5s\""),
-        ("close = { down = 5 }", "must be a string", "\"5\""),
+        ("close = { down = 5 }", "must be a string", "\"5s\""),
+        ("close = { down = true }", "must be a string", "\"keep\", \"now\", or a time"),
         ("close = { up = \"now\" }", "unknown key", "down, role, drain, removed, maintenance"),
         ("sticky = {}", "sticky does not say what a client is known by", "client_ip = true"),
         ("sticky = { ttl = \"1h\" }", "does not say", "client_ip = true"),
@@ -104,14 +105,16 @@ fn what_a_pool_cannot_hold_is_refused_with_the_way_out() {
         ("sticky = { client_ip = true, secure = true }", "sticky.secure`", "client_ip = true"),
         ("sticky = true", "must be a table", "[pool.postgres.sticky]"),
         ("slow_start = 30", "must be a duration", "\"30s\""),
-        ("send_proxy_protocol = true", "must be a string", "in double quotes"),
+        ("send_proxy_protocol = true", "must be a string", "v1, v2"),
+        ("passive = { eject_for = 20, eject_max = \"5s\" }", "must be a duration", "\"20s\""),
+        ("max_failover = \"5s\"\nhealth = { interval = 1 }", "must be a duration", "\"1s\""),
         ("send_proxy_protocol = \"3\"", "\"3\" is not a valid value", "v1, v2"),
         ("max_failover = \"0s\"", "does not switch this off", "remove the key"),
     ] {
         let problem = refusal(&format!("{more}\n"));
         assert!(problem.message.contains(message), "{more}: {problem}");
         assert!(problem.suggestion.as_ref().unwrap().contains(way_out), "{more}: {problem}");
-        assert_eq!(problem.line, 8, "{more}: {problem}");
+        assert_eq!(problem.line, 8 + more.matches('\n').count(), "{more}: {problem}");
     }
 }
 

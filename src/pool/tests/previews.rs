@@ -155,9 +155,27 @@ fn everybody_who_is_passed_over_has_a_reason() {
             Reason::Standing(drain),
             Reason::NoWeight,
             Reason::AtCap(1),
-            Reason::Policy(Because::Sessions { own: (3, 1), picked: (2, 1) }),
-            Reason::Picked(Because::Sessions { own: (2, 1), picked: (2, 1) }),
+            Reason::Policy(Because::Sessions { own: (3, 1.0), picked: (2, 1.0) }),
+            Reason::Picked(Because::Sessions { own: (2, 1.0), picked: (2, 1.0) }),
             Reason::Backup,
+        ]
+    );
+}
+
+#[test]
+fn weights_are_told_as_they_are_while_somebody_warms_up() {
+    let members = vec![member("warming", 2), member("warm", 2)];
+    let mut bench = Bench::new(&spec(Policy::LeastConnections, members));
+    let mut warmup = Warmup::new(Duration::from_secs(20));
+    warmup.observe(Standing { health: Health::Down, ..Standing::default() }, Duration::ZERO);
+    warmup.observe(bench.judged[0].standing, Duration::ZERO);
+    bench.judged[0].warmth = warmup.warmth(Duration::from_secs(5));
+    bench.entrance.pool.publish(&bench.judged);
+    assert_eq!(
+        reasons(&bench),
+        [
+            Reason::Policy(Because::Sessions { own: (1, 0.5), picked: (1, 2.0) }),
+            Reason::Picked(Because::Sessions { own: (1, 2.0), picked: (1, 2.0) }),
         ]
     );
 }
