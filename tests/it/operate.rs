@@ -181,7 +181,8 @@ fn commands_say_what_holds_and_exit_by_what_came_of_it() {
     for wrong in [vec!["drain", "a"], vec!["weight", "p/a"], vec!["weight", "p/a", "-1"]] {
         assert!(!proxy.order(&wrong).expect_code(2).stderr.is_empty(), "{wrong:?}");
     }
-    let nobody = Seat::take().address().to_string();
+    let seat = Seat::take();
+    let nobody = seat.address().to_string();
     let words = evenkeel(&["ready", "p/a", "--admin", &nobody]).expect_code(1).stderr;
     assert!(words.contains(&nobody), "{words}");
     let off = evenkeel(&["ready", "p/a", "--admin", "off"]).expect_code(1).stderr;
@@ -256,11 +257,15 @@ fn a_wait_ends_when_the_backend_is_wanted_again_or_the_balancer_goes() {
     assert!(why.contains("ready again"), "{why}");
 
     let mut waiting = wait_beside(&proxy, &["--timeout", "1h"]);
-    eventually("a is in drain", PATIENCE, drained);
+    // It has been obeyed and told so, and waits from now on.
+    let mut stderr = std::io::BufReader::new(waiting.0.stderr.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut first).unwrap();
+    assert_eq!(first, "p/a: drain, 2 sessions left\n");
     proxy.signal(Signal::KILL);
     proxy.exit_code(PATIENCE);
     assert_eq!(waiting.exit("the wait ends", PATIENCE).code(), Some(1));
-    let why = text(waiting.0.stderr.take());
+    let why = text(Some(stderr));
     assert!(why.contains("went away"), "{why}");
     assert_ne!(end_of(&mut held[0].stream), End::Open);
 }
