@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::file::{FileArg, read, show};
+use super::file::{FileArg, read_trusting, show};
 use super::{INVALID, admin_address, complain};
 use crate::config::{Admin, AdminBind};
 
@@ -39,7 +39,7 @@ impl Target {
     fn admin(&self) -> Result<Admin, ExitCode> {
         let named = self.admin.as_deref().map(admin_address::parse).transpose();
         let named = named.map_err(|reason| refuse(&reason))?;
-        let found = self.file.find().ok().map(|file| read(&file));
+        let found = self.file.find().ok().map(|file| read_trusting(&file));
         match (named, found) {
             (None, None) => Ok(Admin::default()),
             (None, Some(Ok(loaded))) => Ok(loaded.config.admin),

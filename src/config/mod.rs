@@ -45,7 +45,7 @@ mod words;
 
 pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, load, load_trusting, parse};
 pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
 pub use problem::{Lookup, Problem, Promise, Refused};
 pub use render::{json, json_explained, text};

@@ -165,6 +165,29 @@ fn a_change_needs_the_token_on_an_address_that_others_can_reach() {
 }
 
 #[test]
+fn whoever_may_not_read_the_token_file_asks_by_the_file_all_the_same() {
+    let server = Server::greet("s");
+    let seat = Seat::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (token, own) = (folder.path().join("token"), folder.path().join("own"));
+    for path in [&token, &own] {
+        std::fs::write(path, "sesame\n").unwrap();
+    }
+    let admin =
+        format!("[admin]\nbind = \"{}\"\ntoken_file = \"{}\"\n", seat.address(), token.display());
+    let proxy = Evenkeel::start(&(file(&entries(std::slice::from_ref(&server)), "", "") + &admin));
+    // These tests may run as root, who may read everything.
+    std::fs::remove_file(&token).unwrap();
+    let file = proxy.file();
+    let by_file = |words: &[&str]| evenkeel(&[words, &["-c", file.to_str().unwrap()]].concat());
+    by_file(&["status"]).expect_code(0);
+    by_file(&["route", "--listener", "l", "--client", "192.0.2.7"]).expect_code(0);
+    by_file(&["drain", "p/s", "--token-file", own.to_str().unwrap()]).expect_code(0);
+    let words = by_file(&["ready", "p/s"]).expect_code(2).stderr;
+    assert!(words.contains("--token-file") && words.contains("token"), "{words}");
+}
+
+#[test]
 fn commands_say_what_holds_and_exit_by_what_came_of_it() {
     let (_servers, proxy) = with_two("");
     let _held: Vec<_> = (0..4).map(|_| hold(proxy.at())).collect();
