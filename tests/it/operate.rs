@@ -154,7 +154,11 @@ fn a_change_needs_the_token_on_an_address_that_others_can_reach() {
     from_environment.expect_code(0);
     let file = proxy.dir().join("with-port.toml");
     std::fs::write(&file, toml.replace("0.0.0.0:0", &format!("0.0.0.0:{}", at.port()))).unwrap();
-    evenkeel(&["drain", "p/s", "-c", file.to_str().unwrap()]).expect_code(0);
+    let by_file = ["drain", "p/s", "-c", file.to_str().unwrap()];
+    evenkeel(&by_file).expect_code(0);
+    let mut empty = Command::new(program());
+    empty.args(by_file).env("EVENKEEL_TOKEN_FILE", "");
+    finish(&mut empty, PATIENCE).expect_code(0);
 
     std::fs::write(token.path(), "another\n").unwrap();
     proxy.signal(Signal::HUP);
