@@ -61,7 +61,8 @@ impl Keys {
         let admin = self.target.admin()?;
         // Set but empty is not set, as everywhere in an environment.
         let named = std::env::var_os("EVENKEEL_TOKEN_FILE").filter(|name| !name.is_empty());
-        let file = self.token_file.clone().or(named.map(PathBuf::from)).or(admin.token_file);
+        let file =
+            self.token_file.clone().or_else(|| named.map(PathBuf::from)).or(admin.token_file);
         let token = file.map(|file| read_token(&file).map_err(|reason| refuse(&reason)));
         Ok((admin.bind, token.transpose()?))
     }

@@ -135,7 +135,7 @@ mod tests {
     fn a_look_that_is_not_answered_does_not_end_the_wait() {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let admin = AdminBind::Tcp(other.local_addr().unwrap());
-        let answers = std::thread::spawn(move || {
+        let answers = thread::spawn(move || {
             // As one that makes room for others.
             drop(other.accept().unwrap());
             let (mut stream, _) = other.accept().unwrap();
