@@ -1,6 +1,7 @@
 //! One connection to the admin interface, from its first request to its end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::admin::routes::{self, Site};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For a whole request head, and between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,16 +42,30 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How much it may send meanwhile.
 const LINGER_BYTES: u64 = 64 << 20;
 
+/// How far a connection has come, for those of its parts that must know of each other.
+#[derive(Debug, Default)]
+struct Course {
+    /// It carries a stream of events.
+    stays: Arc<AtomicBool>,
+    /// There has been a request.
+    asked: AtomicBool,
+    /// The client says nothing more, and may be waiting for its answer.
+    silent: AtomicBool,
+}
+
 /// Serves one connection until it ends; `stays` is true while it carries a stream of events.
 pub(super) async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     site: Arc<Site>,
     stays: Arc<AtomicBool>,
 ) {
-    let mut stream = Impatient { stream, stalled: None };
-    let service = service_fn(|request| {
-        let (site, stays) = (Arc::clone(&site), Arc::clone(&stays));
-        async move { Ok::<_, Infallible>(routes::answer(&site, request, &stays).await) }
+    let course = Arc::new(Course { stays, ..Course::default() });
+    let mut stream = Stream { stream, stalled: None, course: Arc::clone(&course) };
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let (site, course) = (Arc::clone(&site), Arc::clone(&course));
+        course.asked.store(true, Ordering::Relaxed);
+        let request = request.map(|body| Said { body, course: Arc::clone(&course) });
+        async move { Ok::<_, Infallible>(routes::answer(&site, request, &course.stays).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -56,10 +74,20 @@ pub(super) async fn converse(
         .max_headers(HEAD_FIELDS)
         .serve_connection(TokioIo::new(&mut stream), service);
     let mut connection = Box::pin(connection);
+    let mut is_last = false;
     let end = loop {
-        match timeout(LIFETIME, connection.as_mut()).await {
+        let mut ends = poll_fn(|context| {
+            let end = connection.as_mut().poll(context);
+            if end.is_ready() || is_last || !course.silent.load(Ordering::Relaxed) {
+                return end;
+            }
+            is_last = true;
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().poll(context)
+        });
+        match timeout(LIFETIME, &mut ends).await {
             Ok(end) => break Some(end),
-            Err(_) if stays.load(Ordering::Relaxed) => {}
+            Err(_) if course.stays.load(Ordering::Relaxed) => {}
             Err(_) => {
                 connection.as_mut().graceful_shutdown();
                 break timeout(HEAD_TIMEOUT, connection.as_mut()).await.ok();
@@ -71,7 +99,7 @@ pub(super) async fn converse(
     if let Err(error) = end {
         tracing::debug!(listener = %"admin", %error, "connection ended");
     }
-    linger(stream).await;
+    linger(stream.stream).await;
 }
 
 /// Takes what the client still sends: if it were not read, the kernel would reset the connection,
@@ -83,24 +111,66 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await.ok();
 }
 
-/// A stream whose writes fail when the other side takes nothing for too long.
-struct Impatient<S> {
+/// The body of a request, as far as the client says it.
+struct Said<B> {
+    body: B,
+    course: Arc<Course>,
+}
+
+impl<B: Body<Error: Into<BoxError>> + Unpin> Body for Said<B> {
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            Poll::Pending if self.course.silent.load(Ordering::Relaxed) => {
+                Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// A client's stream, whose writes fail when the other side takes nothing for too long.
+///
+/// A client may close its side once it has asked, as `nc -N` does, and still wants its answer. Hyper
+/// would drop what is being answered, or with its `half_close` never notice that a watcher has gone;
+/// so the end is kept from it until the answer is on its way, unless that is a stream of events.
+struct Stream<S> {
     stream: S,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    course: Arc<Course>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        let course = &self.course;
+        let is_end = read.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0;
+        let is_owed = course.asked.load(Ordering::Relaxed) && !course.stays.load(Ordering::Relaxed);
+        if is_end && is_owed {
+            course.silent.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        }
+        Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -131,7 +201,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_given_up_and_who_takes_something_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(1024);
-        let mut ours = Impatient { stream: ours, stalled: None };
+        let mut ours = Stream { stream: ours, stalled: None, course: Arc::default() };
         let reader = async {
             for _ in 0..8 {
                 sleep(STALL / 2).await;

@@ -65,7 +65,8 @@ impl Bound {
     ) -> io::Result<Infallible> {
         let (loopback, token) = (self.is_loopback(), self.token().cloned());
         let streams = Streams::default();
-        let site = Arc::new(Site { handle, access_dropped, loopback, token, streams });
+        let writing = Arc::default();
+        let site = Arc::new(Site { handle, access_dropped, loopback, token, streams, writing });
         let address = match self.address() {
             AdminBind::Tcp(address) => address.to_string(),
             AdminBind::Unix(path) => format!("unix:{}", path.display()),

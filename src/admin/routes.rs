@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use crate::admin::answer::{Answer, Refusal, json, text, whole};
 use crate::admin::events::Streams;
@@ -24,6 +26,8 @@ pub(super) struct Site {
     /// What whoever changes something must know; `None` = nothing.
     pub(super) token: Option<Arc<Token>>,
     pub(super) streams: Streams,
+    /// Held while metrics are written: see [`exposition`].
+    pub(super) writing: Arc<Mutex<()>>,
 }
 
 /// What can be asked.
@@ -73,7 +77,7 @@ impl Call {
 
 /// Answers one request; `stays` is set while the answer is a stream.
 pub(super) async fn answer<B: Body>(
-    site: &Site,
+    site: &Arc<Site>,
     request: Request<B>,
     stays: &Arc<AtomicBool>,
 ) -> Answer {
@@ -81,7 +85,7 @@ pub(super) async fn answer<B: Body>(
 }
 
 async fn given<B: Body>(
-    site: &Site,
+    site: &Arc<Site>,
     request: Request<B>,
     stays: &Arc<AtomicBool>,
 ) -> Result<Answer, Refusal> {
@@ -102,7 +106,7 @@ async fn given<B: Body>(
         (Call::Dashboard, _) => Ok(dashboard::page(&request)),
         (Call::Health, _) => Ok(text("ok\n")),
         (Call::Readiness, _) => ready(site),
-        (Call::Metrics, _) => Ok(exposition(site)),
+        (Call::Metrics, _) => exposition(site).await,
         (Call::Status, _) => Ok(json(StatusCode::OK, &status::report(&site.handle))),
         (Call::Route, _) => route::answer(&site.handle, request.uri().query()),
         (Call::Events, _) => {
@@ -135,7 +139,17 @@ fn ready(site: &Site) -> Result<Answer, Refusal> {
     Err(Refusal::unavailable(error).because(reasons))
 }
 
-fn exposition(site: &Site) -> Answer {
-    let text = metrics::render(site);
-    whole(StatusCode::OK, book::CONTENT_TYPE, text.into_bytes())
+/// Thousands of backends take a while, in which the control plane's threads must go on probing: this
+/// has a thread of its own, and whoever asks meanwhile waits.
+async fn exposition(site: &Arc<Site>) -> Result<Answer, Refusal> {
+    // Kept by the thread, which goes on when whoever asked has gone.
+    let turn = Arc::clone(&site.writing).lock_owned().await;
+    let site = Arc::clone(site);
+    let written = spawn_blocking(move || {
+        let text = metrics::render(&site);
+        drop(turn);
+        text
+    });
+    let text = written.await.map_err(|_| Refusal::unavailable("the process is stopping"))?;
+    Ok(whole(StatusCode::OK, book::CONTENT_TYPE, text.into_bytes()))
 }

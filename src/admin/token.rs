@@ -11,6 +11,7 @@ use hyper::{Request, StatusCode};
 use subtle::ConstantTimeEq;
 
 use crate::admin::answer::Refusal;
+use crate::config::admin_token;
 
 /// The token of `[admin]`, as its file last said it.
 #[derive(Debug)]
@@ -59,11 +60,8 @@ impl Token {
 }
 
 fn first_line(path: &Path) -> io::Result<String> {
-    let text = fs::read_to_string(path)?;
-    match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() => Ok(line.to_owned()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is empty")),
-    }
+    let token = admin_token(&fs::read(path)?);
+    token.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Refuses a change that somebody else's page asks for, or that does not bear the token.
@@ -123,9 +121,14 @@ mod tests {
         fs::write(&path, "other").unwrap();
         token.read_again().unwrap();
         assert!(opens(&["Bearer other"]) && !opens(&["Bearer s3cret"]));
-        fs::write(&path, "\n").unwrap();
-        assert!(token.read_again().is_err() && opens(&["Bearer other"]));
-        assert!(!format!("{token:?}").contains("other"));
+        for none in [&b""[..], b"\n", b" \r\nother\n", b"\xc3\xa9\n", b"a\x00b\n"] {
+            fs::write(&path, none).unwrap();
+            assert!(token.read_again().is_err() && opens(&["Bearer other"]), "{none:?}");
+        }
+        fs::write(&path, b"dos\r\n\xff\xfe").unwrap();
+        token.read_again().unwrap();
+        assert!(opens(&["Bearer dos"]));
+        assert!(!format!("{token:?}").contains("dos"));
     }
 
     #[test]

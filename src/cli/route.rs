@@ -13,8 +13,8 @@ use crate::config::AdminBind;
 const NOTES: &str = "\
 Nothing is changed by asking: no turn is taken, nothing counted, no connection made.
 
-Exit codes: 0 answered, also when the client would be turned away. 1 there is no such listener, or no
-balancer answers. 2 bad usage.
+Exit codes: 0 answered, also when the client would be turned away. 1 there is no such listener, or
+no balancer answers. 2 bad usage.
 
 Examples:
   evenkeel route --listener postgres --client 192.0.2.7

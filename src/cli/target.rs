@@ -1,12 +1,12 @@
 //! Which running balancer a command talks to, and what lets it change something there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::file::{FileArg, read, show};
+use super::file::{FileArg, read_trusting, show};
 use super::{INVALID, admin_address, complain};
-use crate::config::{Admin, AdminBind};
+use crate::config::{Admin, AdminBind, admin_token};
 
 /// The arguments of every command that asks a running balancer.
 #[derive(Debug, clap::Args)]
@@ -23,8 +23,8 @@ pub(crate) struct Target {
 pub(crate) struct Keys {
     #[command(flatten)]
     target: Target,
-    /// File whose first line is the admin token [default: as in the file]
-    #[arg(long, value_name = "FILE", env = "EVENKEEL_TOKEN_FILE", hide_env_values = true)]
+    /// File whose first line is the admin token [default: $EVENKEEL_TOKEN_FILE, else as in the file]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ impl Target {
     fn admin(&self) -> Result<Admin, ExitCode> {
         let named = self.admin.as_deref().map(admin_address::parse).transpose();
         let named = named.map_err(|reason| refuse(&reason))?;
-        let found = self.file.find().ok().map(|file| read(&file));
+        let found = self.file.find().ok().map(|file| read_trusting(&file));
         match (named, found) {
             (None, None) => Ok(Admin::default()),
             (None, Some(Ok(loaded))) => Ok(loaded.config.admin),
@@ -59,26 +59,24 @@ impl Keys {
     /// The address that is meant, and the token it wants, if any.
     pub(crate) fn find(&self) -> Result<(AdminBind, Option<String>), ExitCode> {
         let admin = self.target.admin()?;
-        let file = self.token_file.clone().or(admin.token_file);
-        let token = file.map(|file| first_line(&file).map_err(|reason| refuse(&reason)));
+        // Set but empty is not set, as everywhere in an environment.
+        let named = std::env::var_os("EVENKEEL_TOKEN_FILE").filter(|name| !name.is_empty());
+        let file =
+            self.token_file.clone().or_else(|| named.map(PathBuf::from)).or(admin.token_file);
+        let token = file.map(|file| read_token(&file).map_err(|reason| refuse(&reason)));
         Ok((admin.bind, token.transpose()?))
     }
 }
 
-fn first_line(file: &PathBuf) -> Result<String, String> {
+fn read_token(file: &Path) -> Result<String, String> {
     let unusable = |why: &str| {
         format!(
             "the token file {} cannot be used: {why}; name it with --token-file",
             file.display()
         )
     };
-    let text = fs::read_to_string(file).map_err(|error| unusable(&error.to_string()))?;
-    let line = text.lines().next().map(str::trim).unwrap_or_default();
-    // Anything else could not be a field of a request.
-    if line.is_empty() || !line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-        return Err(unusable("its first line is no token"));
-    }
-    Ok(line.to_owned())
+    let bytes = fs::read(file).map_err(|error| unusable(&error.to_string()))?;
+    admin_token(&bytes).map_err(unusable)
 }
 
 fn refuse(reason: &str) -> ExitCode {

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use super::place::Place;
 use super::status;
 use super::steer::line;
-use crate::api::BackendStatus;
+use crate::api::{self, BackendStatus};
 use crate::config::AdminBind;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long looks may stay unanswered: a balancer that was too busy for one has not gone.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -36,6 +39,7 @@ pub(super) fn wait(
     limit: Option<Duration>,
 ) -> Result<Ended, String> {
     let started = Instant::now();
+    let mut heard = started;
     let mut progress = Progress::default();
     loop {
         if now.state == "ready" {
@@ -55,13 +59,19 @@ pub(super) fn wait(
             return Ok(Ended::Late(now));
         }
         thread::park_timeout(left.map_or(LOOK, |left| left.min(LOOK)));
-        now = look(admin, place).inspect_err(|_| progress.end())?;
+        let seen = match status::fetch(admin) {
+            Ok((status, _)) => find(status, place),
+            Err(_) if heard.elapsed() < SILENCE => continue,
+            Err(reason) => {
+                Err(format!("{place}: the balancer went away during the wait: {reason}"))
+            }
+        };
+        now = seen.inspect_err(|_| progress.end())?;
+        heard = Instant::now();
     }
 }
 
-fn look(admin: &AdminBind, place: &Place) -> Result<BackendStatus, String> {
-    let gone = |reason| format!("{place}: the balancer went away during the wait: {reason}");
-    let status = status::fetch(admin).map_err(gone)?.0;
+fn find(status: api::Status, place: &Place) -> Result<BackendStatus, String> {
     let pool = status.pools.into_iter().find(|pool| pool.name == place.pool);
     let mut backends = pool.into_iter().flat_map(|pool| pool.backends);
     let found = backends.find(|backend| backend.name == place.backend);
@@ -104,4 +114,44 @@ impl Progress {
 fn write(text: &str) {
     let mut out = std::io::stderr().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn backend(sessions: u64) -> String {
+        format!(
+            r#"{{"name": "a", "address": "127.0.0.1:1", "health": "up", "state": "drain",
+                "ejected_until": null, "weight": 1, "effective_weight": 0, "backup": false,
+                "max_sessions": 0, "sessions": {sessions}, "sessions_total": 1, "bytes_in": 0,
+                "bytes_out": 0, "failures": 0, "last_probe": null}}"#
+        )
+    }
+
+    #[test]
+    fn a_look_that_is_not_answered_does_not_end_the_wait() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = AdminBind::Tcp(other.local_addr().unwrap());
+        let answers = thread::spawn(move || {
+            // As one that makes room for others.
+            drop(other.accept().unwrap());
+            let (mut stream, _) = other.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            let body = format!(
+                r#"{{"version": "0", "pid": 1, "uptime_seconds": 1, "state": "serving",
+                    "config": {{"file": null, "hash": ""}}, "listeners": [], "pools": [{{
+                    "name": "p", "balance": "first", "retries": 0, "backends": [{}]}}]}}"#,
+                backend(0)
+            );
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        });
+        let now = serde_json::from_str(&backend(1)).unwrap();
+        let ended = wait(&admin, &"p/a".parse().unwrap(), now, None).unwrap();
+        assert!(matches!(ended, Ended::Done(now) if now.sessions == 0));
+        answers.join().unwrap();
+    }
 }

@@ -34,6 +34,16 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads and checks a file and all that it includes. `env` answers for environment variables.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Refused> {
+    read(path, env, true)
+}
+
+/// As [`load`], but tokens, passwords, keys and certificates that the file names are taken on trust:
+/// whoever only talks to a running balancer may have no right to read them, and no need.
+pub fn load_trusting(path: &Path, env: Env<'_>) -> Result<Loaded, Refused> {
+    read(path, env, false)
+}
+
+fn read(path: &Path, env: Env<'_>, with_named_files: bool) -> Result<Loaded, Refused> {
     let name = path.display().to_string();
     let read = std::path::absolute(path).and_then(|full| Ok((OnDisk.read(&full)?, full)));
     let (bytes, full) = match read {
@@ -43,12 +53,15 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Refused> {
             return Err(Refused { problems, warnings: Vec::new() });
         }
     };
-    let report = Report::new(Some(&OnDisk));
+    let mut report = Report::new(Some(&OnDisk));
     let base = full.parent().map(Path::to_path_buf).unwrap_or_default();
     let root = include::parse_bytes(&report, name, base, bytes, env).map(|(_, mut root)| {
         include::merge(&report, &mut root, env);
         root
     });
+    if !with_named_files {
+        report.disk = None;
+    }
     let origin = Origin { file: Some(path.to_path_buf()), hash: hash(&report) };
     finish(report, root.as_ref(), origin)
 }

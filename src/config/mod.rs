@@ -45,9 +45,10 @@ mod words;
 
 pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, load, load_trusting, parse};
 pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
 pub use problem::{Lookup, Problem, Promise, Refused};
+pub use process::admin_token;
 pub use render::{json, json_explained, text};
 pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Sticky};
 

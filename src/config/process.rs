@@ -139,12 +139,24 @@ fn token_file(value: &Value<'_>) -> Option<PathBuf> {
             );
         }
         Ok(bytes) => {
-            let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            if first.trim_ascii().is_empty() {
-                let message = format!("{} has an empty first line", path.display());
+            if let Err(why) = admin_token(&bytes) {
+                let message = format!("{} is of no use: {why}", path.display());
                 value.refuse(&message, "write the token there");
             }
         }
     }
     Some(path)
+}
+
+/// The token that a file holds: its first line, trimmed; or why that is none.
+pub fn admin_token(bytes: &[u8]) -> Result<String, &'static str> {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+    if line.is_empty() {
+        return Err("its first line is empty");
+    }
+    // Anything else could not be a field of a request, so nobody could ever show it.
+    if !line.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
+        return Err("its first line is not printable ASCII");
+    }
+    Ok(String::from_utf8_lossy(line).into_owned())
 }

@@ -229,6 +229,40 @@ fn several_requests_go_over_one_connection_and_nonsense_ends_it() {
 }
 
 #[test]
+fn a_client_that_closes_its_side_once_it_has_asked_gets_its_answer() {
+    use std::io::{Read, Write};
+    let (_server, proxy) = with_one("");
+    let said = |request: &str| {
+        let mut stream = connect(proxy.admin());
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let start = Instant::now();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(8), "it waits for something");
+        answer
+    };
+    let change = "{\"weight\": 2}";
+    let patch = format!(
+        "PATCH /api/v1/pools/p/backends/s HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        change.len()
+    );
+    for _ in 0..20 {
+        for path in ["/metrics", "/api/v1/route?listener=l&client=192.0.2.7"] {
+            let answer = said(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+        }
+        let answer = said(&format!("{patch}{change}"));
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with('}'), "{answer:?}");
+    }
+    // Whoever has not asked whole is not waited for.
+    assert!(said(&patch).starts_with("HTTP/1.1 400 "));
+    assert_eq!(said("GET /healthz HT"), "");
+    let second = said("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /healthz HT");
+    assert!(second.ends_with("ok\n"), "{second:?}");
+}
+
+#[test]
 fn the_admin_interface_may_be_a_unix_socket_that_only_its_owner_can_open() {
     let server = Server::greet("s");
     let toml = file(&entries(std::slice::from_ref(&server)), "", "")

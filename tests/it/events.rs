@@ -115,3 +115,15 @@ fn listeners_open_and_close_in_events_and_a_stream_ends_with_the_process() {
     assert_eq!(proxy.exit_code(crate::harness::wait::PATIENCE), Some(0));
     assert!(watcher.ends());
 }
+
+#[test]
+fn as_many_streams_as_may_be_open_do_not_hold_up_a_stop() {
+    let server = Server::greet("s");
+    let mut proxy = Evenkeel::start(&file(&entries(std::slice::from_ref(&server)), "", ""));
+    let mut watchers: Vec<_> = (0..32).map(|_| Watcher::open(&proxy, "")).collect();
+    assert_eq!(proxy.get("/api/v1/events").status, 503);
+    proxy.signal(Signal::TERM);
+    // `shutdown_timeout` is longer.
+    assert_eq!(proxy.exit_code(crate::harness::wait::PATIENCE), Some(0));
+    assert!(watchers.iter_mut().all(Watcher::ends));
+}

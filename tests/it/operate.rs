@@ -154,7 +154,11 @@ fn a_change_needs_the_token_on_an_address_that_others_can_reach() {
     from_environment.expect_code(0);
     let file = proxy.dir().join("with-port.toml");
     std::fs::write(&file, toml.replace("0.0.0.0:0", &format!("0.0.0.0:{}", at.port()))).unwrap();
-    evenkeel(&["drain", "p/s", "-c", file.to_str().unwrap()]).expect_code(0);
+    let by_file = ["drain", "p/s", "-c", file.to_str().unwrap()];
+    evenkeel(&by_file).expect_code(0);
+    let mut empty = Command::new(program());
+    empty.args(by_file).env("EVENKEEL_TOKEN_FILE", "");
+    finish(&mut empty, PATIENCE).expect_code(0);
 
     std::fs::write(token.path(), "another\n").unwrap();
     proxy.signal(Signal::HUP);
@@ -162,6 +166,29 @@ fn a_change_needs_the_token_on_an_address_that_others_can_reach() {
     eventually("the token is read again", PATIENCE, || {
         http::send(at, "PATCH", backend, &another, body).status == 200
     });
+}
+
+#[test]
+fn whoever_may_not_read_the_token_file_asks_by_the_file_all_the_same() {
+    let server = Server::greet("s");
+    let seat = Seat::take();
+    let folder = tempfile::tempdir().unwrap();
+    let (token, own) = (folder.path().join("token"), folder.path().join("own"));
+    for path in [&token, &own] {
+        std::fs::write(path, "sesame\n").unwrap();
+    }
+    let admin =
+        format!("[admin]\nbind = \"{}\"\ntoken_file = \"{}\"\n", seat.address(), token.display());
+    let proxy = Evenkeel::start(&(file(&entries(std::slice::from_ref(&server)), "", "") + &admin));
+    // These tests may run as root, who may read everything.
+    std::fs::remove_file(&token).unwrap();
+    let file = proxy.file();
+    let by_file = |words: &[&str]| evenkeel(&[words, &["-c", file.to_str().unwrap()]].concat());
+    by_file(&["status"]).expect_code(0);
+    by_file(&["route", "--listener", "l", "--client", "192.0.2.7"]).expect_code(0);
+    by_file(&["drain", "p/s", "--token-file", own.to_str().unwrap()]).expect_code(0);
+    let words = by_file(&["ready", "p/s"]).expect_code(2).stderr;
+    assert!(words.contains("--token-file") && words.contains("token"), "{words}");
 }
 
 #[test]
@@ -181,7 +208,8 @@ fn commands_say_what_holds_and_exit_by_what_came_of_it() {
     for wrong in [vec!["drain", "a"], vec!["weight", "p/a"], vec!["weight", "p/a", "-1"]] {
         assert!(!proxy.order(&wrong).expect_code(2).stderr.is_empty(), "{wrong:?}");
     }
-    let nobody = Seat::take().address().to_string();
+    let seat = Seat::take();
+    let nobody = seat.address().to_string();
     let words = evenkeel(&["ready", "p/a", "--admin", &nobody]).expect_code(1).stderr;
     assert!(words.contains(&nobody), "{words}");
     let off = evenkeel(&["ready", "p/a", "--admin", "off"]).expect_code(1).stderr;
@@ -256,11 +284,15 @@ fn a_wait_ends_when_the_backend_is_wanted_again_or_the_balancer_goes() {
     assert!(why.contains("ready again"), "{why}");
 
     let mut waiting = wait_beside(&proxy, &["--timeout", "1h"]);
-    eventually("a is in drain", PATIENCE, drained);
+    // It has been obeyed and told so, and waits from now on.
+    let mut stderr = std::io::BufReader::new(waiting.0.stderr.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut first).unwrap();
+    assert_eq!(first, "p/a: drain, 2 sessions left\n");
     proxy.signal(Signal::KILL);
     proxy.exit_code(PATIENCE);
     assert_eq!(waiting.exit("the wait ends", PATIENCE).code(), Some(1));
-    let why = text(waiting.0.stderr.take());
+    let why = text(Some(stderr));
     assert!(why.contains("went away"), "{why}");
     assert_ne!(end_of(&mut held[0].stream), End::Open);
 }

@@ -118,6 +118,7 @@ fn site() -> Site {
         loopback: true,
         token: None,
         streams: Streams::default(),
+        writing: Arc::default(),
     }
 }
 

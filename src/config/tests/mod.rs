@@ -416,7 +416,7 @@ fn certificates_and_tokens_must_be_there_and_be_what_they_should() {
     let text = refused();
     assert_eq!(text.len(), 4, "{text:#?}");
     assert!(text[0].contains("no usable authority") && text[1].contains("no certificate"));
-    assert!(text[2].contains("k.pem is empty") && text[3].contains("empty first line"));
+    assert!(text[2].contains("k.pem is empty") && text[3].contains("first line is empty"));
     for name in ["ca.pem", "c.pem"] {
         fs::write(folder.path(name), &certificate).unwrap();
     }
