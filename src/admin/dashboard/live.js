@@ -10,6 +10,8 @@ let heard = null;
 let lost = null;
 let timer = 0;
 let asking = false;
+let pressed = false;
+let source = null;
 const rejected = new Map();
 const seen = new Set();
 const changes = new Map();
@@ -48,6 +50,8 @@ function rejecting(status) {
 
 function show(status) {
   latest = status;
+  // Nothing may move between press and release, or the click is lost.
+  if (pressed) return;
   record(status);
   const now = seconds();
   const theirs = Date.now() / 1000 + ahead;
@@ -148,8 +152,12 @@ function told(kind, text) {
   line(level, shape, Number.isNaN(time.getTime()) ? new Date() : time, what, event.reason);
 }
 
+/// A page that nobody looks at gives its connection back: a browser has six for each host.
 function listen() {
-  const source = new EventSource("api/v1/events?recent=50");
+  source?.close();
+  source = null;
+  if (document.hidden) return;
+  source = new EventSource("api/v1/events?recent=50");
   for (const kind of ["backend", "listener", "pool", "certificate", "reload", "upgrade"]) {
     source.addEventListener(kind, (message) => told(kind, message.data));
   }
@@ -158,7 +166,7 @@ function listen() {
   source.onerror = () => {
     say(at("events-state"), "reconnecting");
     // The browser tries again by itself, unless it was refused.
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    if (source?.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   };
 }
 
@@ -189,6 +197,12 @@ at("filter").addEventListener("input", (event) => {
   wanted = event.target.value.trim().toLowerCase();
   if (latest) showPools(latest, Date.now() / 1000 + ahead, seconds());
 });
+addEventListener("pointerdown", () => (pressed = true), true);
+for (const end of ["pointerup", "pointercancel"]) {
+  // The click comes first.
+  addEventListener(end, () => setTimeout(() => (pressed = false)), true);
+}
+document.addEventListener("visibilitychange", listen);
 layTiles();
 refresh();
 listen();
