@@ -118,6 +118,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "outcome",
             "log",
             "admission",
+            "addr",
         ],
     ),
     ("cli", 8, &["admin", "server", "api", "config", "log", "addr"]),

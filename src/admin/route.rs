@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use crate::addr::ClientAddr;
 use crate::admin::answer::{Answer, Refusal, json};
 use crate::admin::path;
 use crate::admin::status::rfc3339;
@@ -93,15 +94,15 @@ fn route(snapshot: &Snapshot, listener: &str, client: IpAddr, preview: Preview) 
 /// What would keep the client out before anybody is picked for it. Its rate is not asked: asking
 /// would count.
 fn turned_away(snapshot: &Snapshot, listener: &str, client: IpAddr) -> Option<(Rejection, String)> {
-    let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener)?;
     let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
-    if view.live.as_ref().is_some_and(|live| !live.admission.has_room()) {
+    let admission = &view.live.as_ref()?.admission;
+    if !admission.has_room() {
         let reason = "the listener or the process is at its cap".to_owned();
         return Some((Rejection::MaxSessions, reason));
     }
-    let is_admitted = spec.clients.admits(client.to_canonical());
+    let is_allowed = admission.allows(ClientAddr::new(SocketAddr::new(client, 0)));
     let reason = || format!("`allow` and `deny` of listener {listener} keep it out");
-    (!is_admitted).then(|| (Rejection::Denied, reason()))
+    (!is_allowed).then(|| (Rejection::Denied, reason()))
 }
 
 fn candidate(seen: &Candidate, reason: String) -> api::Candidate {

@@ -82,14 +82,19 @@ impl Admission {
     /// # Errors
     /// `Denied` or `Rate`.
     pub fn screen(&self, client: ClientAddr) -> Result<(), Rejection> {
-        let is_allowed = self.allow.is_empty() || self.allow.contain(client.ip());
-        if !is_allowed || self.deny.contain(client.ip()) {
+        if !self.allows(client) {
             return Err(Rejection::Denied);
         }
         match &self.rate {
             Some(rate) if !rate.admit(client, Instant::now()) => Err(Rejection::Rate),
             _ => Ok(()),
         }
+    }
+
+    /// True unless `allow` or `deny` keeps the client out. Nothing is counted.
+    pub fn allows(&self, client: ClientAddr) -> bool {
+        let is_allowed = self.allow.is_empty() || self.allow.contain(client.ip());
+        is_allowed && !self.deny.contain(client.ip())
     }
 
     /// Both steps at once, for a client that is known from the beginning.

@@ -1,6 +1,5 @@
 //! What the tables of a pool and a listener say about failing, waiting, ending and being let in.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -94,17 +93,6 @@ pub enum AcceptProxy {
     From(Vec<IpNet>),
 }
 
-impl AcceptProxy {
-    /// True if a client that connects from `ip` must send a header.
-    pub fn wants_header(&self, ip: IpAddr) -> bool {
-        match self {
-            Self::Off => false,
-            Self::All => true,
-            Self::From(networks) => contains(networks, ip),
-        }
-    }
-}
-
 /// `allow` and `deny`: the clients that a listener takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clients {
@@ -112,43 +100,4 @@ pub struct Clients {
     pub allow: Vec<IpNet>,
     /// Clients from these networks are not let in, whatever `allow` says.
     pub deny: Vec<IpNet>,
-}
-
-impl Clients {
-    /// True if a client with this address, never an IPv4 one mapped into IPv6, is let in.
-    pub fn admits(&self, ip: IpAddr) -> bool {
-        !contains(&self.deny, ip) && (self.allow.is_empty() || contains(&self.allow, ip))
-    }
-}
-
-fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&ip))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn networks(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn deny_wins_and_a_list_of_the_allowed_admits_nothing_else() {
-        let ip = |text: &str| text.parse().unwrap();
-        let everybody = Clients::default();
-        assert!(everybody.admits(ip("192.0.2.1")) && everybody.admits(ip("::1")));
-        let some = Clients { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.1.0.0/16"]) };
-        assert!(some.admits(ip("10.2.0.1")));
-        assert!(!some.admits(ip("10.1.0.1")) && !some.admits(ip("192.0.2.1")));
-        assert!(!some.admits(ip("::1")));
-    }
-
-    #[test]
-    fn a_header_is_wanted_of_the_networks_that_are_listed() {
-        let some = AcceptProxy::From(networks(&["127.0.0.1/32"]));
-        assert!(some.wants_header("127.0.0.1".parse().unwrap()));
-        assert!(!some.wants_header("127.0.0.2".parse().unwrap()));
-        assert!(AcceptProxy::All.wants_header("::1".parse().unwrap()));
-    }
 }

@@ -3,47 +3,18 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
 use crate::harness::evenkeel::{Evenkeel, evenkeel};
-use crate::harness::files::unprobed;
+use crate::harness::files::{Written, says, unprobed};
 use crate::harness::http;
-use crate::harness::process::Finished;
 use crate::harness::seat::Seat;
 use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually};
-
-struct Written {
-    _dir: TempDir,
-    path: PathBuf,
-}
-
-impl Written {
-    fn new(toml: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("evenkeel.toml");
-        fs::write(&path, toml).unwrap();
-        Self { _dir: dir, path }
-    }
-
-    #[track_caller]
-    fn command(&self, args: &[&str]) -> Finished {
-        let mut all = vec![args[0], "-c", self.path.to_str().unwrap()];
-        all.extend(&args[1..]);
-        evenkeel(&all)
-    }
-}
-
-#[track_caller]
-fn says(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "{word:?} is not in:\n{text}");
-    }
-}
 
 const SIX_MISTAKES: &str = r#"[process]
 threadz = 2

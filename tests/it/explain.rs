@@ -1,43 +1,11 @@
 //! `check --explain` and `max_failover`: what a file makes certain is said before anything fails, and
 //! what bites later is a warning now.
 
-use std::fs;
-use std::path::PathBuf;
-
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::harness::evenkeel::{Evenkeel, evenkeel};
-use crate::harness::process::Finished;
+use crate::harness::evenkeel::Evenkeel;
+use crate::harness::files::{Written, says};
 use crate::harness::wait::{PATIENCE, eventually};
-
-struct Written {
-    _dir: TempDir,
-    path: PathBuf,
-}
-
-impl Written {
-    fn new(toml: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("evenkeel.toml");
-        fs::write(&path, toml).unwrap();
-        Self { _dir: dir, path }
-    }
-
-    #[track_caller]
-    fn command(&self, args: &[&str]) -> Finished {
-        let mut all = vec![args[0], "-c", self.path.to_str().unwrap()];
-        all.extend(&args[1..]);
-        evenkeel(&all)
-    }
-}
-
-#[track_caller]
-fn says(text: &str, words: &[&str]) {
-    for word in words {
-        assert!(text.contains(word), "{word:?} is not in:\n{text}");
-    }
-}
 
 const SMALLEST: &str = "[listener.db]\nbind = \"127.0.0.1:0\"\npool = \"db\"\n\n\
                         [pool.db]\nbackends = [\"10.0.0.11:5432\", \"10.0.0.12:5432\"]\n";

@@ -1,6 +1,13 @@
 //! The configuration files that most tests start from.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::harness::evenkeel::evenkeel;
+use crate::harness::process::Finished;
 
 /// An entry for `backends`, with further keys such as `weight = 2`.
 pub(crate) fn entry(address: SocketAddr, name: &str, keys: &str) -> String {
@@ -31,4 +38,35 @@ pub(crate) fn unprobed(backends: &str, listener: &str, pool: &str) -> String {
         "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n{listener}\n[pool.p]\n\
          backends = {backends}\n{pool}\n[pool.p.health]\nprobe = \"none\"\n"
     )
+}
+
+/// A file that commands are asked about.
+pub(crate) struct Written {
+    _dir: TempDir,
+    pub(crate) path: PathBuf,
+}
+
+impl Written {
+    pub(crate) fn new(toml: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("evenkeel.toml");
+        fs::write(&path, toml).unwrap();
+        Self { _dir: dir, path }
+    }
+
+    /// Runs a command on it, with more arguments.
+    #[track_caller]
+    pub(crate) fn command(&self, args: &[&str]) -> Finished {
+        let mut all = vec![args[0], "-c", self.path.to_str().unwrap()];
+        all.extend(&args[1..]);
+        evenkeel(&all)
+    }
+}
+
+/// Fails unless every one of `words` is in `text`.
+#[track_caller]
+pub(crate) fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
 }
