@@ -41,11 +41,7 @@ impl<'a> Seeker<'a> {
         match self.entrance.pick(&self.ask()) {
             Ok(picked) => Ok((picked, Duration::ZERO)),
             Err(none @ Unpicked::NoBackend) => Err(none.rejection(attempts).into()),
-            Err(Unpicked::Full(queue)) => {
-                let before = self.waited;
-                let picked = self.wait(queue, attempts).await?;
-                Ok((picked, self.waited - before))
-            }
+            Err(Unpicked::Full(queue)) => self.wait(queue, attempts).await,
         }
     }
 
@@ -64,17 +60,19 @@ impl<'a> Seeker<'a> {
         &mut self,
         mut queue: &'a Arc<Queue>,
         attempts: u32,
-    ) -> Result<Picked<'a>, Unserved> {
+    ) -> Result<(Picked<'a>, Duration), Unserved> {
+        let before = self.waited;
         loop {
             let ticket = queue.enter().ok_or(Rejection::QueueFull)?;
             let (began, left) = (Instant::now(), queue.timeout().saturating_sub(self.waited));
             let stay = poll_fn(|cx| self.poll_stay(cx, &ticket));
             let ended = self.dialer.clock.limit(left, stay).await;
             self.waited += began.elapsed();
+            let waited = self.waited - before;
             match ended {
                 Ok(Stay::Placed(picked)) => {
-                    queue.wait.record(self.waited);
-                    return Ok(picked);
+                    queue.wait.record(waited);
+                    return Ok((picked, waited));
                 }
                 Ok(Stay::Moved(other)) => queue = other,
                 Ok(Stay::Hopeless) => return Err(Unpicked::NoBackend.rejection(attempts).into()),
@@ -84,7 +82,7 @@ impl<'a> Seeker<'a> {
                 }
                 // Also when a stop has come to its deadline.
                 Err(Overdue) => {
-                    queue.wait.record(self.waited);
+                    queue.wait.record(waited);
                     return Err(Rejection::QueueTimeout.into());
                 }
             }
