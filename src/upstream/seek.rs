@@ -28,6 +28,8 @@ enum Stay<'a> {
     Moved(&'a Arc<Queue>),
     /// There is nobody left to wait for.
     Hopeless,
+    /// A stop has come to its deadline.
+    Over,
     ClientGone,
 }
 
@@ -80,8 +82,7 @@ impl<'a> Seeker<'a> {
                     queue.abandoned.increment();
                     return Err(Unserved::ClientGone);
                 }
-                // Also when a stop has come to its deadline.
-                Err(Overdue) => {
+                Ok(Stay::Over) | Err(Overdue) => {
                     queue.wait.record(waited);
                     return Err(Rejection::QueueTimeout.into());
                 }
@@ -95,6 +96,10 @@ impl<'a> Seeker<'a> {
         }
         // First word where to be woken, then the try: what comes free in between is not missed.
         ticket.wake_with(cx.waker());
+        // The sessions that are cut then leave places behind: these are for nobody.
+        if ticket.queue().is_over() {
+            return Poll::Ready(Stay::Over);
+        }
         match self.entrance.pick_in_turn(&self.ask(), ticket) {
             Ok(picked) => Poll::Ready(Stay::Placed(picked)),
             Err(Unpicked::NoBackend) => Poll::Ready(Stay::Hopeless),
