@@ -6,7 +6,7 @@
 //! then looks whether anybody waits, all in one order (`SeqCst`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Queue {
     /// As many as stand in `line`: whoever ends a session looks here, and nearly always goes on.
     length: CachePadded<AtomicUsize>,
     line: Mutex<Line>,
+    /// Nobody is served from it any more.
+    is_over: AtomicBool,
     /// How long those waited who got a place, or waited until the timeout.
     pub wait: Histogram,
     /// Those who left while they waited.
@@ -52,6 +54,7 @@ impl Queue {
             rules,
             length: CachePadded::default(),
             line: Mutex::default(),
+            is_over: AtomicBool::new(false),
             wait: Histogram::new(LATENCY),
             abandoned: Counter::default(),
         }
@@ -84,6 +87,10 @@ impl Queue {
 
     /// A place at its end; `None` if it is full.
     pub fn enter(self: &Arc<Self>) -> Option<Ticket> {
+        // A crowd that is refused must not hold up those who wait.
+        if !self.has_room() {
+            return None;
+        }
         let mut line = self.line();
         if line.waiting.len() >= self.rules.size as usize {
             return None;
@@ -93,6 +100,17 @@ impl Queue {
         line.waiting.insert(number, None);
         self.length.store(line.waiting.len(), Ordering::SeqCst);
         Some(Ticket { queue: Arc::clone(self), number })
+    }
+
+    /// From now on nobody is served from it: whoever waits is to leave.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.call_all();
+    }
+
+    /// True once it was ended.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     /// A place may have come free: the head is to look.

@@ -11,6 +11,10 @@ use crate::config;
 use crate::metric::Counter;
 use crate::pool::ready::Share;
 
+/// Addresses that one pick forgets at most: after a long silence nobody has to wait for all of them.
+/// More than a pick can add, so that they do get fewer.
+const FORGOTTEN: usize = 8;
+
 /// The memory of a pool. Backends stand in it by name, so it may outlive a list.
 #[derive(Debug)]
 pub struct Sticky {
@@ -117,14 +121,14 @@ impl Entry {
 }
 
 impl Memory {
-    /// Forgets those at the old end whose time is over: each once, so it costs nothing on average.
+    /// Forgets some of those at the old end whose time is over.
     fn expire(&mut self, now: u64, ttl: u64) {
-        while let Some((turn, client)) = self.by_age.first_key_value().map(|(t, ip)| (*t, *ip)) {
-            if self.entries.get(&client).is_some_and(|entry| !entry.is_over(now, ttl)) {
+        for _ in 0..FORGOTTEN {
+            let oldest = self.by_age.first_key_value().and_then(|(_, ip)| self.entries.get(ip));
+            if !oldest.is_some_and(|entry| entry.is_over(now, ttl)) {
                 return;
             }
-            self.by_age.remove(&turn);
-            self.entries.remove(&client);
+            self.forget_oldest();
         }
     }
 

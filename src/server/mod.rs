@@ -170,6 +170,8 @@ impl Server {
                 tracing::info!("shutdown_timeout has passed, ending the sessions that are left");
             }
         }
+        // Before the cut, or one worker's sessions make room for those that wait on another.
+        self.handle.snapshot().pools.iter().for_each(|pool| pool.queue().end());
         self.tell_all(|| Order::Cut).await;
         for worker in &mut self.workers {
             // Past this the runtime is dropped with the process, and what it holds with it.

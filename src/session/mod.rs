@@ -123,7 +123,7 @@ impl Live {
 
     /// True if it was picked before its backend's latest order, and is not ending yet.
     fn is_called(&self) -> bool {
-        self.epoch != self.tally.recall.epoch() && self.end.get().is_none()
+        self.tally.recall.has_called(self.epoch) && self.end.get().is_none()
     }
 
     fn overdue(&self, now: Tick) -> Option<Outcome> {

@@ -41,6 +41,12 @@ impl Recall {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// True if there was an order since `epoch`: whoever was picked then is meant by the one in
+    /// force, if there still is one.
+    pub fn has_called(&self, epoch: u32) -> bool {
+        epoch != self.epoch()
+    }
+
     /// The order in force; it stays so after its time, for sessions that were still connecting.
     pub fn order(&self) -> Option<Arc<Order>> {
         self.order.load_full()
@@ -64,7 +70,7 @@ impl Recall {
 
     /// The order that means a session which was picked in `epoch`.
     pub(super) fn order_for(&self, epoch: u32) -> Option<Arc<Order>> {
-        if epoch == self.epoch() { None } else { self.order() }
+        if self.has_called(epoch) { self.order() } else { None }
     }
 }
 

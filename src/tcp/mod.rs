@@ -48,8 +48,8 @@ pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<
     let mut line = Line::begin(client, &proxy);
     // Boxed, since it is twice as large as all that an established session needs.
     let connect = Box::pin(upstream::connect(&proxy.entrance, client, &tools.dialer));
-    let connected = connect.await;
-    let server = match connected {
+    // Matched at once: a name for the result would keep room for it as long as the session lasts.
+    let server = match connect.await {
         Ok(server) => server,
         Err(unreached) => {
             client.socket.reset_on_close();

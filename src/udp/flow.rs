@@ -95,7 +95,7 @@ impl Course {
 
     /// True if it was picked before its backend's latest order to end sessions.
     pub(super) fn is_called(&self) -> bool {
-        self.lease.epoch() != self.lease.tally().recall.epoch()
+        self.lease.tally().recall.has_called(self.lease.epoch())
     }
 
     /// True if its backend may have no flows any more.

@@ -28,6 +28,8 @@ enum Stay<'a> {
     Moved(&'a Arc<Queue>),
     /// There is nobody left to wait for.
     Hopeless,
+    /// A stop has come to its deadline.
+    Over,
     ClientGone,
 }
 
@@ -41,11 +43,7 @@ impl<'a> Seeker<'a> {
         match self.entrance.pick(&self.ask()) {
             Ok(picked) => Ok((picked, Duration::ZERO)),
             Err(none @ Unpicked::NoBackend) => Err(none.rejection(attempts).into()),
-            Err(Unpicked::Full(queue)) => {
-                let before = self.waited;
-                let picked = self.wait(queue, attempts).await?;
-                Ok((picked, self.waited - before))
-            }
+            Err(Unpicked::Full(queue)) => self.wait(queue, attempts).await,
         }
     }
 
@@ -64,17 +62,19 @@ impl<'a> Seeker<'a> {
         &mut self,
         mut queue: &'a Arc<Queue>,
         attempts: u32,
-    ) -> Result<Picked<'a>, Unserved> {
+    ) -> Result<(Picked<'a>, Duration), Unserved> {
+        let before = self.waited;
         loop {
             let ticket = queue.enter().ok_or(Rejection::QueueFull)?;
             let (began, left) = (Instant::now(), queue.timeout().saturating_sub(self.waited));
             let stay = poll_fn(|cx| self.poll_stay(cx, &ticket));
             let ended = self.dialer.clock.limit(left, stay).await;
             self.waited += began.elapsed();
+            let waited = self.waited - before;
             match ended {
                 Ok(Stay::Placed(picked)) => {
-                    queue.wait.record(self.waited);
-                    return Ok(picked);
+                    queue.wait.record(waited);
+                    return Ok((picked, waited));
                 }
                 Ok(Stay::Moved(other)) => queue = other,
                 Ok(Stay::Hopeless) => return Err(Unpicked::NoBackend.rejection(attempts).into()),
@@ -82,9 +82,8 @@ impl<'a> Seeker<'a> {
                     queue.abandoned.increment();
                     return Err(Unserved::ClientGone);
                 }
-                // Also when a stop has come to its deadline.
-                Err(Overdue) => {
-                    queue.wait.record(self.waited);
+                Ok(Stay::Over) | Err(Overdue) => {
+                    queue.wait.record(waited);
                     return Err(Rejection::QueueTimeout.into());
                 }
             }
@@ -97,6 +96,10 @@ impl<'a> Seeker<'a> {
         }
         // First word where to be woken, then the try: what comes free in between is not missed.
         ticket.wake_with(cx.waker());
+        // The sessions that are cut then leave places behind: these are for nobody.
+        if ticket.queue().is_over() {
+            return Poll::Ready(Stay::Over);
+        }
         match self.entrance.pick_in_turn(&self.ask(), ticket) {
             Ok(picked) => Poll::Ready(Stay::Placed(picked)),
             Err(Unpicked::NoBackend) => Poll::Ready(Stay::Hopeless),

@@ -340,11 +340,13 @@ fn a_failed_attempt_gives_its_place_to_the_next_and_queues_again_behind() {
         table(9, "10m")
     );
     let proxy = Evenkeel::start(&unprobed(&format!("[\"{}\"]", hole.address()), "", &keys));
-    let first = connect(proxy.at());
+    let first = (Instant::now(), connect(proxy.at()));
     eventually("its attempt has begun", PATIENCE, || proxy.sessions() == 1);
-    let second = connect(proxy.at());
-    for mut client in [first, second] {
+    let second = (Instant::now(), connect(proxy.at()));
+    let mut lives = Duration::ZERO;
+    for (began, mut client) in [first, second] {
         assert_eq!(end_of(&mut client), End::Reset);
+        lives += began.elapsed();
     }
     // Each has had its two attempts, one at a time, and was kept from none by the other.
     assert_eq!((proxy.rejected("refused"), length(&proxy)), (2, 0));
@@ -352,6 +354,9 @@ fn a_failed_attempt_gives_its_place_to_the_next_and_queues_again_behind() {
     assert_eq!(metrics.count("connect_failures_total", &[("reason", "timeout")]), 4);
     assert_eq!(metrics.count("retries_total", &[]), 2);
     assert!(metrics.count("queue_wait_seconds_count", &[]) >= 2);
+    // Each wait counts by itself: what was not spent in the four attempts.
+    let waited = metrics.sum("queue_wait_seconds_sum", &[]);
+    assert!(waited <= lives.as_secs_f64() - 4.0, "{waited} s of {lives:?}");
 }
 
 #[test]

@@ -42,6 +42,18 @@ fn an_address_keeps_its_backend_until_its_time_since_the_latest_pick_is_over() {
 }
 
 #[test]
+fn a_pick_after_a_long_silence_forgets_a_few_and_the_next_ones_the_others() {
+    let bench = Bench::new(&sticky(3, 1_000));
+    (0..1_000).for_each(|client| drop(bench.at(0, client, &[])));
+    assert_eq!(bench.memory(), (1_000, 0));
+    // Others wait for the lock meanwhile.
+    bench.home(TTL, 5_000);
+    assert!(bench.memory().0 > 900, "one pick has paid for all");
+    (0..1_000).for_each(|_| drop(bench.at(TTL, 5_000, &[])));
+    assert_eq!(bench.memory(), (1, 0), "nobody was forgotten before its time");
+}
+
+#[test]
 fn a_backend_that_takes_nothing_loses_its_addresses_for_good() {
     type Change = fn(&mut Judged);
     let changes: [Change; 4] = [
