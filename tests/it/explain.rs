@@ -86,7 +86,7 @@ fn the_smallest_file_is_explained_in_numbers_with_their_formulas() {
 fn an_explanation_comes_with_the_warnings_and_their_exit_code() {
     let file = Written::new(&SMALLEST.replace(", \"10.0.0.12:5432\"", ""));
     let answer = file.command(&["check", "--explain", "--deny-warnings"]).expect_code(2);
-    says(&answer.stderr, &["warning", "has one entry only", "1 warning, denied"]);
+    says(&answer.stderr, &["warning", "has one backend only", "1 warning, denied"]);
     says(&answer.stdout, &["1 backend)", "nobody else is tried"]);
     let broken = Written::new(&format!("{SMALLEST}colour = 1\n"));
     let answer = broken.command(&["check", "--explain"]).expect_code(2);
@@ -148,7 +148,7 @@ fn what_bites_later_is_a_warning_now() {
             ["of 9 attempts only 5 can begin", "retry.window = \"9s\""],
         ),
         (more("connect_timeout = \"5s\"\n"), 7, ["of 3 attempts only 1 can begin", "window of 5s"]),
-        (SMALLEST.replace(", \"10.0.0.12:5432\"", ""), 6, ["has one entry only:", "add another"]),
+        (SMALLEST.replace(", \"10.0.0.12:5432\"", ""), 6, ["has one backend only and no backup:", "add another"]),
         (lonely, 6, ["only that takes sessions", "nothing takes over"]),
         (
             more("health.timeout = \"3s\"\n"),
