@@ -148,7 +148,11 @@ fn what_bites_later_is_a_warning_now() {
             ["of 9 attempts only 5 can begin", "retry.window = \"9s\""],
         ),
         (more("connect_timeout = \"5s\"\n"), 7, ["of 3 attempts only 1 can begin", "window of 5s"]),
-        (SMALLEST.replace(", \"10.0.0.12:5432\"", ""), 6, ["has one backend only and no backup:", "add another"]),
+        (
+            SMALLEST.replace(", \"10.0.0.12:5432\"", ""),
+            6,
+            ["has one backend only and no backup:", "add another"],
+        ),
         (lonely, 6, ["only that takes sessions", "nothing takes over"]),
         (
             more("health.timeout = \"3s\"\n"),
