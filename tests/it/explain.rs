@@ -139,6 +139,10 @@ fn what_bites_later_is_a_warning_now() {
     );
     let lonely = SMALLEST
         .replace("\"10.0.0.12:5432\"", "{ address = \"10.0.0.12:5432\", state = \"maintenance\" }");
+    let capped = SMALLEST.replace(
+        "\"10.0.0.12:5432\"",
+        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
+    );
     let token = "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"evenkeel.toml\"\n";
     let more = |keys: &str| format!("{SMALLEST}{keys}");
     for (toml, line, words) in [
@@ -180,6 +184,12 @@ fn what_bites_later_is_a_warning_now() {
             4,
             ["listener \"db\": max_sessions", "8000000000 descriptors"],
         ),
+        (
+            more("max_sessions = 4000000000\n"),
+            7,
+            ["pool \"db\": max_sessions", "8000000000 descriptors"],
+        ),
+        (capped, 6, ["pool \"db\": max_sessions", "8000000000 descriptors"]),
     ] {
         let file = Written::new(&toml);
         let text = file.command(&["check"]).expect_code(0).text();
