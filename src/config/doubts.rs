@@ -49,12 +49,12 @@ fn alone(value: &Value<'_>, pool: &Pool, pools: &[Pool]) {
     let taking = pool.members.iter().filter(|member| takes_sessions(member)).count();
     if pool.members.len() == 1 {
         value.warn(
-            "has one entry only: when it fails, nothing takes over",
+            "has one backend only and no backup: when it fails, nothing takes over",
             "add another, or a fallback",
         );
     } else if taking == 1 {
         value.warn(
-            "has one entry only that takes sessions: when it fails, nothing takes over",
+            "has one backend only that takes sessions: when it fails, nothing takes over",
             "give another one a weight and state = \"ready\", or add a backup or a fallback",
         );
     }

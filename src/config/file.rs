@@ -58,6 +58,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
             asserted(section, pool, *carried);
         }
         doubts::of_pool(section, pool, &pools, *carried);
+        promised_by_pool(section, pool, *carried);
     }
     promised(&root, &process, &frontends, &listeners);
     let listeners = listeners.into_iter().map(|read| read.listener).collect();
@@ -122,6 +123,21 @@ fn asserted(section: &Section<'_>, pool: &Pool, carried: Carried) {
     let Some(value) = section.value("max_failover") else { return };
     if let Err(broken) = explain::assert(pool, !carried.only_datagrams()) {
         value.refuse(&broken.message, &broken.way_out);
+    }
+}
+
+/// A backend's cap above what there can be of sessions: it protects nobody.
+fn promised_by_pool(section: &Section<'_>, pool: &Pool, carried: Carried) {
+    let each = if carried.only_datagrams() { 1 } else { 2 };
+    let promise = |section: &Section<'_>, cap: u32| {
+        if let Some(value) = section.value("max_sessions") {
+            value.promise(u64::from(cap) * each);
+        }
+    };
+    promise(section, pool.max_sessions);
+    let items = section.value("backends").map(|value| value.one_or_more()).unwrap_or_default();
+    for (item, member) in items.iter().zip(&pool.members).filter(|(item, _)| item.is_table()) {
+        promise(&item.as_section(""), member.max_sessions);
     }
 }
 

@@ -97,6 +97,11 @@ impl Member {
         }
     }
 
+    /// Asks its backend to wake the monitor at the failure that will eject it.
+    pub(super) fn arm(&self) {
+        self.backend.alarm_at(self.ejection.alarm_at());
+    }
+
     fn is_probed(&self) -> bool {
         self.course.is_probed()
     }

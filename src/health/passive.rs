@@ -2,14 +2,17 @@
 //! raise the weight of those that warm up.
 
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
 
 use crate::config;
 use crate::health::member::Member;
 use crate::health::watch::Watch;
 use crate::pool::{Allowance, LastEjection, Marks, Ruling};
 
-/// From one look to the next.
+/// From one look to the next, unless a failure wakes the monitor before.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// When to look next.
@@ -18,11 +21,37 @@ pub(super) struct Looks {
     rules: config::Passive,
     /// Some things can only be seen by looking, others have to be looked at when they are there.
     next: Option<Duration>,
+    alarm: Arc<Alarm>,
+}
+
+/// Ends a monitor's sleep; a ring while it is awake is kept for it.
+#[derive(Debug, Default)]
+struct Alarm(Notify);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 impl Looks {
     pub(super) fn new(rules: config::Passive) -> Self {
-        Self { rules, next: (rules.failures > 0).then_some(LOOK) }
+        let next = (rules.failures > 0).then_some(LOOK);
+        Self { rules, next, alarm: Arc::default() }
+    }
+
+    /// What a backend wakes with the failure that ejects it.
+    pub(super) fn waker(&self) -> Waker {
+        Arc::clone(&self.alarm).into()
+    }
+
+    /// Some backend has failed often enough.
+    pub(super) async fn alarm(&self) {
+        self.alarm.0.notified().await;
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.next = Some(Duration::ZERO);
     }
 
     /// When the next look is due: the age of the monitor.
@@ -172,6 +201,7 @@ mod tests {
         let began = Instant::now();
         let why = "3 failures in 10s: 3 refused; out for 10s";
         assert_eq!(bench.next().await, ["a up ejected", why]);
+        assert_eq!(began.elapsed(), Duration::ZERO, "by the failure, not by the clock");
         assert_eq!((bench.weight(0), bench.weight(1)), (0.0, 1.0));
         assert_eq!(bench.next().await, ["a ejected up", "its 10s of ejection are over"]);
         assert!(began.elapsed() >= SECOND * 10);

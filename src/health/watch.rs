@@ -67,6 +67,7 @@ impl Watch {
         over: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
         let mut probers = Prober::of_all(spec)?.map(Vec::into_iter);
+        let looks = Looks::new(spec.passive);
         let members: Vec<_> = spec
             .members
             .iter()
@@ -75,7 +76,10 @@ impl Watch {
                 let prober = probers.as_mut().and_then(Iterator::next);
                 let course = Course::new(spec, member, prober);
                 let wanted = (live.state, live.weight);
-                Member::new(Arc::clone(&live.backend), course, spec, wanted)
+                let member = Member::new(Arc::clone(&live.backend), course, spec, wanted);
+                member.backend.watched_by(looks.waker());
+                member.arm();
+                member
             })
             .collect();
         let mut schedule = Schedule::new(members.len(), spec.health.interval, first_ordinal);
@@ -85,7 +89,7 @@ impl Watch {
         let mut watch = Self {
             pool,
             events,
-            looks: Looks::new(spec.passive),
+            looks,
             schedule,
             started: Instant::now(),
             turns: JoinSet::new(),
@@ -110,6 +114,7 @@ impl Watch {
             tokio::select! {
                 Some(ended) = self.turns.join_next_with_id() => self.ended(ended),
                 Some(wish) = self.wishes.recv() => self.obey(wish),
+                () = self.looks.alarm() => self.looks.hurry(),
                 () = wake => {}
             }
             // What else has ended meanwhile goes into the same list.
@@ -232,6 +237,7 @@ impl Watch {
         if member.settle(before.standing, now) {
             self.looks.want(now);
         }
+        member.arm();
         let after = member.judged();
         if after.weight != before.weight {
             self.changes.push(Change::of_weight(member, before.weight, reason.clone()));

@@ -131,6 +131,7 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
         ticker.tick().await;
         let sessions = &worker.tools.sessions;
         sessions.clock().catch_up();
+        sessions.expire();
         sessions.obey(Instant::now());
         let rung = worker.crew.bell().count();
         if std::mem::replace(&mut heard, rung) != rung {

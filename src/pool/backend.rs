@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -102,7 +103,7 @@ impl Backend {
             address,
             load: CachePadded::new(Load::default()),
             latency: PeakEwma::default(),
-            failures: Failures::default(),
+            failures: Failures::new(),
             standing: AtomicU8::new(Standing::default().to_bits()),
             recall: Arc::default(),
             tallies: Mutex::default(),
@@ -194,6 +195,16 @@ impl Backend {
     /// The failures so far that speak against it; they only rise.
     pub fn marks(&self) -> Marks {
         self.failures.marks()
+    }
+
+    /// Who is to be woken by [`Backend::alarm_at`].
+    pub fn watched_by(&self, monitor: Waker) {
+        self.failures.watched_by(monitor);
+    }
+
+    /// Wakes the monitor, once, when there are `total` failures; `None`: never.
+    pub fn alarm_at(&self, total: Option<u64>) {
+        self.failures.alarm_at(total);
     }
 
     pub(super) fn load(&self) -> &Load {

@@ -139,6 +139,16 @@ impl Ejection {
         Some(Ruling::Ejected { why, term: self.eject(now) })
     }
 
+    /// At how many failures in all it would be ejected; `None` while more of them change nothing.
+    pub fn alarm_at(&self) -> Option<u64> {
+        if self.rules.failures == 0 || self.is_ejected() || self.is_spared {
+            return None;
+        }
+        let recent: u64 = self.recent.iter().map(|span| span.marks.total()).sum();
+        let missing = u64::from(self.rules.failures).saturating_sub(recent).max(1);
+        Some(self.seen.total().saturating_add(missing))
+    }
+
     /// Ends an ejection before its term; true if there was one.
     pub fn end(&mut self, now: Duration) -> bool {
         let was_ejected = self.until.take().is_some();

@@ -1,6 +1,11 @@
 //! What speaks against a backend under traffic: kinds of failure, and how many of each there were.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use arc_swap::ArcSwapOption;
 
 use crate::metric::Counter;
 use crate::outcome::ConnectFailure;
@@ -48,19 +53,49 @@ impl Failure {
     }
 }
 
-/// The failures of one backend so far. Sessions count, the pool's monitor reads.
-#[derive(Debug, Default)]
-pub(super) struct Failures([Counter; Failure::ALL.len()]);
+/// The failures of one backend so far. Sessions count, the pool's monitor reads, and is woken when
+/// there are as many as it waits for: the next client must not have to find out as well.
+#[derive(Debug)]
+pub(super) struct Failures {
+    counts: [Counter; Failure::ALL.len()],
+    alarm_at: AtomicU64,
+    monitor: ArcSwapOption<Waker>,
+}
+
+/// More failures than there will be.
+const NEVER: u64 = u64::MAX;
 
 impl Failures {
+    pub(super) fn new() -> Self {
+        Self {
+            counts: Default::default(),
+            alarm_at: AtomicU64::new(NEVER),
+            monitor: ArcSwapOption::empty(),
+        }
+    }
+
     pub(super) fn count(&self, failure: Failure) {
-        if let Some(counter) = self.0.get(failure as usize) {
+        if let Some(counter) = self.counts.get(failure as usize) {
             counter.increment();
+        }
+        // Two workers that count different kinds at once may both miss the alarm. The monitor looks
+        // anyhow, a little later.
+        let is_time = self.marks().total() >= self.alarm_at.load(Ordering::Relaxed);
+        if is_time && self.alarm_at.swap(NEVER, Ordering::Relaxed) != NEVER {
+            self.monitor.load().iter().for_each(|monitor| monitor.wake_by_ref());
         }
     }
 
     pub(super) fn marks(&self) -> Marks {
-        Marks(self.0.each_ref().map(Counter::get))
+        Marks(self.counts.each_ref().map(Counter::get))
+    }
+
+    pub(super) fn watched_by(&self, monitor: Waker) {
+        self.monitor.store(Some(Arc::new(monitor)));
+    }
+
+    pub(super) fn alarm_at(&self, total: Option<u64>) {
+        self.alarm_at.store(total.unwrap_or(NEVER), Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The live sessions of one worker: who they belong to, when they last moved, what ends them.
 //!
-//! The table is touched by its own worker alone, so its cells need no lock. One sweep a tick does
-//! idle limits, lifetimes and byte counts for all sessions; no session keeps a timer of its own.
+//! The table is touched by its own worker alone, so its cells need no lock. One sweep a second does
+//! idle limits and byte counts for all sessions; no session keeps a timer of its own. Lifetimes, which
+//! few sessions have, stand in their order and are looked at with every step of the clock: sessions
+//! that were spread over a tenth of a short lifetime must not end together at the next sweep.
 
 mod clock;
 mod recall;
@@ -9,6 +11,7 @@ mod roll;
 mod tally;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -128,10 +131,8 @@ impl Live {
 
     fn overdue(&self, now: Tick) -> Option<Outcome> {
         self.look(now);
-        if self.idle.is_some_and(|idle| now >= self.last.get() + idle) {
-            return Some(Outcome::Idle);
-        }
-        self.deadline.is_some_and(|deadline| now >= deadline).then_some(Outcome::Lifetime)
+        let is_idle = self.idle.is_some_and(|idle| now >= self.last.get() + idle);
+        is_idle.then_some(Outcome::Idle)
     }
 }
 
@@ -155,6 +156,9 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.live.fold();
         self.table.slots.borrow_mut().remove(self.slot);
+        if let Some(deadline) = self.live.deadline {
+            self.table.deadlines.borrow_mut().remove(&(deadline, self.slot));
+        }
     }
 }
 
@@ -162,6 +166,8 @@ impl Drop for Entry {
 #[derive(Debug, Default)]
 pub struct Table {
     slots: RefCell<Slab<Rc<Live>>>,
+    /// Of those that have one, with their slot.
+    deadlines: RefCell<BTreeSet<(Tick, usize)>>,
     /// Why all were ended, and whoever enters later is: a connect may succeed in that very moment.
     over: Cell<Option<Outcome>>,
     clock: Rc<Clock>,
@@ -194,6 +200,9 @@ impl Table {
             waker: RefCell::new(None),
         });
         let slot = self.slots.borrow_mut().insert(Rc::clone(&live));
+        if let Some(deadline) = live.deadline {
+            self.deadlines.borrow_mut().insert((deadline, slot));
+        }
         Entry { live, slot, table: Rc::clone(self) }
     }
 
@@ -212,7 +221,19 @@ impl Table {
         self.len() == 0
     }
 
-    /// Folds byte counts and ends what is due by the clock, which has just been moved.
+    /// Ends whose lifetime is over by the clock, which has just been moved.
+    pub fn expire(&self) {
+        let (now, slots) = (self.clock.now(), self.slots.borrow());
+        let mut deadlines = self.deadlines.borrow_mut();
+        while let Some((_, slot)) = deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            deadlines.pop_first();
+            if let Some(live) = slots.get(slot) {
+                live.end(Outcome::Lifetime);
+            }
+        }
+    }
+
+    /// Folds byte counts and ends what is idle by the clock, which has just been moved.
     pub fn sweep(&self) {
         let now = self.clock.now();
         for (_, live) in self.slots.borrow().iter() {
@@ -268,6 +289,7 @@ mod tests {
 
     fn sweep_at(table: &Table, seconds: u64) {
         table.clock().advance(Duration::from_secs(seconds));
+        table.expire();
         table.sweep();
     }
 
@@ -314,7 +336,7 @@ mod tests {
         let short = Some(Duration::from_millis(10));
         let (mortal, _mortal) = enter(&table, Limits { idle: None, lifetime: short });
         table.clock().advance(Duration::from_millis(20));
-        table.sweep();
+        table.expire();
         assert_eq!(end_of(&mortal), Poll::Pending, "it came when the clock was 20 ms old");
         sweep_at(&table, 9);
         assert_eq!(end_of(&mortal), Poll::Ready(Outcome::Lifetime));
@@ -328,6 +350,26 @@ mod tests {
         assert_eq!(end_of(&quiet), Poll::Pending, "it may have moved a second ago");
         sweep_at(&table, 22);
         assert_eq!(end_of(&quiet), Poll::Ready(Outcome::Idle));
+    }
+
+    #[test]
+    fn lifetimes_end_one_by_one_and_not_at_the_next_sweep() {
+        let table = Rc::new(Table::default());
+        let lives = |seconds| Limits { idle: None, lifetime: Some(Duration::from_secs(seconds)) };
+        let [(first, _first), (gone, _gone), (last, _last)] =
+            [1, 2, 3].map(|seconds| enter(&table, lives(seconds)));
+        drop(gone);
+        let (in_its_place, _) = enter(&table, Limits::default());
+        table.clock().advance(Duration::from_secs(1));
+        table.expire();
+        assert_eq!(end_of(&first), Poll::Ready(Outcome::Lifetime));
+        table.clock().advance(Duration::from_secs(2));
+        table.expire();
+        assert_eq!((end_of(&in_its_place), end_of(&last)), (Poll::Pending, Poll::Pending));
+        table.clock().advance(Duration::from_secs(3));
+        table.expire();
+        assert_eq!(end_of(&last), Poll::Ready(Outcome::Lifetime));
+        assert!(table.deadlines.borrow().is_empty());
     }
 
     #[test]

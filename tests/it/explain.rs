@@ -54,7 +54,7 @@ fn the_smallest_file_is_explained_in_numbers_with_their_formulas() {
 fn an_explanation_comes_with_the_warnings_and_their_exit_code() {
     let file = Written::new(&SMALLEST.replace(", \"10.0.0.12:5432\"", ""));
     let answer = file.command(&["check", "--explain", "--deny-warnings"]).expect_code(2);
-    says(&answer.stderr, &["warning", "has one entry only", "1 warning, denied"]);
+    says(&answer.stderr, &["warning", "has one backend only", "1 warning, denied"]);
     says(&answer.stdout, &["1 backend)", "nobody else is tried"]);
     let broken = Written::new(&format!("{SMALLEST}colour = 1\n"));
     let answer = broken.command(&["check", "--explain"]).expect_code(2);
@@ -107,6 +107,10 @@ fn what_bites_later_is_a_warning_now() {
     );
     let lonely = SMALLEST
         .replace("\"10.0.0.12:5432\"", "{ address = \"10.0.0.12:5432\", state = \"maintenance\" }");
+    let capped = SMALLEST.replace(
+        "\"10.0.0.12:5432\"",
+        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
+    );
     let token = "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"evenkeel.toml\"\n";
     let more = |keys: &str| format!("{SMALLEST}{keys}");
     for (toml, line, words) in [
@@ -116,7 +120,11 @@ fn what_bites_later_is_a_warning_now() {
             ["of 9 attempts only 5 can begin", "retry.window = \"9s\""],
         ),
         (more("connect_timeout = \"5s\"\n"), 7, ["of 3 attempts only 1 can begin", "window of 5s"]),
-        (SMALLEST.replace(", \"10.0.0.12:5432\"", ""), 6, ["has one entry only:", "add another"]),
+        (
+            SMALLEST.replace(", \"10.0.0.12:5432\"", ""),
+            6,
+            ["has one backend only and no backup:", "add another"],
+        ),
         (lonely, 6, ["only that takes sessions", "nothing takes over"]),
         (
             more("health.timeout = \"3s\"\n"),
@@ -144,6 +152,12 @@ fn what_bites_later_is_a_warning_now() {
             4,
             ["listener \"db\": max_sessions", "8000000000 descriptors"],
         ),
+        (
+            more("max_sessions = 4000000000\n"),
+            7,
+            ["pool \"db\": max_sessions", "8000000000 descriptors"],
+        ),
+        (capped, 6, ["pool \"db\": max_sessions", "8000000000 descriptors"]),
     ] {
         let file = Written::new(&toml);
         let text = file.command(&["check"]).expect_code(0).text();

@@ -278,7 +278,7 @@ fn what_is_seldom_meant_is_a_warning() {
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{more}: {warnings:?}");
     }
     let one = good(&SMALLEST.replace(", \"10.0.0.12:5432\"", "")).warnings;
-    assert!(one[0].message.contains("one entry only"));
+    assert!(one[0].message.contains("one backend only"));
 }
 
 #[test]
