@@ -316,7 +316,12 @@ fn the_deadline_of_a_stop_ends_those_who_wait() {
     }
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
     let lines = proxy.wait_access(4);
-    assert_eq!(lines.iter().filter(|line| line["outcome"] == "queue-timeout").count(), 3);
+    let ended = |outcome| lines.iter().filter(|line| line["outcome"] == outcome).count();
+    // On a worker that hears of the deadline last, one may get the place of the session that was
+    // ended, and is ended with it.
+    let waited = ended("queue-timeout");
+    assert!((2..=3).contains(&waited), "{lines:?}");
+    assert_eq!(waited + ended("shutdown"), 4, "{lines:?}");
 }
 
 #[test]
