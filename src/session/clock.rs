@@ -63,6 +63,11 @@ impl Clock {
         self.wake_until(Tick::MAX);
     }
 
+    /// True once nothing is waited for.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
     fn wake_until(&self, now: Tick) {
         for (_, (limit, waker)) in self.waiting.borrow().iter() {
             if *limit <= now {

@@ -95,6 +95,11 @@ impl<'a> Seeker<'a> {
         if self.client.socket.poll_hangup(cx).is_ready() {
             return Poll::Ready(Stay::ClientGone);
         }
+        // Whoever is cut off leaves places behind: who is cut off too could not connect any more, and
+        // its backend would be blamed for that.
+        if self.dialer.clock.is_over() {
+            return Poll::Pending;
+        }
         // First word where to be woken, then the try: what comes free in between is not missed.
         ticket.wake_with(cx.waker());
         match self.entrance.pick_in_turn(&self.ask(), ticket) {
