@@ -17,6 +17,7 @@ chromium chromium
 curl curl
 openssl openssl
 ss iproute2
+nft nftables
 unbound unbound
 dnsperf dnsperf
 dig bind9-dnsutils

@@ -53,6 +53,17 @@ pub struct Pace {
     pub sweep: Duration,
 }
 
+impl Pace {
+    /// Has the next tick come with a limit that lies before it: limits that follow each other, as
+    /// those of one client's attempts, must not each be a step late. No more often than ten times a
+    /// step, however many wait.
+    fn be_on_time(&self, clock: &Clock, ticker: &Ticker) {
+        if let Some(limit) = clock.next_limit().filter(|limit| *limit < self.tick) {
+            ticker.tick_after(limit.max(self.tick / 10));
+        }
+    }
+}
+
 /// What a worker is made of; made anywhere, used on its own thread.
 #[derive(Debug)]
 pub struct Plan {
@@ -101,7 +112,7 @@ pub fn run(plan: Plan, orders: mpsc::Receiver<Order>) -> io::Result<()> {
             }
         });
         let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
-        spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace.sweep));
+        spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace));
         spawn_local(take_handed(Busy::new(&worker), plan.door));
         worker.obey(orders).await;
         Ok(())
@@ -124,7 +135,7 @@ async fn take_handed(busy: Busy, mut door: Door) {
 }
 
 /// Moves the clock and sweeps the sessions for as long as the worker lives.
-async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
+async fn look_around(worker: Rc<Worker>, ticker: Ticker, pace: Pace) {
     let mut swept = Instant::now();
     let mut heard = 0;
     loop {
@@ -132,12 +143,13 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, sweep: Duration) {
         let sessions = &worker.tools.sessions;
         sessions.clock().catch_up();
         sessions.expire();
+        pace.be_on_time(sessions.clock(), &ticker);
         sessions.obey(Instant::now());
         let rung = worker.crew.bell().count();
         if std::mem::replace(&mut heard, rung) != rung {
             worker.switches.borrow().iter().for_each(|switch| switch.nudge());
         }
-        if swept.elapsed() >= sweep {
+        if swept.elapsed() >= pace.sweep {
             swept = Instant::now();
             sessions.sweep();
         }

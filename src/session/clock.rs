@@ -71,11 +71,19 @@ impl Clock {
         }
     }
 
+    /// How long it is from now until the first limit that is not reached yet.
+    pub fn next_limit(&self) -> Option<Duration> {
+        let now = self.now.get();
+        let waiting = self.waiting.borrow();
+        let limits = waiting.iter().map(|(_, (limit, _))| *limit).filter(|limit| *limit > now);
+        limits.min().map(|limit| Duration::from_millis(limit - now))
+    }
+
     fn is_reached(&self, limit: Tick) -> bool {
         self.over.get() || self.now.get() >= limit
     }
 
-    /// Waits for `pause`, and up to two steps of the clock longer.
+    /// Waits for `pause`, and as much longer as [`limit`](Self::limit) does.
     pub async fn sleep(self: &Rc<Self>, pause: Duration) {
         // Nothing else can come out of work that never ends.
         self.limit(pause, pending::<()>()).await.ok();
@@ -85,7 +93,9 @@ impl Clock {
         }
     }
 
-    /// Runs `work` for at most `limit`, and up to two steps of the clock longer.
+    /// Runs `work` for at most `limit`, and up to two steps of the clock longer; a limit of a step
+    /// or more is announced by [`next_limit`](Self::next_limit), and who moves the clock can be on
+    /// time for it.
     ///
     /// # Errors
     /// `Overdue` if the limit was reached first; the work is then dropped.
@@ -157,6 +167,19 @@ mod tests {
         assert!(poll(work.as_mut()).is_pending());
         clock.advance(Duration::from_millis(200));
         assert_eq!(poll(work.as_mut()), Poll::Ready(Err(Overdue)));
+    }
+
+    #[test]
+    fn the_next_limit_is_told_until_it_is_reached() {
+        let clock = Rc::new(Clock::default());
+        assert_eq!(clock.next_limit(), None);
+        let mut sooner = pin!(clock.limit(Duration::from_millis(150), pending::<()>()));
+        let mut later = pin!(clock.limit(Duration::from_millis(400), pending::<()>()));
+        assert!(poll(later.as_mut()).is_pending() && poll(sooner.as_mut()).is_pending());
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(clock.next_limit(), Some(Duration::from_millis(50)));
+        clock.advance(Duration::from_millis(151));
+        assert_eq!(clock.next_limit(), Some(Duration::from_millis(249)));
     }
 
     #[test]

@@ -98,6 +98,16 @@ fn a_failover_that_cannot_be_kept_is_refused_with_the_key_in_the_way() {
     }
 }
 
+/// Fails unless `check` warns once, of this line, and `--deny-warnings` takes it for an error.
+#[track_caller]
+fn warned(toml: &str, line: usize, words: &[&str]) {
+    let file = Written::new(toml);
+    let text = file.command(&["check"]).expect_code(0).text();
+    says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
+    says(&text, words);
+    file.command(&["check", "--deny-warnings"]).expect_code(2);
+}
+
 #[test]
 fn what_bites_later_is_a_warning_now() {
     let spare = "[pool.spare]\nbackends = [\"10.0.0.13:1\", \"10.0.0.14:1\"]\n";
@@ -107,10 +117,6 @@ fn what_bites_later_is_a_warning_now() {
     );
     let lonely = SMALLEST
         .replace("\"10.0.0.12:5432\"", "{ address = \"10.0.0.12:5432\", state = \"maintenance\" }");
-    let capped = SMALLEST.replace(
-        "\"10.0.0.12:5432\"",
-        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
-    );
     let token = "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"evenkeel.toml\"\n";
     let more = |keys: &str| format!("{SMALLEST}{keys}");
     for (toml, line, words) in [
@@ -139,6 +145,19 @@ fn what_bites_later_is_a_warning_now() {
         ),
         (more(spare), 7, ["pool \"spare\" is used by no listener", "remove it"]),
         (hash, 6, ["weights of 0", "state = \"drain\""]),
+    ] {
+        warned(&toml, line, &words);
+    }
+}
+
+#[test]
+fn a_cap_beyond_the_open_file_limit_is_a_warning() {
+    let capped = SMALLEST.replace(
+        "\"10.0.0.12:5432\"",
+        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
+    );
+    let more = |keys: &str| format!("{SMALLEST}{keys}");
+    for (toml, line, words) in [
         (
             format!("[process]\nmax_sessions = 4000000000\n{SMALLEST}"),
             2,
@@ -159,11 +178,7 @@ fn what_bites_later_is_a_warning_now() {
         ),
         (capped, 6, ["pool \"db\": max_sessions", "8000000000 descriptors"]),
     ] {
-        let file = Written::new(&toml);
-        let text = file.command(&["check"]).expect_code(0).text();
-        says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
-        says(&text, &words);
-        file.command(&["check", "--deny-warnings"]).expect_code(2);
+        warned(&toml, line, &words);
     }
 }
 

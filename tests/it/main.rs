@@ -20,6 +20,7 @@ mod death;
 mod endings;
 mod events;
 mod explain;
+mod faults;
 mod hash;
 mod health;
 mod least;

@@ -15,7 +15,11 @@ use crate::config::{
 /// that are over.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waiting limits that hang on the workers' clock are seen this many steps late at most.
+/// A limit of a step of the workers' clock or more is seen at most this part of a step late, of
+/// which half is for the machine's own timers.
+const PART_LATE: u32 = 5;
+
+/// A shorter one, such as what is left of another, is seen at most this many steps late.
 const STEPS_LATE: u32 = 2;
 
 /// From the death of a backend until its probes have taken it out; `None` if nothing is probed.
@@ -148,15 +152,18 @@ impl<'a> Chain<'a> {
         if self.is_alone() { self.first.retry.attempts } else { 1 }
     }
 
-    /// A refused connect costs no time, only the pause before the next.
+    /// A refused connect costs no time, only the pause before the next, and whoever failed stands
+    /// in the queue again.
     pub(super) fn after_refused(&self) -> Sum {
-        self.capped(vec![self.pauses(self.spent().min(self.first.retry.attempts - 1))])
+        let pauses = self.pauses(self.spent().min(self.first.retry.attempts - 1));
+        self.queues(self.capped(vec![pauses]))
     }
 
     /// Connects that are not answered, and the pauses before the next.
     pub(super) fn after_unanswered(&self) -> Sum {
         let connects = self.connect().times(self.spent());
-        self.capped(vec![connects, self.pauses(self.spent().min(self.first.retry.attempts - 1))])
+        let pauses = self.pauses(self.spent().min(self.first.retry.attempts - 1));
+        self.queues(self.capped(vec![connects, pauses]))
     }
 
     /// True if there is time for another attempt after one that was not answered.
@@ -195,16 +202,21 @@ impl<'a> Chain<'a> {
     /// By how much the coarse clock of the workers may lengthen the worst wait, in all.
     pub(super) fn late(&self, step: Duration) -> Duration {
         let retry = &self.first.retry;
-        let late = step * STEPS_LATE;
+        let cut = step * STEPS_LATE;
+        let each = |limit: Duration| if limit >= step { step / PART_LATE } else { cut };
+        let shortest = self.pools().map(|pool| pool.connect_timeout).min().unwrap_or_default();
         let pauses = if retry.backoff.is_zero() { 0 } else { retry.attempts - 1 };
-        let each = late.saturating_mul(retry.attempts.saturating_add(pauses));
-        // The window is exceeded by the last pause and the last connect alone.
-        let alone = self.capped(vec![
-            self.connect().by("attempts", retry.attempts),
-            self.pauses(retry.attempts - 1),
-        ]);
-        let to_window = (retry.window + late * 2).saturating_sub(alone.total());
-        each.min(to_window) + if self.has_queue() { late } else { Duration::ZERO }
+        let of_all = |connect: Duration, pause: Duration| {
+            let connects = connect.saturating_mul(retry.attempts);
+            connects.saturating_add(pause.saturating_mul(pauses))
+        };
+        let all = of_all(each(shortest), each(retry.backoff));
+        let waits = of_all(self.connect().total(), retry.backoff);
+        // Only the last pause and the last connect can exceed the window.
+        let beyond = (cut * 2).saturating_add(retry.window.saturating_sub(waits));
+        let is_cut = waits.saturating_add(all) >= retry.window;
+        let attempts = if is_cut { beyond.min(all + cut) } else { all };
+        attempts + if self.has_queue() { cut } else { Duration::ZERO }
     }
 }
 

@@ -169,13 +169,14 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         Some(time) => format!("idle_timeout {} after its last byte", write_duration(time)),
         None => "nothing, since idle_timeout is 0s".to_owned(),
     };
-    let hung = format!("connected at once, and not answered; what ends it is {silence}");
-    let reset = "connected, then reset by the backend; its early resets count as failures";
+    let hung = format!("connected, and not answered; what ends it is {silence}");
+    let reset = "connected, then reset, which counts as a failure; if the reset comes with the \
+                 connect, as for a killed process";
     let facts = vec![
         fact("wait_killed", "process killed", chain.after_refused(), after_refused(chain)),
         fact("wait_host_gone", "host gone", chain.after_unanswered(), after_unanswered(chain)),
-        fact("wait_hung", "program hangs", Sum::default(), hung),
-        fact("wait_reset", "resets its sessions", Sum::default(), reset),
+        fact("wait_hung", "program hangs", chain.full(), hung),
+        fact("wait_reset", "resets its sessions", chain.after_refused(), reset),
         fact("wait_full", "all are at their caps", chain.full(), full(chain)),
         fact("wait_worst", "the worst of all", chain.worst(), worst(chain)),
     ];

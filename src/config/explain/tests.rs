@@ -102,11 +102,31 @@ fn waits_are_capped_by_the_window_and_the_queue_comes_on_top() {
     pools[1].queue = Queue { size: 9, timeout: ms(900) };
     let queued = config(listener(Protocol::Tcp), pools);
     said(&queued, &[("wait_full", Some(900)), ("wait_worst", Some(4900))]);
+    // Whoever has failed on one backend stands in the queue again, and so do all while the places
+    // of one that hangs are taken.
+    said(&queued, &[("wait_killed", Some(1000)), ("wait_host_gone", Some(3000))]);
+    said(&queued, &[("wait_hung", Some(900)), ("wait_reset", Some(1000))]);
     let worst = facts(&queued).into_iter().find(|(id, _, _)| *id == "wait_worst").unwrap().2;
     assert_eq!(
         worst,
         "min(connect_timeout 2s × attempts 5 + backoff 100ms × 4, window 4s) + queue.timeout 900ms"
     );
+}
+
+#[test]
+fn the_clock_makes_waits_a_little_longer_and_a_window_cuts_that_off_too() {
+    let late = |change: &dyn Fn(&mut Pool)| {
+        let mut pools = vec![pool("p", 2)];
+        change(&mut pools[0]);
+        whole_milliseconds(Chain::of(&pools[0], &pools).late(STEP))
+    };
+    assert_eq!(late(&|_| ()), 60);
+    // A pause shorter than a step may last two of them longer.
+    assert_eq!(late(&|pool| pool.retry.backoff = ms(50)), 60 + 2 * 200);
+    // The last connect has less than a step left.
+    assert_eq!(late(&|pool| pool.retry.window = ms(2050)), 60 + 200);
+    assert_eq!(late(&|pool| pool.retry.attempts = 100), 400);
+    assert_eq!(late(&|pool| pool.queue.size = 1), 60 + 200);
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub(crate) mod evenkeel;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod metrics;
+pub(crate) mod namespace;
 pub(crate) mod pattern;
 pub(crate) mod peers;
 pub(crate) mod process;

@@ -1,37 +1,19 @@
 //! A wildcard listener on a machine with several addresses of an interface, and a client beyond it.
 //!
-//! Both live in network namespaces of their own, which belong to a thread each: what a thread opens
-//! or starts after leaving the common namespace is in its new one.
+//! Both live in network namespaces of their own.
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use nix::sched::{CloneFlags, unshare};
-
 use super::datagrams;
 use crate::harness::evenkeel::Evenkeel;
-use crate::harness::process::{finish, must};
+use crate::harness::namespace::{ip, leave};
+use crate::harness::process::finish;
 use crate::harness::udp::{Server, socket_on};
 use crate::harness::wait::PATIENCE;
 use crate::real::installed;
-
-/// Takes this thread to a network namespace of its own, whose name for `ip` is returned.
-fn leave() -> Option<String> {
-    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: no right to make a network namespace: {error}");
-        return None;
-    }
-    let me = fs::read_link("/proc/thread-self").unwrap();
-    Some(me.file_name().unwrap().to_str().unwrap().to_owned())
-}
-
-#[track_caller]
-fn ip(line: &str) {
-    must(Command::new("ip").args(line.split(' ')));
-}
 
 /// The client's side: an interface, then a question to each address that arrives by the channel.
 fn visit(here: mpsc::Sender<String>, asked: mpsc::Receiver<Vec<SocketAddr>>) {
