@@ -45,7 +45,7 @@ Examples:
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
 
-/// A TCP load balancer that says how it fails before it does
+/// A TCP and UDP load balancer that says how it fails before it does
 #[derive(Debug, Parser)]
 #[command(name = "evenkeel", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(arg_required_else_help = true, subcommand_required = true)]

@@ -139,10 +139,6 @@ fn what_bites_later_is_a_warning_now() {
     );
     let lonely = SMALLEST
         .replace("\"10.0.0.12:5432\"", "{ address = \"10.0.0.12:5432\", state = \"maintenance\" }");
-    let capped = SMALLEST.replace(
-        "\"10.0.0.12:5432\"",
-        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
-    );
     let token = "[admin]\nbind = \"0.0.0.0:9900\"\ntoken_file = \"evenkeel.toml\"\n";
     let more = |keys: &str| format!("{SMALLEST}{keys}");
     for (toml, line, words) in [
@@ -171,6 +167,18 @@ fn what_bites_later_is_a_warning_now() {
         ),
         (more(spare), 7, ["pool \"spare\" is used by no listener", "remove it"]),
         (hash, 6, ["weights of 0", "state = \"drain\""]),
+    ] {
+        warns_once(&toml, line, &words);
+    }
+}
+
+#[test]
+fn caps_beyond_the_open_file_limit_are_warned_of_whosever_they_are() {
+    let capped = SMALLEST.replace(
+        "\"10.0.0.12:5432\"",
+        "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
+    );
+    for (toml, line, words) in [
         (
             format!("[process]\nmax_sessions = 4000000000\n{SMALLEST}"),
             2,
@@ -185,18 +193,23 @@ fn what_bites_later_is_a_warning_now() {
             ["listener \"db\": max_sessions", "8000000000 descriptors"],
         ),
         (
-            more("max_sessions = 4000000000\n"),
+            format!("{SMALLEST}max_sessions = 4000000000\n"),
             7,
             ["pool \"db\": max_sessions", "8000000000 descriptors"],
         ),
         (capped, 6, ["pool \"db\": max_sessions", "8000000000 descriptors"]),
     ] {
-        let file = Written::new(&toml);
-        let text = file.command(&["check"]).expect_code(0).text();
-        says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
-        says(&text, &words);
-        file.command(&["check", "--deny-warnings"]).expect_code(2);
+        warns_once(&toml, line, &words);
     }
+}
+
+/// `check` warns of this line alone, with these words.
+fn warns_once(toml: &str, line: usize, words: &[&str]) {
+    let file = Written::new(toml);
+    let text = file.command(&["check"]).expect_code(0).text();
+    says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
+    says(&text, words);
+    file.command(&["check", "--deny-warnings"]).expect_code(2);
 }
 
 #[test]
