@@ -98,16 +98,6 @@ fn a_failover_that_cannot_be_kept_is_refused_with_the_key_in_the_way() {
     }
 }
 
-/// Fails unless `check` warns once, of this line, and `--deny-warnings` takes it for an error.
-#[track_caller]
-fn warned(toml: &str, line: usize, words: &[&str]) {
-    let file = Written::new(toml);
-    let text = file.command(&["check"]).expect_code(0).text();
-    says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
-    says(&text, words);
-    file.command(&["check", "--deny-warnings"]).expect_code(2);
-}
-
 #[test]
 fn what_bites_later_is_a_warning_now() {
     let spare = "[pool.spare]\nbackends = [\"10.0.0.13:1\", \"10.0.0.14:1\"]\n";
@@ -146,17 +136,16 @@ fn what_bites_later_is_a_warning_now() {
         (more(spare), 7, ["pool \"spare\" is used by no listener", "remove it"]),
         (hash, 6, ["weights of 0", "state = \"drain\""]),
     ] {
-        warned(&toml, line, &words);
+        warns_once(&toml, line, &words);
     }
 }
 
 #[test]
-fn a_cap_beyond_the_open_file_limit_is_a_warning() {
+fn caps_beyond_the_open_file_limit_are_warned_of_whosever_they_are() {
     let capped = SMALLEST.replace(
         "\"10.0.0.12:5432\"",
         "{ address = \"10.0.0.12:5432\", max_sessions = 4000000000 }",
     );
-    let more = |keys: &str| format!("{SMALLEST}{keys}");
     for (toml, line, words) in [
         (
             format!("[process]\nmax_sessions = 4000000000\n{SMALLEST}"),
@@ -172,14 +161,23 @@ fn a_cap_beyond_the_open_file_limit_is_a_warning() {
             ["listener \"db\": max_sessions", "8000000000 descriptors"],
         ),
         (
-            more("max_sessions = 4000000000\n"),
+            format!("{SMALLEST}max_sessions = 4000000000\n"),
             7,
             ["pool \"db\": max_sessions", "8000000000 descriptors"],
         ),
         (capped, 6, ["pool \"db\": max_sessions", "8000000000 descriptors"]),
     ] {
-        warned(&toml, line, &words);
+        warns_once(&toml, line, &words);
     }
+}
+
+/// `check` warns of this line alone, with these words.
+fn warns_once(toml: &str, line: usize, words: &[&str]) {
+    let file = Written::new(toml);
+    let text = file.command(&["check"]).expect_code(0).text();
+    says(&text, &[&format!("{}:{line}:", file.path.display()), "warning: ", "1 warning\n"]);
+    says(&text, words);
+    file.command(&["check", "--deny-warnings"]).expect_code(2);
 }
 
 #[test]
