@@ -123,8 +123,14 @@ impl Client {
     #[track_caller]
     pub(crate) fn receive(&self) -> Vec<u8> {
         let mut buffer = vec![0; 65_536];
-        let len = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("no datagram: {error}"));
-        buffer.truncate(len);
+        let taken = loop {
+            match self.0.recv(&mut buffer) {
+                // What stops and continues the test ends a wait with a time limit.
+                Err(error) if is_interrupted(&error) => {}
+                taken => break taken,
+            }
+        };
+        buffer.truncate(taken.unwrap_or_else(|error| panic!("no datagram: {error}")));
         buffer
     }
 
