@@ -40,12 +40,6 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
 impl DnsProbe {
-    /// The type asked for, by its name where it has one.
-    pub fn type_name(&self) -> String {
-        let known = TYPES.iter().find(|(_, number)| *number == self.query_type);
-        known.map_or_else(|| format!("TYPE{}", self.query_type), |(name, _)| (*name).to_owned())
-    }
-
     /// The name of an answer's code.
     pub fn rcode_name(code: u8) -> String {
         let known = RCODES.iter().find(|(_, number)| *number == code);
@@ -140,12 +134,7 @@ mod tests {
 
     #[test]
     fn what_has_no_name_goes_by_number() {
-        let probe = DnsProbe { query_type: 99, ..DnsProbe::default() };
-        assert_eq!(
-            (probe.type_name(), DnsProbe::rcode_name(9)),
-            ("TYPE99".into(), "RCODE9".into())
-        );
-        assert_eq!(DnsProbe::default().type_name(), "NS");
+        assert_eq!(DnsProbe::rcode_name(9), "RCODE9");
         assert_eq!(DnsProbe::rcode_name(3), "NXDOMAIN");
     }
 }
