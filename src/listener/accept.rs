@@ -74,9 +74,7 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: &Socket) 
 
 fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: SocketAddr) {
     match listener.admit(ClientAddr::new(from)) {
-        Ok((permit, header_within)) => {
-            worker.take(Accepted { fd, from, since: Instant::now(), permit, header_within });
-        }
+        Ok(admitted) => worker.take(Accepted { fd, from, since: Instant::now(), admitted }),
         Err(why) => {
             listener.admission.figures.reject(why);
             reset_on_close(fd);

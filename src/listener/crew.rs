@@ -7,12 +7,12 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::mpsc;
 
-use crate::listener::frontend::Permit;
+use crate::listener::frontend::Admitted;
 use crate::metric::Gauge;
 use crate::session::Bell;
 
@@ -25,9 +25,7 @@ pub(super) struct Accepted {
     pub(super) fd: OwnedFd,
     pub(super) from: SocketAddr,
     pub(super) since: Instant,
-    pub(super) permit: Permit,
-    /// A PROXY header must come first, within so long.
-    pub(super) header_within: Option<Duration>,
+    pub(super) admitted: Admitted,
 }
 
 /// All workers of the process.

@@ -65,19 +65,27 @@ impl Listener {
         self.frontend.load().proxy.entrance().preview(ask)
     }
 
-    /// Lets a connection in, or says why not. Whoever must send a header first is known only by that:
-    /// then the time for it comes with the permit.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        peer: ClientAddr,
-    ) -> Result<(Permit, Option<Duration>), Rejection> {
+    /// Lets a connection in, or says why not. Whoever must send a header first is screened by what it
+    /// names, once that has come.
+    pub(super) fn admit(self: &Arc<Self>, peer: ClientAddr) -> Result<Admitted, Rejection> {
         let place = self.admission.enter()?;
-        let header_within = self.frontend.load().handshake.header_within(peer.ip());
+        let frontend = self.frontend.load();
+        let header_within = frontend.handshake.header_within(peer.ip());
         if header_within.is_none() {
             self.admission.screen(peer)?;
         }
-        Ok((Permit { listener: Arc::clone(self), _place: place }, header_within))
+        let permit = Permit { listener: Arc::clone(self), _place: place };
+        Ok(Admitted { permit, proxy: frontend.proxy.clone(), header_within })
     }
+}
+
+/// A connection that was let in, and what the frontend of that moment has for it.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) permit: Permit,
+    pub(super) proxy: Proxy,
+    /// A PROXY header must come first, within so long.
+    pub(super) header_within: Option<Duration>,
 }
 
 /// A connection counted on its listener and the process, given back on drop.

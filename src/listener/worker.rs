@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
-use crate::listener::frontend::Permit;
+use crate::listener::frontend::{Admitted, Permit};
 use crate::listener::handshake::introduce;
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
@@ -271,7 +271,8 @@ impl Worker {
     }
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { fd, from, since, permit, header_within } = accepted;
+        let Accepted { fd, from, since, admitted } = accepted;
+        let Admitted { permit, proxy, header_within } = admitted;
         let socket = match self.tools.dialer.reactor.watch(fd) {
             Ok(socket) => socket,
             Err(error) => {
@@ -280,7 +281,7 @@ impl Worker {
             }
         };
         // Connections come from sockets that listen for them: there is no other case.
-        let Proxy::Tcp(proxy) = permit.listener().proxy() else { return };
+        let Proxy::Tcp(proxy) = proxy else { return };
         let mut client = Client { socket, address: ClientAddr::new(from), named: None, since };
         let running = Running::new(self, permit);
         spawn_local(async move {
