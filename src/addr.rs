@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The address of a client. An IPv4 address that arrived mapped into IPv6 is IPv4 here.
@@ -22,6 +23,22 @@ impl ClientAddr {
     /// Address and port.
     pub fn socket(self) -> SocketAddr {
         self.0
+    }
+}
+
+/// Why a text names no client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write an IP address, as in 192.0.2.7 or 192.0.2.7:51000")]
+pub struct NoClient;
+
+impl FromStr for ClientAddr {
+    type Err = NoClient;
+
+    /// An address with a port or, as port 0, without; one of IPv6 may stand in brackets.
+    fn from_str(text: &str) -> Result<Self, NoClient> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let alone = bare.parse().map(|ip| SocketAddr::new(ip, 0));
+        alone.or_else(|_| text.parse()).map(Self::new).map_err(|_| NoClient)
     }
 }
 
@@ -63,6 +80,23 @@ impl fmt::Display for BackendAddr {
         match self {
             Self::Ip(address) => address.fmt(f),
             Self::Host(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_named_with_a_port_or_without() {
+        let parse = |text: &str| text.parse::<ClientAddr>().ok();
+        let port = |text: &str| parse(text).map(|client| client.socket().port());
+        assert_eq!([port("192.0.2.7"), port("192.0.2.7:80")], [Some(0), Some(80)]);
+        assert_eq!([port("2001:db8::1"), port("[2001:db8::1]:80")], [Some(0), Some(80)]);
+        assert_eq!(port("[2001:db8::1]"), Some(0));
+        for wrong in ["", "localhost", "192.0.2.7:x", "192.0.2", "192.0.2.7:70000", "[::1"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
 }

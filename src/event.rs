@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 const BEHIND: usize = 1024;
 
 /// Events that are kept for those who come later.
-const KEPT: usize = 100;
+pub const KEPT: usize = 100;
 
 /// What changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Events {
         self.sender.send(event).ok();
     }
 
-    /// Watches from now on; first come the latest `recent` events of before, at most 100.
+    /// Watches from now on; first come the latest `recent` events of before, at most [`KEPT`].
     pub fn watch(&self, recent: usize) -> Watcher {
         let kept = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let before = kept.iter().skip(kept.len().saturating_sub(recent)).cloned().collect();

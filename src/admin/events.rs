@@ -15,7 +15,7 @@ use crate::admin::answer::{Answer, Body, Refusal, stream};
 use crate::admin::path;
 use crate::admin::status::rfc3339;
 use crate::api;
-use crate::event::{Event, Heard, Subject, Watcher};
+use crate::event::{Event, Heard, KEPT, Subject, Watcher};
 use crate::metric::{Counter, Gauge};
 use crate::server::Handle;
 
@@ -27,9 +27,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a browser is told to wait before it comes again, and that the stream has begun.
 const OPENING: &str = "retry: 2000\n\n";
-
-/// The most that is kept of the past.
-const MOST_RECENT: usize = 100;
 
 /// Who watches, and what they missed.
 #[derive(Debug, Default)]
@@ -73,8 +70,8 @@ pub(super) fn watch(
 
 fn recent(query: Option<&str>) -> Result<usize, Refusal> {
     let Some(given) = path::value(query, "recent") else { return Ok(0) };
-    let number = given.parse().ok().filter(|number| *number <= MOST_RECENT);
-    let error = || format!("`recent` is {given:?}; it is a number from 0 to {MOST_RECENT}");
+    let number = given.parse().ok().filter(|number| *number <= KEPT);
+    let error = || format!("`recent` is {given:?}; it is a number from 0 to {KEPT}");
     number.ok_or_else(|| Refusal::bad(error()))
 }
 

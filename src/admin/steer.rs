@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::admin::answer::{Answer, Refusal, json};
 use crate::admin::status;
 use crate::api;
-use crate::config::AdminState;
+use crate::config::{AdminState, HEAVIEST};
 use crate::server::{Handle, SteerError, Steering};
 
 /// A body that says more than this is none of ours.
@@ -21,11 +21,6 @@ const LARGEST_BODY: usize = 64 * 1024;
 
 /// For a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The heaviest weight.
-const HEAVIEST: u16 = 256;
-
-const STATES: [AdminState; 3] = [AdminState::Ready, AdminState::Drain, AdminState::Maintenance];
 
 /// Does what the body says with a backend, and answers what then holds.
 pub(super) async fn steer<B: Body>(
@@ -87,10 +82,9 @@ fn steering(body: &[u8]) -> Result<Steering, Refusal> {
     if asked == api::Steer::default() {
         return Err(Refusal::bad(format!("nothing to change: send {EXAMPLE}")));
     }
-    let state = asked.state.map(|word| {
-        let named = STATES.into_iter().find(|state| state.as_str() == word);
-        named.ok_or_else(|| bad_state(&Value::String(word)))
-    });
+    let state = asked
+        .state
+        .map(|word| AdminState::named(&word).ok_or_else(|| bad_state(&Value::String(word))));
     let weight = asked.weight.map(|weight| {
         if weight <= HEAVIEST { Ok(weight) } else { Err(bad_weight(&weight.into())) }
     });

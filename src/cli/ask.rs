@@ -92,46 +92,47 @@ fn send(admin: &AdminBind, what: &str, rest: &str) -> Result<Answer, String> {
             shown(admin)
         )
     };
-    let raw = match admin {
-        AdminBind::Off => {
-            return Err("the admin interface is off: there is nothing to ask; \
-                        give [admin] a `bind` and restart evenkeel"
-                .to_owned());
-        }
-        AdminBind::Tcp(bound) => {
-            let address = reachable(*bound);
-            let stream = TcpStream::connect_timeout(&address, CONNECT).map_err(silent)?;
-            limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
-                .and_then(|()| exchange(stream, what, &address.to_string(), rest))
-        }
-        AdminBind::Unix(file) => {
-            let stream = UnixStream::connect(file).map_err(silent)?;
-            limit(stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(PATIENCE)))
-                .and_then(|()| exchange(stream, what, "localhost", rest))
-        }
-    };
+    if *admin == AdminBind::Off {
+        return Err("the admin interface is off: there is nothing to ask; \
+                    give [admin] a `bind` and restart evenkeel"
+            .to_owned());
+    }
+    let (stream, host) = connect(admin, PATIENCE).map_err(silent)?;
+    let raw = exchange(stream, what, &host, rest);
     let raw = raw.map_err(silent)?;
     parse(&raw).ok_or_else(|| stranger(admin))
 }
 
 /// Begins to read what `GET path` streams, which ends with the connection.
-pub(crate) fn stream(admin: &AdminBind, path: &str) -> io::Result<Box<dyn Read>> {
+pub(crate) fn stream(admin: &AdminBind, path: &str) -> io::Result<Box<dyn Channel>> {
+    let (mut stream, host) = connect(admin, QUIET)?;
     // As 1.0, so that what comes is the text itself, without chunks.
-    let request = |host: &str| format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
+}
+
+/// A connection of either kind.
+pub(crate) trait Channel: Read + Write {}
+
+impl<T: Read + Write> Channel for T {}
+
+/// Connects, for reads that take up to `quiet` each; gives the connection and what to call its host.
+fn connect(admin: &AdminBind, quiet: Duration) -> io::Result<(Box<dyn Channel>, String)> {
     match admin {
         AdminBind::Off => Err(io::ErrorKind::NotConnected.into()),
         AdminBind::Tcp(bound) => {
             let address = reachable(*bound);
-            let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
-            stream.set_read_timeout(Some(QUIET))?;
-            stream.write_all(request(&address.to_string()).as_bytes())?;
-            Ok(Box::new(stream))
+            let stream = TcpStream::connect_timeout(&address, CONNECT)?;
+            stream.set_read_timeout(Some(quiet))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok((Box::new(stream), address.to_string()))
         }
         AdminBind::Unix(file) => {
-            let mut stream = UnixStream::connect(file)?;
-            stream.set_read_timeout(Some(QUIET))?;
-            stream.write_all(request("localhost").as_bytes())?;
-            Ok(Box::new(stream))
+            let stream = UnixStream::connect(file)?;
+            stream.set_read_timeout(Some(quiet))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok((Box::new(stream), "localhost".to_owned()))
         }
     }
 }
@@ -141,12 +142,8 @@ pub(crate) fn stranger(admin: &AdminBind) -> String {
     format!("what answers at {} is not evenkeel; name its admin address with --admin", shown(admin))
 }
 
-fn limit(read: io::Result<()>, write: io::Result<()>) -> io::Result<()> {
-    read.and(write)
-}
-
 fn exchange(
-    mut stream: impl Read + Write,
+    mut stream: Box<dyn Channel>,
     what: &str,
     host: &str,
     rest: &str,

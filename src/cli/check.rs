@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::file::{FileArg, broken_promises, read, show};
-use super::{FAILED, INVALID, complain, print, resolve};
+use super::{FAILED, INVALID, complain, count, print, resolve};
 use crate::config::{self, Config, Loaded, Problem};
 use crate::server;
 
@@ -86,7 +86,11 @@ fn accepted(args: &Args, file: &Path, loaded: &Loaded) -> ExitCode {
     let explained = explained.map(|it| format!("{}\n", it.text())).unwrap_or_default();
     if !ok {
         print(explained.as_bytes(), code);
-        complain(&format!("{}: {}, denied", file.display(), count(warnings.len(), "warning")));
+        complain(&format!(
+            "{}: {}, denied",
+            file.display(),
+            count(warnings.len() as u64, "warning")
+        ));
         return ExitCode::from(code);
     }
     print(format!("{explained}{}\n", summary(file, loaded)).as_bytes(), code)
@@ -108,20 +112,16 @@ fn effective(config: &Config, code: u8) -> ExitCode {
 
 fn summary(file: &Path, loaded: &Loaded) -> String {
     let config = &loaded.config;
-    let backends = config.pools.iter().map(|pool| pool.members.len()).sum();
+    let backends: usize = config.pools.iter().map(|pool| pool.members.len()).sum();
     let mut line = format!(
         "{}: ok, {}, {}, {}",
         file.display(),
-        count(config.listeners.len(), "listener"),
-        count(config.pools.len(), "pool"),
-        count(backends, "backend"),
+        count(config.listeners.len() as u64, "listener"),
+        count(config.pools.len() as u64, "pool"),
+        count(backends as u64, "backend"),
     );
     if !loaded.warnings.is_empty() {
-        line.push_str(&format!(", {}", count(loaded.warnings.len(), "warning")));
+        line.push_str(&format!(", {}", count(loaded.warnings.len() as u64, "warning")));
     }
     line
-}
-
-fn count(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }

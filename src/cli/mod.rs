@@ -128,6 +128,11 @@ pub(crate) fn complain(text: &str) {
     out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).ok();
 }
 
+/// So many of something, as people count them.
+pub(crate) fn count(number: u64, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

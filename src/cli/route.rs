@@ -1,12 +1,12 @@
 //! `evenkeel route`: whom a session would get, and why not the others.
 
-use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use super::ask::{self, encoded};
 use super::table::Table;
 use super::target::Target;
 use super::{FAILED, complain, print};
+use crate::addr::{ClientAddr, NoClient};
 use crate::api;
 use crate::config::AdminBind;
 
@@ -46,12 +46,8 @@ pub(crate) struct Args {
     target: Target,
 }
 
-fn client(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    match bare.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
-        true => Ok(text.to_owned()),
-        false => Err("write an IP address, as in 192.0.2.7 or 192.0.2.7:51000".to_owned()),
-    }
+fn client(text: &str) -> Result<String, NoClient> {
+    text.parse::<ClientAddr>().map(|_| text.to_owned())
 }
 
 pub(crate) fn execute(args: Args) -> ExitCode {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::place::Place;
 use super::target::Keys;
 use super::wait::{Ended, wait};
-use super::{FAILED, ask, complain, print};
+use super::{FAILED, ask, complain, count, print};
 use crate::api::{BackendStatus, Steer};
 use crate::config::AdminBind;
 use std::time::Duration;
@@ -152,17 +152,13 @@ impl Common {
 
 /// What holds now, for people.
 pub(super) fn line(place: &Place, now: &BackendStatus) -> String {
-    let sessions = sessions(now.sessions);
+    let sessions = count(now.sessions, "session");
     if now.state != "ready" {
         return format!("{place}: {}, {sessions} left", now.state);
     }
     format!("{place}: ready, {}, weight {}, {sessions}", now.health, now.weight)
 }
 
-pub(super) fn sessions(count: u64) -> String {
-    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
-}
-
 fn stayed(now: &BackendStatus) -> String {
-    format!("{} stayed; the backend stays in {}", sessions(now.sessions), now.state)
+    format!("{} stayed; the backend stays in {}", count(now.sessions, "session"), now.state)
 }

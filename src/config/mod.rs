@@ -286,6 +286,9 @@ pub struct Member {
     pub state: AdminState,
 }
 
+/// The heaviest weight of a backend.
+pub const HEAVIEST: u16 = 256;
+
 /// What an operator wants of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AdminState {

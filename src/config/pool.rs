@@ -17,7 +17,7 @@ use super::listener::pool_index;
 use super::read::{Section, is_name};
 use super::value::Value;
 use super::words::quoted;
-use super::{AdminState, Member, Pool, Retry};
+use super::{AdminState, HEAVIEST, Member, Pool, Retry};
 
 pub(super) const KEYS: &[&str] = &[
     "backends",
@@ -52,6 +52,11 @@ impl AdminState {
     /// The word of the file.
     pub fn as_str(self) -> &'static str {
         STATES.iter().find(|(_, state)| *state == self).map_or("", |(word, _)| word)
+    }
+
+    /// The state that this word of the file means.
+    pub fn named(word: &str) -> Option<Self> {
+        STATES.iter().find(|(known, _)| *known == word).map(|(_, state)| *state)
     }
 }
 
@@ -125,7 +130,7 @@ fn member(item: &Value<'_>, max_sessions: u32) -> Option<Member> {
         };
     }
     let section = item.as_section("").only(BACKEND_KEYS, &[]);
-    let weight = section.integer("weight", 0..=256, u32::from(defaults::WEIGHT));
+    let weight = section.integer("weight", 0..=u32::from(HEAVIEST), u32::from(defaults::WEIGHT));
     let name = section.value("name").and_then(|value| member_name(&value));
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, max_sessions);
     let backup = section.flag("backup", false);

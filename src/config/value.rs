@@ -90,41 +90,33 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {
-        match &self.node.kind {
-            Kind::Text(text) => match units::duration(text) {
-                Ok(duration) => Some(duration),
-                Err(bad) => {
-                    self.refuse(&bad.message, &bad.suggestion);
-                    None
-                }
-            },
-            Kind::Integer(number) => {
-                self.wrong_type("a duration", &format!("\"{number}s\""));
-                None
-            }
-            _ => {
-                self.wrong_type("a duration", "it as in \"1m30s\"");
-                None
-            }
-        }
+        self.with_unit(units::duration, "a duration", "s", "1m30s")
     }
 
     /// A share, from 0 to 100.
     pub(super) fn percent(&self) -> Option<u8> {
+        self.with_unit(units::percent, "a share in percent", "%", "50%")
+    }
+
+    /// A text that says a number with its unit; a bare number is told the likely one.
+    fn with_unit<T>(
+        &self,
+        read: impl Fn(&str) -> Result<T, units::BadUnit>,
+        wanted: &str,
+        unit: &str,
+        example: &str,
+    ) -> Option<T> {
         match &self.node.kind {
-            Kind::Text(text) => match units::percent(text) {
-                Ok(percent) => Some(percent),
-                Err(bad) => {
-                    self.refuse(&bad.message, &bad.suggestion);
-                    None
-                }
-            },
+            Kind::Text(text) => {
+                let read = read(text);
+                read.map_err(|bad| self.refuse(&bad.message, &bad.suggestion)).ok()
+            }
             Kind::Integer(number) => {
-                self.wrong_type("a share in percent", &format!("\"{number}%\""));
+                self.wrong_type(wanted, &format!("\"{number}{unit}\""));
                 None
             }
             _ => {
-                self.wrong_type("a share in percent", "it as in \"50%\"");
+                self.wrong_type(wanted, &format!("it as in \"{example}\""));
                 None
             }
         }

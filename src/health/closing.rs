@@ -145,12 +145,6 @@ impl Closings {
     }
 }
 
-impl Term {
-    fn of(order: &Order) -> Self {
-        Self { cause: order.cause(), end: order.end() }
-    }
-}
-
 impl Terms {
     /// Follows a change; true if it is a cause to end sessions.
     fn change(&mut self, rules: &Close, before: Standing, after: Standing, now: Instant) -> bool {
@@ -191,6 +185,10 @@ impl Terms {
 }
 
 impl Term {
+    fn of(order: &Order) -> Self {
+        Self { cause: order.cause(), end: order.end() }
+    }
+
     fn begun(cause: Outcome, closing: Closing, now: Instant) -> Option<Self> {
         match closing {
             Closing::Keep => None,

@@ -130,12 +130,12 @@ impl Handle {
 
     /// Whom a session of this client would get at a listener, as far as it is known from here; `None`
     /// if there is no such listener. Nothing is changed by it.
-    pub fn preview(&self, listener: &str, client: SocketAddr) -> Option<Preview> {
+    pub fn preview(&self, listener: &str, client: ClientAddr) -> Option<Preview> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
-        let (client, chance) = (ClientAddr::new(client), fastrand::u64(..));
+        let chance = fastrand::u64(..);
         Some(view.live.as_ref()?.preview(&Ask { client, chance, now, tried: &[] }))
     }
 

@@ -63,9 +63,9 @@ impl Recall {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Ends no more sessions; gives the order that was in force.
-    pub fn stop(&self) -> Option<Arc<Order>> {
-        self.order.swap(None)
+    /// Ends no more sessions.
+    pub fn stop(&self) {
+        self.order.store(None);
     }
 
     /// The order that means a session which was picked in `epoch`.

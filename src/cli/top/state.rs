@@ -6,9 +6,11 @@ use std::time::Instant;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::figures::Figures;
-use super::words::{sessions, takes};
+use super::words::takes;
 use crate::api::{BackendStatus, Event, PoolStatus, Status, Steer};
+use crate::cli::count;
 use crate::cli::place::Place;
+use crate::config::HEAVIEST;
 
 /// Events that are kept.
 const EVENTS: usize = 100;
@@ -213,7 +215,7 @@ impl State {
     fn typed(&mut self, place: Place, mut typed: String, code: KeyCode) -> Option<Wish> {
         match code {
             KeyCode::Enter => match typed.parse() {
-                Ok(weight @ 0..=256) => {
+                Ok(weight @ 0..=HEAVIEST) => {
                     let steer = Steer { state: None, weight: Some(weight) };
                     return Some(Wish::Steer(place, steer));
                 }
@@ -249,7 +251,7 @@ impl State {
 
 /// What will happen, and whether to do it.
 fn question(place: &Place, pool: &PoolStatus, backend: &BackendStatus, state: &str) -> String {
-    let running = sessions(backend.sessions);
+    let running = count(backend.sessions, "session");
     let others = pool.backends.iter().filter(|one| one.name != backend.name && takes(one)).count();
     let rest = match others {
         0 => "NO OTHER backend of the pool takes sessions".to_owned(),

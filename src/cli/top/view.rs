@@ -13,6 +13,7 @@ use ratatui::widgets::{
 use super::state::{Entry, Mode, State};
 use super::words::{self, Level, level, taking};
 use crate::api::{BackendStatus, Event, ListenerStatus, Phase, PoolStatus};
+use crate::cli::count;
 use crate::cli::place::Place;
 use crate::cli::status::{size, span};
 
@@ -107,7 +108,7 @@ fn summary(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let sessions = state.status.listeners.iter().map(|one| one.sessions).sum::<u64>();
     let quarters = Layout::horizontal([Constraint::Fill(1); 4]).spacing(2).split(area);
     let each = [
-        (words::sessions(sessions), &charts.sessions),
+        (count(sessions, "session"), &charts.sessions),
         (format!("{} new/s", fresh(rates.fresh)), &charts.fresh),
         (format!("{}/s in", size(rates.bytes_in as u64)), &charts.bytes_in),
         (format!("{}/s out", size(rates.bytes_out as u64)), &charts.bytes_out),

@@ -1,6 +1,7 @@
 //! What a backend's state means, in words: the operator's wish before an ejection before health.
 
 use crate::api::{BackendStatus, PoolStatus};
+use crate::cli::count;
 
 /// How good or bad something is. A word says it too, wherever a colour does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +61,9 @@ pub(super) fn level(backend: &BackendStatus) -> Level {
 pub(super) fn why(backend: &BackendStatus) -> String {
     let mut words: Vec<String> = Vec::new();
     match backend.state.as_str() {
-        "drain" => words.push(format!("takes nothing new, {} left", sessions(backend.sessions))),
+        "drain" => {
+            words.push(format!("takes nothing new, {} left", count(backend.sessions, "session")))
+        }
         "maintenance" => words.push("taken out by an operator, not probed".to_owned()),
         _ => {}
     }
@@ -106,9 +109,4 @@ fn health(backend: &BackendStatus) -> String {
         }
         _ => probe.reason.clone(),
     }
-}
-
-/// Sessions as people count them.
-pub(super) fn sessions(count: u64) -> String {
-    if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") }
 }

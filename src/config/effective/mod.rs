@@ -205,7 +205,7 @@ struct Backend {
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
     /// Share of the sessions; 0 takes nothing new but is still checked.
-    #[schemars(default = "schema::weight", range(max = 256))]
+    #[schemars(default = "schema::weight", range(max = super::HEAVIEST))]
     weight: u16,
     /// Cap on sessions, by default the pool's; 0 = none.
     #[serde(skip_serializing_if = "Option::is_none")]
