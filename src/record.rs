@@ -19,8 +19,11 @@ pub struct Record {
     pub client: ClientAddr,
     /// The address the client connected to.
     pub local: SocketAddr,
-    /// The pool's name; that of the fallback pool if its backend was picked.
-    pub pool: Arc<str>,
+    /// The name of the route that took it; `None` = none did.
+    pub route: Option<Arc<str>>,
+    /// The pool's name; that of the fallback pool if its backend was picked. `None` = it was led to
+    /// none.
+    pub pool: Option<Arc<str>>,
     /// The backend's name; `None` if none was reached.
     pub backend: Option<Arc<str>>,
     /// Connects that were tried.
@@ -37,19 +40,33 @@ pub struct Record {
     pub bytes_out: u64,
     /// A word of the closed lists in [`crate::outcome`], or `client-gone`.
     pub outcome: &'static str,
+    /// What is known of its TLS, ended here or passed through; `None` = it spoke none.
+    pub tls: Option<Box<TlsFacts>>,
+}
+
+/// What a session's TLS was about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// The server name that the client asked for.
+    pub sni: Option<String>,
+    /// `"1.2"` or `"1.3"`, if TLS ended here.
+    pub version: Option<&'static str>,
+    /// The application protocol agreed on; what the client offered first, if TLS was passed through.
+    pub alpn: Option<String>,
 }
 
 impl Record {
     /// The line of a client of which nothing is known yet but where it came in.
     pub fn begun(way_in: WayIn<'_>, time: SystemTime) -> Self {
-        let WayIn { listener, protocol, client, local, pool } = way_in;
+        let WayIn { listener, protocol, client, local, way } = way_in;
         Self {
             time,
             listener: Arc::clone(listener),
             protocol,
             client,
             local,
-            pool: Arc::clone(pool),
+            route: way.map(|(route, _)| Arc::clone(route)),
+            pool: way.map(|(_, pool)| Arc::clone(pool)),
             backend: None,
             attempts: 0,
             duration: Duration::ZERO,
@@ -58,6 +75,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             outcome: "",
+            tls: None,
         }
     }
 }
@@ -73,6 +91,6 @@ pub struct WayIn<'a> {
     pub client: ClientAddr,
     /// The address it asked.
     pub local: SocketAddr,
-    /// The pool it is led to.
-    pub pool: &'a Arc<str>,
+    /// The route and the pool that it is led to.
+    pub way: Option<(&'a Arc<str>, &'a Arc<str>)>,
 }

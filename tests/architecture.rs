@@ -27,12 +27,13 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("admission", 2, &["config", "metric", "addr", "outcome"]),
     ("log", 2, &["config", "record", "metric"]),
     ("pool", 2, &["config", "metric", "addr", "outcome", "session"]),
+    ("route", 2, &["config", "addr"]),
     ("tls", 2, &["config", "metric", "net"]),
-    ("relay", 3, &["net", "record", "session", "metric", "outcome"]),
+    ("relay", 3, &["tls", "net", "record", "session", "metric", "outcome"]),
     (
         "upstream",
         3,
-        &["pool", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
+        &["pool", "tls", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
     ),
     (
         "health",
@@ -43,8 +44,8 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         "tcp",
         4,
         &[
-            "upstream", "relay", "pool", "net", "record", "config", "session", "metric", "log",
-            "addr", "outcome",
+            "upstream", "relay", "route", "pool", "tls", "net", "record", "config", "session",
+            "metric", "log", "addr", "outcome",
         ],
     ),
     (
@@ -52,6 +53,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         4,
         &[
             "pool",
+            "route",
             "admission",
             "net",
             "record",
@@ -72,7 +74,9 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "admission",
             "upstream",
             "relay",
+            "route",
             "pool",
+            "tls",
             "net",
             "metric",
             "record",
@@ -93,7 +97,10 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "udp",
             "admission",
             "health",
+            "upstream",
+            "route",
             "pool",
+            "tls",
             "net",
             "session",
             "event",
@@ -115,6 +122,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "config",
             "pool",
             "session",
+            "tls",
             "outcome",
             "log",
             "admission",
@@ -126,7 +134,8 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
 ];
 
 /// Modules without sockets, clocks or chance of their own: what they need is handed to them.
-const PURE: &[&str] = &["addr", "api", "config", "metric", "outcome", "pool", "record", "wire"];
+const PURE: &[&str] =
+    &["addr", "api", "config", "metric", "outcome", "pool", "record", "route", "wire"];
 
 /// Words that betray a socket, a clock or chance.
 const IMPURE: &[&str] = &[

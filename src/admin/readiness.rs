@@ -18,7 +18,8 @@ pub(super) fn reasons(handle: &Handle) -> Vec<String> {
         reasons.push("not every listener accepts yet".to_owned());
     }
     let snapshot = handle.snapshot();
-    let used: BTreeSet<_> = snapshot.config.listeners.iter().map(|spec| spec.pool).collect();
+    let used: BTreeSet<_> =
+        snapshot.config.listeners.iter().flat_map(|spec| spec.pools()).collect();
     let pools = used.into_iter().filter_map(|place| snapshot.pools.get(place));
     let lacking = pools.filter(|pool| !pool.ready().is_usable());
     reasons.extend(lacking.map(|pool| lack(pool)));

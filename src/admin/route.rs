@@ -41,7 +41,7 @@ pub(super) fn answer(handle: &Handle, query: Option<&str>) -> Result<Answer, Ref
 
 fn route(snapshot: &Snapshot, listener: &str, client: ClientAddr, preview: Preview) -> api::Route {
     let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener);
-    let default = spec.and_then(|spec| snapshot.pools.get(spec.pool));
+    let default = spec.and_then(|spec| snapshot.pools.get(spec.pool?));
     let mut route = api::Route {
         listener: listener.to_owned(),
         route: "default".to_owned(),

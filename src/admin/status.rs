@@ -84,7 +84,7 @@ fn listener(snapshot: &Snapshot, view: &ListenerView, kernel_drops: u64) -> api:
     let tallies = members.flat_map(|member| member.backend.tallies());
     let sums = Sums::of(tallies.filter(|(name, _)| *name == view.name).map(|(_, tally)| tally));
     let spec = snapshot.config.listeners.iter().find(|spec| spec.name == view.name);
-    let pool = spec.and_then(|spec| snapshot.pools.get(spec.pool));
+    let pool = spec.and_then(|spec| snapshot.pools.get(spec.pool?));
     let rejected = view.figures.rejected().map(|(why, count)| (why.as_str().to_owned(), count));
     api::ListenerStatus {
         name: view.name.to_string(),

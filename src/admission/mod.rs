@@ -6,19 +6,17 @@
 
 mod figures;
 mod gate;
-mod networks;
 mod rate;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::addr::ClientAddr;
+use crate::addr::{ClientAddr, Networks};
 use crate::config::{Clients, Rate};
 use crate::outcome::Rejection;
 pub use figures::{Dropped, Figures};
 pub use gate::{Cost, Gate};
-pub use networks::Networks;
 use rate::Limiter;
 
 /// Clients for whom room is made in one go: a flood must not empty the table of its own kind.

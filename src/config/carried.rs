@@ -49,9 +49,12 @@ pub(super) fn of_all(
     listeners: &[listener::Read],
 ) -> Vec<Carried> {
     let mut all = vec![Carried::default(); pools.len()];
-    for read in listeners.iter().filter(|read| read.has_pool) {
+    let starts = listeners.iter().flat_map(|read| {
         let protocol = read.listener.protocol;
-        let mut at = Some(read.listener.pool);
+        read.listener.pools().map(move |pool| (protocol, pool))
+    });
+    for (protocol, start) in starts {
+        let mut at = Some(start);
         while let Some(index) = at {
             match all.get_mut(index) {
                 Some(carried) if !carried.has(protocol) => carried.take(protocol),

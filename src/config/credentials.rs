@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::ProbeTls;
+use super::ClientTls;
 use super::later::Later;
 use super::read::Section;
 use super::value::Value;
@@ -19,18 +19,19 @@ pub(super) const TLS_KEYS: &[&str] = &["server_name", "ca", "cert", "key", "veri
 const NO_LATER: &[Later] = &[];
 
 /// `[pool.NAME.health.tls]`.
-pub(super) fn tls(section: &Section<'_>) -> ProbeTls {
+pub(super) fn tls(section: &Section<'_>) -> ClientTls {
     let section = section.clone().only(TLS_KEYS, NO_LATER);
     for (one, other) in [("cert", "key"), ("key", "cert")] {
         if let (Some(value), None) = (section.value(one), section.value(other)) {
             value.refuse(&format!("is there without {other}"), "name both, or neither");
         }
     }
-    ProbeTls {
+    ClientTls {
         server_name: section.value("server_name").and_then(|value| host(&value)),
         ca: section.value("ca").and_then(|value| authorities(&value)),
         identity: section.value("cert").zip(section.value("key")).and_then(identity),
         verify: section.flag("verify", true),
+        starttls: None,
     }
 }
 

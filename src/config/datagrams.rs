@@ -12,11 +12,10 @@ pub(super) fn check(
     listeners: &[listener::Read],
 ) {
     let mut seen = vec![false; pools.len()];
-    for read in listeners.iter().filter(|read| read.has_pool) {
-        if read.listener.protocol != Protocol::Udp {
-            continue;
-        }
-        let mut at = Some(read.listener.pool);
+    let of_datagrams = listeners.iter().filter(|read| read.listener.protocol == Protocol::Udp);
+    let starts = of_datagrams.flat_map(|read| read.listener.pools().map(move |pool| (read, pool)));
+    for (read, start) in starts {
+        let mut at = Some(start);
         while let Some(index) = at {
             let (Some(pool), Some((_, section))) = (pools.get(index), sections.get(index)) else {
                 break;

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    AcceptProxy, Access, Admin, AdminBind, AdminState, Clients, Close, Closing, DnsProbe, Health,
-    HttpProbe, Level, Listener, Log, LogFormat, Member, Passive, Policy, Pool, Probe, ProbeTls,
-    Process, Protocol, Queue, Retry, Sticky,
+    AcceptProxy, Access, Admin, AdminBind, AdminState, ClientTls, Clients, Close, Closing,
+    DnsProbe, Health, HttpProbe, Level, Listener, Log, LogFormat, Member, Passive, Policy, Pool,
+    Probe, Process, Protocol, Queue, Retry, Sticky,
 };
 use crate::addr::BackendAddr;
 
@@ -63,7 +63,10 @@ impl Listener {
         Self {
             name: name.into(),
             bind,
-            pool,
+            pool: Some(pool),
+            routes: Vec::new(),
+            tls: None,
+            plain_pool: None,
             idle_timeout: Some(idle_timeout),
             max_lifetime: None,
             keepalive,
@@ -100,6 +103,7 @@ impl Pool {
             sticky: None,
             slow_start: Duration::ZERO,
             send_proxy_protocol: None,
+            tls: None,
             max_failover: None,
         }
     }
@@ -197,8 +201,8 @@ impl Default for DnsProbe {
     }
 }
 
-impl Default for ProbeTls {
+impl Default for ClientTls {
     fn default() -> Self {
-        Self { server_name: None, ca: None, identity: None, verify: true }
+        Self { server_name: None, ca: None, identity: None, verify: true, starttls: None }
     }
 }

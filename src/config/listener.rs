@@ -39,8 +39,6 @@ pub(super) struct Read {
     pub(super) listener: Listener,
     /// One for each of `bind`.
     pub(super) bound_at: Vec<Place>,
-    /// The index is only good where this says so.
-    pub(super) has_pool: bool,
 }
 
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
@@ -57,6 +55,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     };
     let unset = Listener::unset(name, protocol, bind, pool.unwrap_or_default());
     let listener = Listener {
+        pool,
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
         connection_rate: rate(&section),
         clients: Clients { allow: networks(&section, "allow"), deny: networks(&section, "deny") },
@@ -66,7 +65,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
         Protocol::Tcp => of_connections(listener, &section),
         Protocol::Udp => of_datagrams(listener, &section),
     };
-    Read { listener, bound_at, has_pool: pool.is_some() }
+    Read { listener, bound_at }
 }
 
 fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {

@@ -37,6 +37,7 @@ mod process;
 mod read;
 mod render;
 mod rules;
+mod security;
 mod tree;
 mod twice;
 pub mod units;
@@ -46,11 +47,15 @@ mod words;
 pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
 pub use load::{Loaded, load, load_trusting, parse};
-pub use probe::{DnsProbe, Health, HttpProbe, Probe, ProbeTls, Role};
+pub use probe::{DnsProbe, Health, HttpProbe, Probe, Role};
 pub use problem::{Lookup, Problem, Promise, Refused};
 pub use process::admin_token;
 pub use render::{json, json_explained, text};
 pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Sticky};
+pub use security::{
+    Acme, Challenge, ClientAuth, ClientTls, Identity, Leads, ListenerTls, Matchers, NamePattern,
+    Route, Share, StartTls, TlsVersion,
+};
 
 /// A checked file with every default filled in.
 #[derive(Debug, Clone)]
@@ -170,8 +175,14 @@ pub struct Listener {
     pub name: Arc<str>,
     /// At least one; port 0 picks a free one.
     pub bind: Vec<SocketAddr>,
-    /// Index into [`Config::pools`].
-    pub pool: usize,
+    /// Where a session goes that no route takes: index into [`Config::pools`]. `None` = nowhere.
+    pub pool: Option<usize>,
+    /// In this order: the first that matches decides.
+    pub routes: Vec<Route>,
+    /// tcp: what is done about TLS; `None` = nothing, but for what routes ask of a ClientHello.
+    pub tls: Option<ListenerTls>,
+    /// tcp with `tls`: where clients go that do not speak TLS; `None` = they are refused.
+    pub plain_pool: Option<usize>,
     /// No byte either way for so long ends the session; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A session ends after so long, give or take a tenth.
@@ -195,6 +206,19 @@ pub struct Listener {
     pub accept_proxy_protocol: AcceptProxy,
     /// tcp: for all that comes before the first routed byte.
     pub handshake_timeout: Duration,
+}
+
+impl Listener {
+    /// Every pool that it leads to, by route, by default or for want of TLS; a pool may come twice.
+    pub fn pools(&self) -> impl Iterator<Item = usize> + '_ {
+        let by_route = self.routes.iter().flat_map(|route| route.leads.pools());
+        by_route.chain(self.pool).chain(self.plain_pool)
+    }
+
+    /// True if a session can only be led anywhere once its ClientHello has been read.
+    pub fn needs_hello(&self) -> bool {
+        self.tls.is_some() || self.routes.iter().any(|route| route.when.need_hello())
+    }
 }
 
 /// What a listener takes.
@@ -265,6 +289,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The PROXY header that backends are sent; `None` = none.
     pub send_proxy_protocol: Option<ProxyVersion>,
+    /// TLS to the backends; `None` = cleartext.
+    pub tls: Option<ClientTls>,
     /// Asserted: clients are off a dead backend within this time.
     pub max_failover: Option<Duration>,
 }

@@ -1,9 +1,8 @@
 //! What the program believes of health checks: a part of [`Config`](super::Config).
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Protocol;
+use super::{ClientTls, Protocol};
 
 /// `[pool.NAME.health]`.
 #[derive(Debug, Clone)]
@@ -31,6 +30,8 @@ pub enum Probe {
     None,
     /// A TCP connect.
     Tcp,
+    /// A TLS handshake.
+    Tls(ClientTls),
     /// An HTTP request, over TLS if `tls` is there.
     Http(Box<HttpProbe>),
     /// Bytes sent, bytes awaited.
@@ -66,7 +67,7 @@ pub struct HttpProbe {
     /// With a role, an unexpected status means `standby` and only silence is a failure.
     pub role: Option<Role>,
     /// For `https`.
-    pub tls: Option<ProbeTls>,
+    pub tls: Option<ClientTls>,
 }
 
 /// `probe = "dns"`.
@@ -89,17 +90,4 @@ pub enum Role {
     Primary,
     /// Follows a primary.
     Replica,
-}
-
-/// `[pool.NAME.health.tls]`: paths are absolute or relative to the working directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeTls {
-    /// Name asked for and verified; `None` = the backend's host.
-    pub server_name: Option<String>,
-    /// PEM bundle of trusted authorities; `None` = the system's.
-    pub ca: Option<PathBuf>,
-    /// Client certificate and key, PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// False takes any certificate.
-    pub verify: bool,
 }

@@ -9,7 +9,8 @@ use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
 use crate::listener::Handshake;
 use crate::outcome::Rejection;
-use crate::pool::{Ask, Entrance, Preview};
+use crate::pool::{Ask, Preview};
+use crate::route::Flight;
 use crate::{tcp, udp};
 
 /// What is done with what comes to a listener.
@@ -22,10 +23,13 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    fn entrance(&self) -> &Entrance {
+    fn preview(&self, ask: &Ask<'_>) -> Option<Preview> {
+        let flight = Flight { client: ask.client.ip(), sni: None, alpn: &[] };
         match self {
-            Self::Tcp(proxy) => &proxy.entrance,
-            Self::Udp(proxy) => &proxy.entrance,
+            Self::Tcp(proxy) => {
+                proxy.routes.find(&flight, ask.chance).map(|way| way.to.entrance.preview(ask))
+            }
+            Self::Udp(proxy) => Some(proxy.entrance.preview(ask)),
         }
     }
 }
@@ -61,8 +65,8 @@ impl Listener {
     }
 
     /// Whom a session that comes now would get. Nothing is changed by it.
-    pub fn preview(&self, ask: &Ask<'_>) -> Preview {
-        self.frontend.load().proxy.entrance().preview(ask)
+    pub fn preview(&self, ask: &Ask<'_>) -> Option<Preview> {
+        self.frontend.load().proxy.preview(ask)
     }
 
     /// Lets a connection in, or says why not. Whoever must send a header first is screened by what it

@@ -6,17 +6,20 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::addr::ClientAddr;
-use crate::admission::{Admission, Networks};
+use crate::addr::{ClientAddr, Networks};
+use crate::admission::Admission;
 use crate::config::{self, AcceptProxy};
 use crate::net::Socket;
 use crate::outcome::Rejection;
+use crate::route::{Flight, Way};
 use crate::session::{Clock, Overdue};
 use crate::tcp::{self, Client, Proxy};
+use crate::upstream::Gateway;
 use crate::wire::proxy_protocol::{Addresses, Decoded, Invalid, decode};
 
 /// Room made for a header in one go: whoever claims a long one has to send it before it costs more.
@@ -90,6 +93,21 @@ pub(super) async fn introduce(
     };
     tcp::refuse(client, proxy, why);
     Err(why)
+}
+
+/// The way that the client goes, by what is known of it. On an error the client's close will be a
+/// reset.
+pub(super) fn lead(client: &Client, proxy: &Proxy) -> Result<Way<Arc<Gateway>>, Rejection> {
+    let hello = client.hello.as_deref();
+    let flight = Flight {
+        client: client.address.ip(),
+        sni: hello.and_then(|hello| hello.server_name.as_deref()),
+        alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
+    };
+    proxy.routes.find(&flight, fastrand::u64(..)).cloned().ok_or_else(|| {
+        tcp::refuse(client, proxy, Rejection::NoRoute);
+        Rejection::NoRoute
+    })
 }
 
 /// What came instead of a header.

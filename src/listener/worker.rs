@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::{Admitted, Permit};
-use crate::listener::handshake::introduce;
+use crate::listener::handshake::{introduce, lead};
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
@@ -282,7 +282,7 @@ impl Worker {
         };
         // Connections come from sockets that listen for them: there is no other case.
         let Proxy::Tcp(proxy) = proxy else { return };
-        let mut client = Client { socket, address: ClientAddr::new(from), named: None, since };
+        let mut client = Client::accepted(socket, ClientAddr::new(from), since);
         let running = Running::new(self, permit);
         spawn_local(async move {
             let worker = &running.busy.worker;
@@ -297,7 +297,10 @@ impl Worker {
                 }
             };
             let served = match introduced {
-                Ok(()) => tcp::serve(&client, proxy, &worker.tools).await.map(drop),
+                Ok(()) => match lead(&client, &proxy) {
+                    Ok(way) => tcp::serve(&mut client, way, proxy, &worker.tools).await.map(drop),
+                    Err(why) => Err(why.into()),
+                },
                 Err(why) => Err(why.into()),
             };
             if let Err(Unserved::Rejected(why)) = served {

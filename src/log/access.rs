@@ -38,7 +38,8 @@ struct Line<'a> {
     protocol: &'a str,
     client: SocketAddr,
     local: SocketAddr,
-    pool: &'a str,
+    route: Option<&'a str>,
+    pool: Option<&'a str>,
     backend: Option<&'a str>,
     attempts: u32,
     duration_ms: f64,
@@ -47,17 +48,22 @@ struct Line<'a> {
     bytes_in: u64,
     bytes_out: u64,
     outcome: &'a str,
+    sni: Option<&'a str>,
+    tls_version: Option<&'a str>,
+    alpn: Option<&'a str>,
 }
 
 impl<'a> Line<'a> {
     fn of(record: &'a Record) -> Self {
+        let tls = record.tls.as_deref();
         Self {
             time: record.time,
             listener: &record.listener,
             protocol: record.protocol,
             client: record.client.socket(),
             local: SocketAddr::new(record.local.ip().to_canonical(), record.local.port()),
-            pool: &record.pool,
+            route: record.route.as_deref(),
+            pool: record.pool.as_deref(),
             backend: record.backend.as_deref(),
             attempts: record.attempts,
             duration_ms: milliseconds(record.duration),
@@ -66,6 +72,9 @@ impl<'a> Line<'a> {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             outcome: record.outcome,
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+            tls_version: tls.and_then(|tls| tls.version),
+            alpn: tls.and_then(|tls| tls.alpn.as_deref()),
         }
     }
 }
@@ -94,7 +103,8 @@ mod tests {
             protocol: "tcp",
             client: ClientAddr::new("[::ffff:192.0.2.1]:4000".parse().unwrap()),
             local: "[::ffff:192.0.2.9]:5432".parse().unwrap(),
-            pool: Arc::from("db"),
+            route: Some(Arc::from("default")),
+            pool: Some(Arc::from("db")),
             backend: None,
             attempts: 3,
             duration: Duration::from_nanos(1_234_567_891),
@@ -103,6 +113,7 @@ mod tests {
             bytes_in: 7,
             bytes_out: u64::MAX,
             outcome: "refused",
+            tls: None,
         }
     }
 
@@ -113,9 +124,10 @@ mod tests {
             line,
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"front \\\"door\\\"\",\
              \"protocol\":\"tcp\",\"client\":\"192.0.2.1:4000\",\"local\":\"192.0.2.9:5432\",\
-             \"pool\":\"db\",\"backend\":null,\"attempts\":3,\"duration_ms\":1234.567,\
+             \"route\":\"default\",\"pool\":\"db\",\"backend\":null,\"attempts\":3,\"duration_ms\":1234.567,\
              \"connect_ms\":0.25,\"first_byte_ms\":null,\"bytes_in\":7,\
-             \"bytes_out\":18446744073709551615,\"outcome\":\"refused\"}"
+             \"bytes_out\":18446744073709551615,\"outcome\":\"refused\",\"sni\":null,\
+             \"tls_version\":null,\"alpn\":null}"
         );
     }
 

@@ -62,10 +62,12 @@ struct Stash {
 }
 
 impl Half {
-    pub(super) fn new(direction: Direction) -> Self {
+    /// `ahead` was read from the source already.
+    pub(super) fn new(direction: Direction, ahead: Vec<u8>) -> Self {
+        let stash = (!ahead.is_empty()).then(|| Stash { bytes: ahead.into(), written: 0 });
         Self {
             direction,
-            stash: None,
+            stash,
             pipe: None,
             splicing: false,
             streak: 0,

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use crate::net::Socket;
 use crate::outcome::Outcome;
 use crate::session::{Direction, Live};
+use crate::tls::Session;
 use direction::{Broken, Half};
 pub use pipes::Pipes;
 
@@ -40,13 +41,35 @@ impl Lent {
     }
 }
 
+/// One end of a relay.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// The connection.
+    pub socket: &'a Socket,
+    /// What is spoken over it, if it is TLS.
+    pub tls: Option<&'a mut Session>,
+    /// Payload that has been read from it already, decrypted.
+    pub ahead: Vec<u8>,
+}
+
+impl<'a> Side<'a> {
+    /// An end of which nothing has been read.
+    pub fn new(socket: &'a Socket, tls: Option<&'a mut Session>) -> Self {
+        Self { socket, tls, ahead: Vec::new() }
+    }
+}
+
 /// Relays until both sides have ended, one of them breaks, or `live` is told to end.
 ///
 /// The sockets are left such that dropping them does what the outcome asks for: a plain close after
 /// `ok` and `idle`, a reset of both sides after anything else.
-pub async fn run(client: &Socket, server: &Socket, live: &Live, lent: &Lent) -> Outcome {
-    let mut relay =
-        Relay { client, server, up: Half::new(Direction::In), down: Half::new(Direction::Out) };
+pub async fn run(client: Side<'_>, server: Side<'_>, live: &Live, lent: &Lent) -> Outcome {
+    let mut relay = Relay {
+        client: client.socket,
+        server: server.socket,
+        up: Half::new(Direction::In, client.ahead),
+        down: Half::new(Direction::Out, server.ahead),
+    };
     let outcome = poll_fn(|cx| relay.poll(cx, live, lent)).await;
     relay.close(outcome);
     outcome

@@ -136,7 +136,7 @@ impl Handle {
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
-        Some(view.live.as_ref()?.preview(&Ask { client, chance, now, tried: &[] }))
+        view.live.as_ref()?.preview(&Ask { client, chance, now, tried: &[] })
     }
 
     /// The pools are watched from now on.

@@ -6,20 +6,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::AccessLog;
 use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::pool::Entrance;
 use crate::record::{Record, WayIn};
-use crate::relay::{self, Lent};
+use crate::relay::{self, Lent, Side};
+use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
 pub use crate::upstream::Client;
-use crate::upstream::{self, Dialer};
+use crate::upstream::{self, Dialer, Gateway};
 
 /// What is done with the connections of one listener.
 #[derive(Debug)]
 pub struct Proxy {
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The pool behind it.
-    pub entrance: Entrance,
+    /// Where its sessions go.
+    pub routes: Routes<Arc<Gateway>>,
+    /// Where those go that do not speak TLS though it is asked of them; `None` = nowhere.
+    pub plain: Option<Way<Arc<Gateway>>>,
     /// No byte either way for so long ends a session; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A session ends after so long, give or take a tenth; `None` = never.
@@ -39,17 +41,22 @@ pub struct Tools {
     pub sessions: Rc<Table>,
 }
 
-/// Serves one connection to its end. The client's socket is closed when its owner drops it, so that
+/// Serves one connection to its end, the way that it was led. The client's socket is closed when its owner drops it, so that
 /// whoever counts can do so before the client knows.
 ///
 /// # Errors
 /// Why the client never reached a backend.
-pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<Outcome, Unserved> {
-    let mut line = Line::begin(client, &proxy);
+pub async fn serve(
+    client: &mut Client,
+    way: Way<Arc<Gateway>>,
+    proxy: Arc<Proxy>,
+    tools: &Tools,
+) -> Result<Outcome, Unserved> {
+    let mut line = Line::begin(client, &proxy, Some(&way));
     // Boxed, since it is twice as large as all that an established session needs.
-    let connect = Box::pin(upstream::connect(&proxy.entrance, client, &tools.dialer));
+    let connect = Box::pin(upstream::connect(&way.to, client, &tools.dialer));
     // Matched at once: a name for the result would keep room for it as long as the session lasts.
-    let server = match connect.await {
+    let mut server = match connect.await {
         Ok(server) => server,
         Err(unreached) => {
             client.socket.reset_on_close();
@@ -65,9 +72,13 @@ pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<
     }
     let (tally, epoch) = (Arc::clone(server.lease.tally()), server.lease.epoch());
     let live = tools.sessions.enter(tally, epoch, proxy.limits());
-    drop(proxy); // the session may outlive many configurations
+    // The session may outlive many configurations.
+    drop((proxy, way));
 
-    let outcome = relay::run(&client.socket, &server.socket, &live, &tools.lent).await;
+    let ahead = std::mem::take(&mut client.ahead);
+    let ours = Side { socket: &client.socket, tls: client.tls.as_deref_mut(), ahead };
+    let theirs = Side::new(&server.socket, server.tls.as_deref_mut());
+    let outcome = relay::run(ours, theirs, &live, &tools.lent).await;
     let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
     if is_mute && Instant::now() < server.on_trial_until {
         server.lease.backend().reset_early();
@@ -89,7 +100,7 @@ pub async fn serve(client: &Client, proxy: Arc<Proxy>, tools: &Tools) -> Result<
 /// Turns away a client that no backend was asked for, and leaves its line.
 pub fn refuse(client: &Client, proxy: &Proxy, why: Rejection) {
     client.socket.reset_on_close();
-    if let Some(mut line) = Line::begin(client, proxy) {
+    if let Some(mut line) = Line::begin(client, proxy, None) {
         line.finish(why.as_str());
     }
 }
@@ -111,21 +122,21 @@ struct Line {
 }
 
 impl Line {
-    fn begin(client: &Client, proxy: &Proxy) -> Option<Box<Self>> {
+    fn begin(client: &Client, proxy: &Proxy, way: Option<&Way<Arc<Gateway>>>) -> Option<Box<Self>> {
         let access = proxy.access.clone()?;
         let way_in = WayIn {
             listener: &proxy.listener,
             protocol: "tcp",
             client: client.address,
             local: client.local(),
-            pool: proxy.entrance.pool().name(),
+            way: way.map(|way| (&way.route, way.to.entrance.pool().name())),
         };
         let record = Record::begun(way_in, SystemTime::now());
         Some(Box::new(Self { access, since: client.since, record }))
     }
 
     fn reached(&mut self, server: &upstream::Server) {
-        self.record.pool = Arc::clone(&server.pool);
+        self.record.pool = Some(Arc::clone(&server.pool));
         self.record.backend = Some(Arc::clone(server.lease.backend().name()));
         self.record.attempts = server.attempts;
         self.record.connect = Some(self.since.elapsed());

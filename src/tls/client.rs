@@ -12,7 +12,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use crate::config::ProbeTls;
+use crate::config::ClientTls;
 use crate::tls::{Error, pem, provider};
 
 /// What a client needs to speak TLS as `spec` says, offering the protocols `alpn`.
@@ -21,7 +21,7 @@ use crate::tls::{Error, pem, provider};
 ///
 /// # Errors
 /// A file that is missing or does not hold what it should, a system without authorities.
-pub fn client(spec: &ProbeTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
+pub fn client(spec: &ClientTls, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, Error> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -71,7 +71,7 @@ pub fn why_refused(error: &io::Error) -> Option<String> {
 }
 
 fn verifier(
-    spec: &ProbeTls,
+    spec: &ClientTls,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
     if !spec.verify {
@@ -144,25 +144,25 @@ mod tests {
 
     use super::*;
 
-    fn spec() -> ProbeTls {
-        ProbeTls { server_name: None, ca: None, identity: None, verify: true }
+    fn spec() -> ClientTls {
+        ClientTls { server_name: None, ca: None, identity: None, verify: true, starttls: None }
     }
 
     #[test]
     fn an_error_names_the_file_and_the_way_out() {
-        let missing = ProbeTls { ca: Some("/nowhere/ca.pem".into()), ..spec() };
+        let missing = ClientTls { ca: Some("/nowhere/ca.pem".into()), ..spec() };
         let said = client(&missing, &[]).unwrap_err().to_string();
         assert!(said.starts_with("cannot read /nowhere/ca.pem: "), "{said}");
 
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().join("empty.pem");
         fs::write(&empty, "").unwrap();
-        let said = client(&ProbeTls { ca: Some(empty.clone()), ..spec() }, &[]).unwrap_err();
+        let said = client(&ClientTls { ca: Some(empty.clone()), ..spec() }, &[]).unwrap_err();
         let said = said.to_string();
         assert!(said.contains("empty.pem holds no certificate; it must"), "{said}");
 
         let identity = Some((empty.clone(), empty));
-        let said = client(&ProbeTls { identity, verify: false, ..spec() }, &[]).unwrap_err();
+        let said = client(&ClientTls { identity, verify: false, ..spec() }, &[]).unwrap_err();
         assert!(said.to_string().contains("holds no certificate"), "{said}");
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let other = rcgen::KeyPair::generate().unwrap();
         fs::write(&cert, one.cert.pem()).unwrap();
         fs::write(&key, other.serialize_pem()).unwrap();
-        let mismatch = ProbeTls { identity: Some((cert, key)), verify: false, ..spec() };
+        let mismatch = ClientTls { identity: Some((cert, key)), verify: false, ..spec() };
         let said = client(&mismatch, &[]).unwrap_err().to_string();
         assert!(said.contains("key.pem does not fit the certificate"), "{said}");
     }

@@ -1,9 +1,15 @@
 //! TLS as configured: files and switches become what the TLS library takes.
 
 mod client;
+mod handshake;
+mod outbound;
 mod pem;
+mod session;
 
 pub use client::{client, server_name, why_refused};
+pub use handshake::{Unshaken, shake};
+pub use outbound::Outbound;
+pub use session::Session;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -112,7 +112,7 @@ impl Course {
         self.lease.tally().end(outcome, took);
         let Some(access) = &proxy.access else { return };
         access.write(&Record {
-            pool: self.pool,
+            pool: Some(self.pool),
             backend: Some(Arc::clone(self.lease.backend().name())),
             attempts: self.attempts,
             duration: took,
@@ -140,7 +140,7 @@ pub(super) fn refused(proxy: &Proxy, ends: Ends, why: &'static str, attempts: u3
 }
 
 fn begun(proxy: &Proxy, Ends { client, local }: Ends) -> Record {
-    let (listener, pool) = (&proxy.listener, proxy.entrance.pool().name());
-    let way_in = WayIn { listener, protocol: "udp", client, local, pool };
+    let way = Some((&proxy.route, proxy.entrance.pool().name()));
+    let way_in = WayIn { listener: &proxy.listener, protocol: "udp", client, local, way };
     Record::begun(way_in, SystemTime::now())
 }

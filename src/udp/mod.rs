@@ -36,6 +36,8 @@ pub struct Proxy {
     pub listener: Arc<str>,
     /// The pool behind it.
     pub entrance: Entrance,
+    /// The name of the way to it.
+    pub route: Arc<str>,
     /// No datagram either way for so long ends a flow; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A flow ends once it has had this many replies for each of its datagrams; 0 = no such end.

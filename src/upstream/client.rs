@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::addr::ClientAddr;
-use crate::config::ProxyVersion;
+use crate::config::{ProxyVersion, StartTls};
 use crate::net::Socket;
+use crate::tls::Session;
+use crate::wire::client_hello::ClientHello;
 use crate::wire::proxy_protocol::{Addresses, encode_v1, encode_v2};
 
 /// An accepted connection.
@@ -19,9 +21,32 @@ pub struct Client {
     pub named: Option<SocketAddr>,
     /// When it was accepted.
     pub since: Instant,
+    /// Read from it while it was found out where it goes, and decrypted if `tls` is there: the first
+    /// that a backend gets.
+    pub ahead: Vec<u8>,
+    /// What is spoken over the connection, if TLS ends here.
+    pub tls: Option<Box<Session>>,
+    /// The upgrade by which it came to TLS: a backend that TLS is spoken to is asked for the same.
+    pub starttls: Option<StartTls>,
+    /// What it has said of itself in its ClientHello.
+    pub hello: Option<Box<ClientHello>>,
 }
 
 impl Client {
+    /// A connection of which nothing is known but where it comes from.
+    pub fn accepted(socket: Socket, address: ClientAddr, since: Instant) -> Self {
+        Self {
+            socket,
+            address,
+            named: None,
+            since,
+            ahead: Vec::new(),
+            tls: None,
+            starttls: None,
+            hello: None,
+        }
+    }
+
     /// The address that the client connected to, never an IPv4 one mapped into IPv6.
     pub fn local(&self) -> SocketAddr {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));

@@ -2,6 +2,7 @@
 
 mod client;
 mod dial;
+mod gateway;
 mod seek;
 
 use std::net::SocketAddr;
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::net::{Reactor, Socket};
 use crate::outcome::{Rejection, Unserved};
-use crate::pool::{Entrance, Lease, Picked, Pool};
+use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
+use crate::tls::Session;
 pub use client::Client;
 pub use dial::DialError;
+pub use gateway::Gateway;
 use seek::Seeker;
 
 /// What a worker lends to those who connect.
@@ -34,6 +37,8 @@ pub struct Dialer {
 pub struct Server {
     /// The connection.
     pub socket: Socket,
+    /// What is spoken over it, if it is TLS.
+    pub tls: Option<Box<Session>>,
     /// The place on the backend.
     pub lease: Lease,
     /// The name of the pool in which the backend was picked.
@@ -59,12 +64,12 @@ pub struct Unreached {
 /// # Errors
 /// Nobody could be picked, every attempt failed, or the client has left.
 pub async fn connect(
-    entrance: &Entrance,
+    gateway: &Gateway,
     client: &Client,
     dialer: &Dialer,
 ) -> Result<Server, Unreached> {
-    let retry = entrance.pool().connecting.retry;
-    let mut seeker = Seeker::new(entrance, client, dialer);
+    let retry = gateway.entrance.pool().connecting.retry;
+    let mut seeker = Seeker::new(&gateway.entrance, client, dialer);
     let mut window = Window { began: None, length: retry.window };
     let mut attempts = 0;
     loop {
@@ -80,7 +85,7 @@ pub async fn connect(
             Ok(socket) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, lease, pool, attempts, on_trial_until });
+                return Ok(Server { socket, tls: None, lease, pool, attempts, on_trial_until });
             }
             Err(began) => {
                 window.begin(began);

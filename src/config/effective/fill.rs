@@ -15,7 +15,8 @@ pub(super) fn file(config: &Config) -> File {
         config.pools.get(index).map(|pool| pool.name.to_string()).unwrap_or_default()
     };
     let listener = |listener: &config::Listener| {
-        (listener.name.to_string(), Listener::of(listener, pool_name(listener.pool)))
+        let pool = pool_name(listener.pool.unwrap_or_default());
+        (listener.name.to_string(), Listener::of(listener, pool))
     };
     let pool = |pool: &config::Pool| {
         (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name)))
@@ -159,6 +160,7 @@ impl Health {
         match &health.probe {
             Probe::Tcp => plain,
             Probe::None => Self { probe: "none", ..plain },
+            Probe::Tls(tls) => Self { probe: "tls", tls: Some(ProbeTls::of(tls)), ..plain },
             Probe::Http(probe) => http(probe, plain),
             Probe::Dns(probe) => dns(probe, plain),
             Probe::SendExpect { send, expect, .. } => Self {
@@ -202,7 +204,7 @@ fn http(probe: &HttpProbe, plain: Health) -> Health {
 }
 
 impl ProbeTls {
-    fn of(tls: &config::ProbeTls) -> Self {
+    fn of(tls: &config::ClientTls) -> Self {
         Self {
             server_name: tls.server_name.clone(),
             ca: tls.ca.as_deref().map(shown),
@@ -213,4 +215,10 @@ impl ProbeTls {
     }
 }
 
-default_as_read!(Process, Log, Admin, Retry, Health, ProbeTls);
+default_as_read!(Process, Log, Admin, Retry, Health);
+
+impl Default for ProbeTls {
+    fn default() -> Self {
+        Self::of(&config::ClientTls::default())
+    }
+}

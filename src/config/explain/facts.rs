@@ -45,7 +45,7 @@ fn sight(health: &Health) -> Sight {
         Probe::Tcp => Sight::Kernel,
         Probe::SendExpect { expect, over: Protocol::Tcp, .. } if expect.is_empty() => Sight::Kernel,
         Probe::Exec(_) => Sight::Command,
-        Probe::Http(_) | Probe::SendExpect { .. } | Probe::Dns(_) => Sight::Program,
+        Probe::Tls(_) | Probe::Http(_) | Probe::SendExpect { .. } | Probe::Dns(_) => Sight::Program,
     }
 }
 
@@ -53,6 +53,7 @@ fn word(probe: &Probe) -> &'static str {
     match probe {
         Probe::None => "none",
         Probe::Tcp => "tcp",
+        Probe::Tls(_) => "tls",
         Probe::Http(http) if http.tls.is_some() => "https",
         Probe::Http(_) => "http",
         Probe::SendExpect { .. } => "send-expect",

@@ -4,6 +4,7 @@
 //! `arithmetic` reckons, `facts` says what the sums are about, `text` lays them out. `failover`
 //! holds the file to its own `max_failover`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -109,8 +110,13 @@ fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, 
 /// Reckons what `config` makes certain. `step` is how coarse the workers' clock will be.
 pub fn explain(config: &Config, step: Duration) -> Explained<'_> {
     let mut ways = Vec::new();
-    for listener in &config.listeners {
-        let Some(first) = config.pools.get(listener.pool) else { continue };
+    let starts = config.listeners.iter().flat_map(|listener| {
+        // A pool that several routes lead to is reckoned with once.
+        let places: BTreeSet<_> = listener.pools().collect();
+        places.into_iter().map(move |place| (listener, place))
+    });
+    for (listener, start) in starts {
+        let Some(first) = config.pools.get(start) else { continue };
         let chain = Chain::of(first, &config.pools);
         let mut before: Option<&Pool> = None;
         for pool in chain.pools() {

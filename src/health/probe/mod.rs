@@ -85,7 +85,7 @@ impl Prober {
     ) -> Result<Option<Self>, StartError> {
         Ok(Some(match &spec.health.probe {
             Probe::None => return Ok(None),
-            Probe::Tcp => Self::Tcp,
+            Probe::Tcp | Probe::Tls(_) => Self::Tcp,
             Probe::Http(http) => {
                 Self::Http(Box::new(http::Request::new(&spec.name, member, http, tls)?))
             }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::addr::BackendAddr;
-use crate::config::{DnsProbe, HttpProbe, ProbeTls, Protocol, Role};
+use crate::config::{ClientTls, DnsProbe, HttpProbe, Protocol, Role};
 use crate::health::fixture::{
     LONG, SHORT, answering, answering_datagrams, head, pool, refusing, refusing_datagrams, server,
     silent,
@@ -49,7 +49,7 @@ async fn a_tcp_probe_asks_the_kernel_only() {
 
 #[tokio::test]
 async fn every_probe_that_connects_sends_the_header_of_the_pool_first() {
-    let tls = ProbeTls { verify: false, ..ProbeTls::default() };
+    let tls = ClientTls { verify: false, ..ClientTls::default() };
     let over = Protocol::Tcp;
     for probe in [
         Probe::Tcp,
@@ -451,7 +451,7 @@ impl Authority {
     }
 }
 
-fn over(tls: ProbeTls) -> Probe {
+fn over(tls: ClientTls) -> Probe {
     asking(HttpProbe { tls: Some(tls), ..HttpProbe::default() })
 }
 
@@ -460,28 +460,30 @@ async fn https_trusts_its_authority_and_nobody_else() {
     let ours = Authority::new(&["db.example", "127.0.0.1"]);
     let theirs = Authority::new(&["127.0.0.1"]);
     let (address, _server) = ours.serve().await;
-    let trusting = |ca: &PathBuf| ProbeTls {
+    let trusting = |ca: &PathBuf| ClientTls {
         server_name: None,
         ca: Some(ca.clone()),
         identity: None,
         verify: true,
+        starttls: None,
     };
     let good = up("status 200");
     assert_eq!(ask(over(trusting(&ours.ca)), address).await, good);
-    let named = |name: &str| ProbeTls { server_name: Some(name.to_owned()), ..trusting(&ours.ca) };
+    let named = |name: &str| ClientTls { server_name: Some(name.to_owned()), ..trusting(&ours.ca) };
     assert_eq!(ask(over(named("db.example")), address).await, good);
     let wrong = failed("certificate: not valid for \"other.example\"");
     assert_eq!(ask(over(named("other.example")), address).await, wrong);
     let unknown = failed("certificate: unknown issuer");
     assert_eq!(ask(over(trusting(&theirs.ca)), address).await, unknown);
-    let blind = ProbeTls { ca: None, verify: false, ..named("other.example") };
+    let blind = ClientTls { ca: None, verify: false, ..named("other.example") };
     assert_eq!(ask(over(blind), address).await, good);
 }
 
 #[tokio::test]
 async fn https_to_a_server_without_tls_fails_in_words() {
     let (address, _server) = answering("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-    let blind = ProbeTls { server_name: None, ca: None, identity: None, verify: false };
+    let blind =
+        ClientTls { server_name: None, ca: None, identity: None, verify: false, starttls: None };
     // The server waits for an empty line that a ClientHello need not hold.
     let Err(Miss::Failed(reason)) = ask_within(SHORT, over(blind), address).await else {
         panic!("it went well");

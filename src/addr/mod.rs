@@ -1,5 +1,9 @@
 //! Addresses by role, so that a client can never be handed where a backend is meant.
 
+mod networks;
+
+pub use networks::Networks;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;

@@ -1,0 +1,67 @@
+//! The handshake of a [`Session`] over its socket.
+
+use std::future::poll_fn;
+
+use rustix::io::Errno;
+
+use crate::net::Socket;
+use crate::tls::Session;
+
+/// What one read of a handshake takes at most.
+const STEP: usize = 4096;
+
+/// Why there is no TLS connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Unshaken {
+    /// The peer broke the protocol, refused us, or is not who it should be.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The peer left before it was complete.
+    #[error("the connection ended during the handshake")]
+    Cut,
+    /// The socket failed.
+    #[error(transparent)]
+    Failed(#[from] Errno),
+}
+
+/// Runs the handshake to its end. Whatever was read ahead of it must be in [`Session::held`]; a part
+/// of a record that came behind it is there afterwards. Returns the plaintext that came with the last
+/// of it. There is no time limit but the caller's.
+///
+/// # Errors
+/// See [`Unshaken`]. A peer that broke the protocol has been told so, as far as its socket took it.
+pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Unshaken> {
+    let mut plain = Vec::new();
+    loop {
+        let mut held = std::mem::take(&mut session.held);
+        let opened = session.open(&mut held, &mut plain);
+        held.drain(..*opened.as_ref().unwrap_or(&0));
+        session.held = held;
+        let flushed = flush(socket, session).await;
+        opened?;
+        flushed?;
+        if !session.is_handshaking() {
+            return Ok(plain);
+        }
+        read(socket, &mut session.held).await?;
+    }
+}
+
+async fn flush(socket: &Socket, session: &mut Session) -> Result<(), Errno> {
+    let mut rest = session.due.as_slice();
+    while !rest.is_empty() {
+        let sent = poll_fn(|cx| socket.poll_send(cx, rest)).await?;
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    session.due.clear();
+    Ok(())
+}
+
+async fn read(socket: &Socket, held: &mut Vec<u8>) -> Result<(), Unshaken> {
+    let known = held.len();
+    held.resize(known + STEP, 0);
+    let room = held.get_mut(known..).unwrap_or_default();
+    let read = poll_fn(|cx| socket.poll_recv(cx, room)).await;
+    held.truncate(known + *read.as_ref().unwrap_or(&0));
+    if read? == 0 { Err(Unshaken::Cut) } else { Ok(()) }
+}

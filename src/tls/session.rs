@@ -1,0 +1,356 @@
+//! One TLS connection without its socket: ciphertext in, plaintext out, and the reverse.
+//!
+//! The library's unbuffered interface is used, so that a session which moves nothing holds no
+//! buffer: the bytes lie in the worker's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
+
+use crate::config::TlsVersion;
+
+/// Room that a record takes beyond what is in it.
+const OVERHEAD: usize = 64;
+
+/// The longest content of a record (RFC 8446, 5.1).
+const RECORD: usize = 16 * 1024;
+
+/// A TLS connection, its handshake included.
+pub struct Session {
+    side: Side,
+    /// The peer has said that it sends no more.
+    ended: bool,
+    /// It must not be used any more.
+    broken: Option<Error>,
+    /// Ciphertext that has come and is not a whole record yet.
+    pub held: Vec<u8>,
+    /// Ciphertext that must be sent before anything else.
+    pub due: Vec<u8>,
+}
+
+enum Side {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// For a client that has connected to us.
+    ///
+    /// # Errors
+    /// The library refuses the configuration.
+    pub fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
+        Ok(Self::new(Side::Server(Box::new(UnbufferedServerConnection::new(config)?))))
+    }
+
+    /// Towards a backend that must prove `name`.
+    ///
+    /// # Errors
+    /// The library refuses the configuration.
+    pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
+        Ok(Self::new(Side::Client(Box::new(UnbufferedClientConnection::new(config, name)?))))
+    }
+
+    fn new(side: Side) -> Self {
+        Self { side, ended: false, broken: None, held: Vec::new(), due: Vec::new() }
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.side {
+            Side::Server(connection) => connection,
+            Side::Client(connection) => connection,
+        }
+    }
+
+    /// True until both sides may send.
+    pub fn is_handshaking(&self) -> bool {
+        self.state().is_handshaking()
+    }
+
+    /// True once the peer has said that it sends no more.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The version agreed on.
+    pub fn version(&self) -> Option<TlsVersion> {
+        match self.state().protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_2 => Some(TlsVersion::V1_2),
+            rustls::ProtocolVersion::TLSv1_3 => Some(TlsVersion::V1_3),
+            _ => None,
+        }
+    }
+
+    /// The application protocol agreed on.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.state().alpn_protocol()
+    }
+
+    /// True if it goes on with the secrets of an earlier one.
+    pub fn is_resumed(&self) -> bool {
+        self.state().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Takes ciphertext, decrypting it in place, and appends what it holds to `plain`; what it asks
+    /// to be sent goes to [`Session::due`]. Returns how much was taken: the rest is part of a record
+    /// that is still to come.
+    ///
+    /// # Errors
+    /// The peer broke the protocol, or is not who it should be; `due` then holds the alert.
+    pub fn open(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
+        self.run(incoming, plain, Act::Nothing)
+    }
+
+    /// Encrypts all of `plain` and appends it to [`Session::due`], behind what is there.
+    ///
+    /// # Errors
+    /// The handshake is not complete, or the keys are worn out.
+    pub fn seal(&mut self, plain: &[u8]) -> Result<(), Error> {
+        self.run(&mut [], &mut Vec::new(), Act::Seal(plain)).map(drop)
+    }
+
+    /// Appends to [`Session::due`] the word that nothing more will be sent.
+    ///
+    /// # Errors
+    /// The handshake is not complete.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.run(&mut [], &mut Vec::new(), Act::End).map(drop)
+    }
+
+    fn run(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        act: Act<'_>,
+    ) -> Result<usize, Error> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let Self { side, due, ended, .. } = self;
+        let mut flow = Flow { plain, due, ended };
+        let run = match side {
+            Side::Server(engine) => flow.run(&mut **engine, incoming, act),
+            Side::Client(engine) => flow.run(&mut **engine, incoming, act),
+        };
+        run.inspect_err(|error| self.broken = Some(error.clone()))
+    }
+}
+
+/// What to do once the connection may carry data.
+#[derive(Clone, Copy)]
+enum Act<'a> {
+    Nothing,
+    Seal(&'a [u8]),
+    End,
+}
+
+/// The two sides take records alike, and have no type in common that says so.
+trait Engine {
+    type Data;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Engine for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Engine for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        incoming: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// Where what comes out of a connection goes.
+struct Flow<'a> {
+    plain: &'a mut Vec<u8>,
+    due: &'a mut Vec<u8>,
+    ended: &'a mut bool,
+}
+
+impl Flow<'_> {
+    /// Runs the connection until it wants more than it was given, or has done what it should.
+    fn run<E: Engine>(
+        &mut self,
+        engine: &mut E,
+        incoming: &mut [u8],
+        act: Act<'_>,
+    ) -> Result<usize, Error> {
+        let mut taken = 0;
+        let mut broken = None;
+        loop {
+            // What broke it must not be read again: only the alert is still to come out.
+            let rest = match &broken {
+                None => incoming.get_mut(taken..).unwrap_or_default(),
+                Some(_) => &mut [],
+            };
+            let UnbufferedStatus { discard, state, .. } = engine.process(rest);
+            let state = match (state, &broken) {
+                (Ok(state), _) => state,
+                (Err(error), None) => {
+                    broken = Some(error);
+                    continue;
+                }
+                (Err(_), Some(first)) => return Err(first.clone()),
+            };
+            match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        taken += record.discard;
+                        self.plain.extend_from_slice(record.payload);
+                    }
+                }
+                ConnectionState::EncodeTlsData(data) => encode(data, self.due)?,
+                // It stands in `due`, which goes out before anything else.
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ if broken.is_some() => return Err(broken.unwrap_or(Error::HandshakeNotComplete)),
+                ConnectionState::PeerClosed => *self.ended = true,
+                ConnectionState::WriteTraffic(traffic) => {
+                    taken += discard;
+                    return self.act(traffic, act).map(|()| taken);
+                }
+                _ if matches!(act, Act::Nothing) => return Ok(taken + discard),
+                _ => return Err(Error::HandshakeNotComplete),
+            }
+            taken += discard;
+        }
+    }
+
+    fn act<D>(&mut self, mut traffic: WriteTraffic<'_, D>, act: Act<'_>) -> Result<(), Error> {
+        let due = &mut *self.due;
+        match act {
+            Act::Nothing => Ok(()),
+            Act::Seal(plain) => {
+                let records = plain.len().div_ceil(RECORD);
+                let most = plain.len() + (records + 1) * OVERHEAD;
+                append(due, most, |room| traffic.encrypt(plain, room))
+            }
+            Act::End => append(due, RECORD, |room| traffic.queue_close_notify(room)),
+        }
+    }
+}
+
+/// Lets `write` have `most` bytes behind what is in `due`, and keeps what it has written.
+fn append(
+    due: &mut Vec<u8>,
+    most: usize,
+    write: impl FnOnce(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<(), Error> {
+    let before = due.len();
+    due.resize(before + most, 0);
+    let written = write(due.get_mut(before..).unwrap_or_default());
+    due.truncate(before + written.as_ref().copied().unwrap_or_default());
+    written.map(drop).map_err(|error| Error::General(error.to_string()))
+}
+
+fn encode<D>(mut data: EncodeTlsData<'_, D>, due: &mut Vec<u8>) -> Result<(), Error> {
+    let before = due.len();
+    let required = match data.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+            required_size
+        }
+        other => return other.map(drop).map_err(|error| Error::General(error.to_string())),
+    };
+    due.resize(before + required, 0);
+    let room = due.get_mut(before..).unwrap_or_default();
+    data.encode(room).map(drop).map_err(|error| Error::General(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ClientTls;
+
+    /// Two ends that trust each other, before their handshake.
+    fn pair() -> (Session, Session) {
+        let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
+        let server = ServerConfig::builder_with_provider(crate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
+            .unwrap();
+        let any = ClientTls { verify: false, ..ClientTls::default() };
+        let client = crate::tls::client(&any, &[]).unwrap();
+        let name = ServerName::try_from("db.example").unwrap();
+        let client = Session::client(client, name).unwrap();
+        (client, Session::server(Arc::new(server)).unwrap())
+    }
+
+    /// Hands over what one side has to send; gives the plaintext in it.
+    fn pass(from: &mut Session, to: &mut Session) -> Vec<u8> {
+        let mut plain = Vec::new();
+        to.held.append(&mut from.due);
+        let mut held = std::mem::take(&mut to.held);
+        let taken = to.open(&mut held, &mut plain).unwrap();
+        to.held = held.split_off(taken);
+        plain
+    }
+
+    fn shaken() -> (Session, Session) {
+        let (mut client, mut server) = pair();
+        client.open(&mut [], &mut Vec::new()).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            pass(&mut client, &mut server);
+            pass(&mut server, &mut client);
+        }
+        (client, server)
+    }
+
+    #[test]
+    fn what_one_side_seals_the_other_opens_both_ways_and_to_the_end() {
+        let (mut client, mut server) = shaken();
+        assert_eq!(client.version(), Some(TlsVersion::V1_3));
+        let much: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
+        client.seal(&much).unwrap();
+        assert_eq!(pass(&mut client, &mut server), much);
+        server.seal(b"thanks").unwrap();
+        assert_eq!(pass(&mut server, &mut client), b"thanks");
+
+        client.end().unwrap();
+        assert_eq!(pass(&mut client, &mut server), b"");
+        assert!(server.has_ended() && !client.has_ended());
+        // The other way is still open.
+        server.seal(b"last words").unwrap();
+        assert_eq!(pass(&mut server, &mut client), b"last words");
+    }
+
+    #[test]
+    fn garbage_is_answered_by_an_alert() {
+        let (_, mut server) = pair();
+        let mut garbage = *b"GET / HTTP/1.0\r\n\r\n";
+        server.open(&mut garbage, &mut Vec::new()).unwrap_err();
+        server.open(&mut garbage, &mut Vec::new()).unwrap_err();
+        assert_eq!(server.due.first(), Some(&21));
+    }
+}
