@@ -133,8 +133,7 @@ fn acme_asks_only_for_what_can_be_proven() {
     let bare = "[listener.w]\nbind = \"0.0.0.0:443\"\npool = \"postgres\"\n[listener.w.tls.acme]\n";
     told(&format!("{bare}domains = \"a\"\n"), "has no storage", "storage = ");
     told(&format!("{bare}storage = \"a\"\n"), "has no domains", "domains = ");
-    let all: Vec<SocketAddr> =
-        ["0.0.0.0:80", "[::]:80"].map(|it| it.parse().unwrap()).into();
+    let all: Vec<SocketAddr> = ["0.0.0.0:80", "[::]:80"].map(|it| it.parse().unwrap()).into();
     let tls = listener(&acme("challenge = \"http-01\"")).tls.unwrap();
     assert_eq!(tls.acme.unwrap().challenge, Challenge::Http01(all));
 }
