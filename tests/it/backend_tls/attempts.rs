@@ -42,7 +42,7 @@ fn a_handshake_that_hangs_is_given_up_and_another_backend_is_tried() {
 fn a_backend_that_speaks_something_else_costs_an_attempt_and_a_word() {
     let authority = Authority::new();
     let backend = Backend::start("b", &authority.sign(&["127.0.0.1"]));
-    let plain = Server::greet("plain, which is no record of tls");
+    let plain = Server::greet("plain");
     let proxy = Evenkeel::start(&behind(&plain, &backend, &authority.ca(), FIRST));
     for _ in 0..3 {
         assert_eq!(who(proxy.at()), "b");

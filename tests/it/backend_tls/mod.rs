@@ -20,7 +20,7 @@ use backend::Backend;
 fn file(backends: &[&Backend], tls: &str, pool: &str) -> String {
     let list: Vec<_> = backends.iter().map(|backend| backend.entry()).collect();
     let keys = format!("passive = {{ failures = 0 }}\n{pool}");
-    let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+    let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\naccess = \"{dir}/access.log\"\n";
     let file = unprobed(&format!("[{}]", list.join(", ")), "", &keys);
     format!("{log}{file}[pool.p.tls]\n{tls}\n")
 }
