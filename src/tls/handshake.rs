@@ -41,6 +41,7 @@ pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Un
         opened?;
         flushed?;
         if !session.is_handshaking() {
+            session.shrink();
             return Ok(plain);
         }
         read(socket, &mut session.held).await?;
