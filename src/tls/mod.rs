@@ -6,7 +6,7 @@ mod outbound;
 mod pem;
 mod session;
 
-pub use client::{client, server_name, why_refused};
+pub use client::{client, in_words, server_name, valid_until, why_refused};
 pub use handshake::{Unshaken, shake};
 pub use outbound::Outbound;
 pub use session::Session;
