@@ -8,7 +8,8 @@ use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
 use crate::route::{self, Routes, Way};
-use crate::server::limits;
+use crate::server::{StartError, limits};
+use crate::tls::{self, Outbound};
 use crate::upstream::Gateway;
 use crate::{tcp, udp};
 
@@ -20,21 +21,43 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn build(config: &Config, access: Option<&AccessLog>, gate: &Arc<Gate>) -> Self {
-        let pools: Vec<_> =
-            config.pools.iter().map(|spec| Arc::new(Pool::new(spec, |_| None))).collect();
+    /// Reads the files of `[pool.NAME.tls]`.
+    pub(super) fn build(
+        config: &Config,
+        access: Option<&AccessLog>,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, StartError> {
+        let ways = config.pools.iter().map(Outward::build).collect::<Result<Vec<_>, _>>()?;
         let listener = |spec: &config::Listener| {
             let name = Arc::clone(&spec.name);
             let cost = limits::cost(spec.protocol);
             let (cap, rate) = (spec.max_sessions, spec.connection_rate);
             let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
-            let gateway = |pool| gateway(config, &pools, &name, pool);
+            let gateway = |pool| gateway(config, &ways, &name, pool);
             let proxy = proxy(spec, gateway, &admission, access.cloned())?;
             let frontend = Frontend { handshake: Handshake::new(spec), proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
-        Self { pools, listeners }
+        let pools = ways.into_iter().map(|way| way.pool).collect();
+        Ok(Self { pools, listeners })
+    }
+}
+
+/// A pool, and how its backends are spoken to: the same for all listeners, so that a TLS session is
+/// resumed whoever began it.
+struct Outward {
+    pool: Arc<Pool>,
+    tls: Option<Arc<Outbound>>,
+}
+
+impl Outward {
+    fn build(spec: &config::Pool) -> Result<Self, StartError> {
+        let tls = spec.tls.as_ref().map(|tls| Outbound::new(tls, &spec.members)).transpose();
+        let refused =
+            |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
+        let tls = tls.map_err(refused)?.map(Arc::new);
+        Ok(Self { pool: Arc::new(Pool::new(spec, |_| None)), tls })
     }
 }
 
@@ -78,23 +101,29 @@ fn proxy(
 /// The way of a listener to a pool.
 fn gateway(
     config: &Config,
-    pools: &[Arc<Pool>],
+    ways: &[Outward],
     listener: &Arc<str>,
     index: usize,
 ) -> Option<Gateway> {
-    Some(Gateway::new(entrance(config, pools, listener, index)?, Vec::new()))
+    let mut outbound = Vec::new();
+    let entrance = entrance(config, ways, listener, index, &mut outbound)?;
+    Some(Gateway::new(entrance, outbound))
 }
 
-/// The entrance of a listener to a pool and, behind it, to the pools it falls back on.
+/// The entrance of a listener to a pool and, behind it, to the pools it falls back on; those of them
+/// that TLS is spoken to are added to `outbound`.
 ///
 /// `None` never happens: a checked configuration has no index without a pool.
 fn entrance(
     config: &Config,
-    pools: &[Arc<Pool>],
+    ways: &[Outward],
     listener: &Arc<str>,
     index: usize,
+    outbound: &mut Vec<(Arc<str>, Arc<Outbound>)>,
 ) -> Option<Entrance> {
+    let Outward { pool, tls } = ways.get(index)?;
+    outbound.extend(tls.iter().map(|tls| (Arc::clone(pool.name()), Arc::clone(tls))));
     let fallback = config.pools.get(index)?.fallback;
-    let fallback = fallback.and_then(|index| entrance(config, pools, listener, index));
-    Some(Entrance::new(listener, Arc::clone(pools.get(index)?), fallback))
+    let fallback = fallback.and_then(|index| entrance(config, ways, listener, index, outbound));
+    Some(Entrance::new(listener, Arc::clone(pool), fallback))
 }

@@ -77,7 +77,8 @@ pub async fn serve(
 
     let ahead = std::mem::take(&mut client.ahead);
     let ours = Side { socket: &client.socket, tls: client.tls.as_deref_mut(), ahead };
-    let theirs = Side::new(&server.socket, server.tls.as_deref_mut());
+    let said = std::mem::take(&mut server.ahead);
+    let theirs = Side { socket: &server.socket, tls: server.tls.as_deref_mut(), ahead: said };
     let outcome = relay::run(ours, theirs, &live, &tools.lent).await;
     let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
     if is_mute && Instant::now() < server.on_trial_until {
