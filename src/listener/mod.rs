@@ -2,8 +2,10 @@
 
 mod accept;
 mod crew;
+mod first_flight;
 mod frontend;
 mod handshake;
+mod introduction;
 mod worker;
 
 pub use crew::{Crew, Door};

@@ -35,7 +35,8 @@ impl World {
             let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
             let gateway = |pool| gateway(config, &ways, &name, pool);
             let proxy = proxy(spec, gateway, &admission, access.cloned())?;
-            let frontend = Frontend { handshake: Handshake::new(spec), proxy };
+            let handshake = Arc::new(Handshake::new(spec));
+            let frontend = Frontend { handshake, proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
