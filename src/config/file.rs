@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::carried::{self, Carried};
 use super::datagrams;
+use super::doubtful_routes;
 use super::doubts;
 use super::explain;
 use super::listener::{self, pool_name};
@@ -59,6 +60,11 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         }
         doubts::of_pool(section, pool, &pools, *carried);
         promised_by_pool(section, pool, *carried);
+    }
+    if !report.has_errors() {
+        for (read, (_, section)) in listeners.iter().zip(&frontends) {
+            doubtful_routes::of_listener(section, read, &pools);
+        }
     }
     promised(&root, &process, &frontends, &listeners);
     let listeners = listeners.into_iter().map(|read| read.listener).collect();
