@@ -21,6 +21,7 @@ mod steer;
 #[cfg(test)]
 mod tests;
 mod token;
+mod ways;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
