@@ -16,6 +16,7 @@ mod balance;
 mod bench_of_servers;
 mod close;
 mod config_errors;
+mod config_tls;
 mod death;
 mod endings;
 mod events;
