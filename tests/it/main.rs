@@ -38,6 +38,7 @@ mod relay;
 mod route;
 mod signals;
 mod sticky;
+mod terminate;
 mod tiers;
 mod top;
 mod udp;
