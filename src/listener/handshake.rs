@@ -1,6 +1,7 @@
 //! What comes before the first routed byte: a PROXY header, an upgrade to TLS, the first flight, and
 //! what follows from these. One time limit holds for all of it.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -12,11 +13,13 @@ use crate::admission::Admission;
 use crate::config::{self, AcceptProxy, StartTls};
 use crate::listener::first_flight::{self, FirstFlight};
 use crate::listener::introduction::introduce;
+use crate::listener::terminate::{prove, terminate, wants_proof};
 use crate::net::Socket;
 use crate::outcome::{Rejection, Unserved};
 use crate::route::{Flight, Way};
 use crate::session::{Clock, Overdue};
 use crate::tcp::{self, Client, Proxy};
+use crate::tls::Turnstile;
 use crate::upstream::Gateway;
 use crate::wire::{client_hello, postgres};
 
@@ -66,7 +69,9 @@ pub(super) enum Refused {
     /// By what it says.
     Inside(Rejection),
     /// The same, and it is told so: the connection ends after these words, with a FIN.
-    Told(Rejection, &'static [u8]),
+    Told(Rejection, Cow<'static, [u8]>),
+    /// It has what it came for, after these words: nothing is counted, and it leaves no line.
+    Satisfied(Vec<u8>),
     /// It has left without a word.
     Gone,
 }
@@ -107,9 +112,11 @@ pub(super) async fn greet(
     proxy: &Proxy,
     admission: &Admission,
     clock: &Rc<Clock>,
+    turnstile: &Turnstile,
 ) -> Option<Led> {
     let left = greeting.handshake.timeout.saturating_sub(client.since.elapsed());
-    let refused = match clock.limit(left, hear(client, greeting, proxy, admission)).await {
+    let hear = hear(client, greeting, proxy, admission, turnstile);
+    let refused = match clock.limit(left, hear).await {
         Ok(Ok(way)) => {
             way.route.sessions.increment();
             return Some(way);
@@ -118,9 +125,12 @@ pub(super) async fn greet(
         Err(Overdue) => Refused::Inside(Rejection::HandshakeTimeout),
     };
     turn_away(client, proxy, admission, &refused);
-    if let Refused::Told(_, words) = refused {
-        clock.limit(PARTING, part(&client.socket, words)).await.ok();
-    }
+    let words = match refused {
+        Refused::Told(_, words) => words,
+        Refused::Satisfied(words) => words.into(),
+        Refused::AtTheDoor(_) | Refused::Inside(_) | Refused::Gone => return None,
+    };
+    clock.limit(PARTING, part(&client.socket, &words)).await.ok();
     None
 }
 
@@ -129,6 +139,7 @@ async fn hear(
     greeting: &Greeting,
     proxy: &Proxy,
     admission: &Admission,
+    turnstile: &Turnstile,
 ) -> Result<Led, Refused> {
     let handshake = &greeting.handshake;
     if greeting.is_introduced {
@@ -143,7 +154,13 @@ async fn hear(
             return insecure(client, first, handshake, proxy);
         }
     }
-    find(client, proxy)
+    let Some(inbound) = &proxy.tls else { return find(client, proxy) };
+    if wants_proof(client) {
+        return Err(prove(client, inbound, turnstile).await);
+    }
+    let way = find(client, proxy)?;
+    terminate(client, inbound, turnstile).await?;
+    Ok(way)
 }
 
 /// Where a client goes that does not speak the TLS that is asked of it.
@@ -153,7 +170,7 @@ fn insecure(
     handshake: &Handshake,
     proxy: &Proxy,
 ) -> Result<Led, Refused> {
-    let words: &[u8] = match (first, handshake.starttls) {
+    let words: &'static [u8] = match (first, handshake.starttls) {
         (FirstFlight::Broken, _) => client_hello::DECODE_ERROR,
         // It has been promised.
         _ if client.starttls.is_some() => b"",
@@ -166,7 +183,7 @@ fn insecure(
     tracing::debug!(listener = &*proxy.listener, client = %client.address, ?first, "no TLS");
     let is_told = !words.is_empty();
     Err(if is_told {
-        Refused::Told(Rejection::Tls, words)
+        Refused::Told(Rejection::Tls, words.into())
     } else {
         Refused::Inside(Rejection::Tls)
     })
@@ -205,6 +222,7 @@ fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {
 /// Counts it, and leaves its line.
 fn turn_away(client: &Client, proxy: &Proxy, admission: &Admission, refused: &Refused) {
     let why = match refused {
+        Refused::Satisfied(_) => return,
         Refused::Gone => return tcp::refuse(client, proxy, Unserved::ClientGone),
         Refused::AtTheDoor(why) | Refused::Inside(why) | Refused::Told(why, _) => *why,
     };

@@ -6,6 +6,7 @@ mod first_flight;
 mod frontend;
 mod handshake;
 mod introduction;
+mod terminate;
 mod worker;
 
 pub use crew::{Crew, Door};

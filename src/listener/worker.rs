@@ -23,6 +23,7 @@ use crate::outcome::{Outcome, Unserved};
 use crate::relay::Lent;
 use crate::session::{Clock, Table};
 use crate::tcp::{self, Client, Tools};
+use crate::tls::Turnstile;
 use crate::udp;
 use crate::upstream::Dialer;
 
@@ -85,6 +86,8 @@ pub(super) struct Worker {
     index: usize,
     crew: Arc<Crew>,
     tools: Tools,
+    /// Where handshakes with clients pass.
+    turnstile: Turnstile,
     closing: Cell<bool>,
     acceptors: RefCell<Vec<Waker>>,
     /// One for each datagram socket.
@@ -167,6 +170,7 @@ impl Worker {
             index,
             crew,
             tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
+            turnstile: Turnstile::default(),
             closing: Cell::new(false),
             acceptors: RefCell::default(),
             switches: RefCell::default(),
@@ -292,7 +296,9 @@ impl Worker {
                 // Boxed, since most sessions have no use for it.
                 Some(greeting) => {
                     let clock = worker.clock();
-                    Box::pin(greet(&mut client, &greeting, &proxy, admission, clock)).await
+                    let turnstile = &worker.turnstile;
+                    let heard = greet(&mut client, &greeting, &proxy, admission, clock, turnstile);
+                    Box::pin(heard).await
                 }
             };
             if let Some(way) = way {

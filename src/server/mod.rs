@@ -49,6 +49,14 @@ pub enum StartError {
     /// A pool's health check cannot work.
     #[error(transparent)]
     Health(#[from] health::StartError),
+    /// The files of `[listener.NAME.tls]` are of no use.
+    #[error("[listener.{listener}.tls]: {why}")]
+    ListenerTls {
+        /// The listener.
+        listener: Arc<str>,
+        /// What is wrong.
+        why: Box<tls::Error>,
+    },
     /// The files or names of `[pool.NAME.tls]` are of no use.
     #[error("[pool.{pool}.tls]: {why}")]
     Tls {
@@ -90,7 +98,7 @@ impl Bound {
     /// configuration says nothing.
     ///
     /// # Errors
-    /// Every address that cannot be bound; TLS towards a pool that cannot be set up.
+    /// Every address that cannot be bound; TLS of a listener or a pool that cannot be set up.
     pub fn bind(
         config: Config,
         access: Option<&AccessLog>,
@@ -199,11 +207,13 @@ impl Server {
 
 fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
     let of = |index| sockets.iter().filter(move |sockets| sockets.listener == index);
+    let tls = |name: &Arc<str>| world.inbound.iter().find(|(of, _)| of == name);
     let view = |(index, listener): (usize, &Arc<listener::Listener>)| ListenerView {
         name: Arc::clone(&listener.name),
         addresses: of(index).map(|sockets| sockets.address).collect(),
         figures: Arc::clone(&listener.admission.figures),
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
+        tls: tls(&listener.name).map(|(_, tls)| Arc::clone(tls)),
         live: Some(Arc::clone(listener)),
     };
     world.listeners.iter().enumerate().map(view).collect()

@@ -9,7 +9,7 @@ use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
 use crate::route::{self, Routes, Signpost, Way};
 use crate::server::{StartError, limits};
-use crate::tls::{self, Outbound};
+use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
 use crate::{tcp, udp};
 
@@ -18,31 +18,54 @@ use crate::{tcp, udp};
 pub(super) struct World {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) listeners: Vec<Arc<Listener>>,
+    /// By name, those at which TLS ends.
+    pub(super) inbound: Vec<(Arc<str>, Arc<Inbound>)>,
+    /// What authorities are shown that ask whether a name is ours.
+    pub(super) challenges: Arc<Challenges>,
 }
 
 impl World {
-    /// Reads the files of `[pool.NAME.tls]`.
+    /// Reads the files of `[listener.NAME.tls]` and `[pool.NAME.tls]`.
     pub(super) fn build(
         config: &Config,
         access: Option<&AccessLog>,
         gate: &Arc<Gate>,
     ) -> Result<Self, StartError> {
         let ways = config.pools.iter().map(Outward::build).collect::<Result<Vec<_>, _>>()?;
+        let challenges = Arc::default();
+        let inbound = inbound(config, &challenges)?;
         let listener = |spec: &config::Listener| {
             let name = Arc::clone(&spec.name);
             let cost = limits::cost(spec.protocol);
             let (cap, rate) = (spec.max_sessions, spec.connection_rate);
             let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
             let gateway = |pool| gateway(config, &ways, &name, pool);
-            let proxy = proxy(spec, gateway, &admission, access.cloned())?;
+            let tls = inbound.iter().find(|(of, _)| *of == name).map(|(_, tls)| Arc::clone(tls));
+            let proxy = proxy(spec, gateway, tls, &admission, access.cloned())?;
             let handshake = Arc::new(Handshake::new(spec));
             let frontend = Frontend { handshake, proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
         let pools = ways.into_iter().map(|way| way.pool).collect();
-        Ok(Self { pools, listeners })
+        Ok(Self { pools, listeners, inbound, challenges })
     }
+}
+
+/// What ends TLS at the listeners that do.
+fn inbound(
+    config: &Config,
+    challenges: &Arc<Challenges>,
+) -> Result<Vec<(Arc<str>, Arc<Inbound>)>, StartError> {
+    let ending = config.listeners.iter().filter_map(|spec| {
+        let tls = spec.tls.as_ref().filter(|tls| tls.terminates())?;
+        Some((&spec.name, tls))
+    });
+    let build = |(name, tls): (&Arc<str>, _)| match Inbound::new(tls, challenges, None) {
+        Ok(inbound) => Ok((Arc::clone(name), Arc::new(inbound))),
+        Err(why) => Err(StartError::ListenerTls { listener: Arc::clone(name), why: Box::new(why) }),
+    };
+    ending.map(build).collect()
 }
 
 /// A pool, and how its backends are spoken to: the same for all listeners, so that a TLS session is
@@ -66,6 +89,7 @@ impl Outward {
 fn proxy(
     spec: &config::Listener,
     gateway: impl Fn(usize) -> Option<Gateway>,
+    tls: Option<Arc<Inbound>>,
     admission: &Arc<Admission>,
     access: Option<AccessLog>,
 ) -> Option<Proxy> {
@@ -78,7 +102,8 @@ fn proxy(
             let routes = Routes::new(&spec.routes, spec.pool, shared);
             let plain = spec.plain_pool.and_then(shared);
             let plain = plain.map(|to| Way { route: Signpost::new(route::PLAIN), to });
-            let proxy = tcp::Proxy { listener, routes, plain, idle_timeout, max_lifetime, access };
+            let proxy =
+                tcp::Proxy { listener, routes, plain, tls, idle_timeout, max_lifetime, access };
             Some(Proxy::Tcp(Arc::new(proxy)))
         }
         Protocol::Udp => {

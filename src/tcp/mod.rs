@@ -10,8 +10,9 @@ use crate::record::{Record, TlsFacts, WayIn};
 use crate::relay::{self, Lent, Side};
 use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
+use crate::tls::Inbound;
 pub use crate::upstream::Client;
-use crate::upstream::{self, Dialer, Gateway};
+use crate::upstream::{self, Dialer, Gateway, Secured};
 
 /// As long as the name of an application protocol can be (RFC 7301, 3.1).
 const LONGEST_PROTOCOL: usize = 255;
@@ -25,6 +26,8 @@ pub struct Proxy {
     pub routes: Routes<Arc<Gateway>>,
     /// Where those go that do not speak TLS though it is asked of them; `None` = nowhere.
     pub plain: Option<Way<Arc<Gateway>>>,
+    /// What ends TLS here; `None` = what comes is passed on.
+    pub tls: Option<Arc<Inbound>>,
     /// No byte either way for so long ends a session; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A session ends after so long, give or take a tenth; `None` = never.
@@ -81,9 +84,7 @@ pub async fn serve(
 
     let ahead = std::mem::take(&mut client.ahead);
     let ours = Side { socket: &client.socket, tls: client.tls.as_deref_mut(), ahead };
-    let said = std::mem::take(&mut server.ahead);
-    let theirs = Side { socket: &server.socket, tls: server.tls.as_deref_mut(), ahead: said };
-    let outcome = relay::run(ours, theirs, &live, &tools.lent).await;
+    let outcome = relay::run(ours, theirs(&mut server), &live, &tools.lent).await;
     let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
     if is_mute && Instant::now() < server.on_trial_until {
         server.lease.backend().reset_early();
@@ -106,6 +107,17 @@ pub async fn serve(
 pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
     if let Some(mut line) = Line::begin(client, proxy, None) {
         line.finish(why.as_str());
+    }
+}
+
+/// The backend's end of the relay.
+fn theirs(server: &mut upstream::Server) -> Side<'_> {
+    match server.tls.as_deref_mut() {
+        None => Side::new(&server.socket, None),
+        Some(Secured { session, ahead }) => {
+            let ahead = std::mem::take(ahead);
+            Side { socket: &server.socket, tls: Some(session), ahead }
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn verifier(
     Ok(built)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
         roots.add(certificate).map_err(|error| Error::Content {
@@ -121,6 +121,11 @@ fn authorities(path: &Path) -> Result<RootCertStore, Error> {
 /// `verify = false`: takes any certificate, but whoever shows it must still hold its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
+
+#[cfg(test)]
+pub(super) fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyCertificate(provider()))
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

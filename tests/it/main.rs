@@ -12,6 +12,7 @@ mod harness;
 
 mod access;
 mod admin;
+mod backend_tls;
 mod balance;
 mod bench_of_servers;
 mod close;
@@ -38,6 +39,7 @@ mod relay;
 mod route;
 mod signals;
 mod sticky;
+mod terminate;
 mod tiers;
 mod top;
 mod udp;
