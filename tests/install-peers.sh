@@ -16,6 +16,7 @@ promtool prometheus
 chromium chromium
 curl curl
 openssl openssl
+gnutls-cli gnutls-bin
 ss iproute2
 nft nftables
 unbound unbound

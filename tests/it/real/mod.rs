@@ -10,6 +10,7 @@ mod postgres;
 mod promtool;
 mod quic;
 mod redis;
+mod sni;
 mod syslog;
 
 use std::env;
