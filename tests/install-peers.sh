@@ -10,6 +10,8 @@ wanted='
 /usr/lib/postgresql/*/bin/pgbench postgresql-contrib
 redis-server redis-server
 redis-benchmark redis-tools
+mosquitto mosquitto
+mosquitto_pub mosquitto-clients
 nginx nginx
 haproxy haproxy
 promtool prometheus

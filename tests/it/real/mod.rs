@@ -12,6 +12,7 @@ mod quic;
 mod redis;
 mod sni;
 mod syslog;
+mod terminate;
 
 use std::env;
 use std::path::{Path, PathBuf};
