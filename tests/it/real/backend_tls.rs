@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::nginx::Nginx;
 use super::postgres::Postgres;
 use super::{installed, redis};
-use crate::backend_tls::authority::Authority;
+use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::http::get;
 use crate::harness::process::{Finished, finish};

@@ -41,6 +41,7 @@ impl Authority {
         format!("ca = \"{}\"", self.ca_file().display())
     }
 
+    /// The file that holds it.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
@@ -48,6 +49,12 @@ impl Authority {
     /// For these names and addresses.
     pub(crate) fn sign(&self, names: &[&str]) -> Signed {
         self.sign_as(names, |_| {})
+    }
+
+    /// With a key of RSA.
+    pub(crate) fn sign_rsa(&self, names: &[&str]) -> Signed {
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        self.sign_with(names, key, |_| {})
     }
 
     /// One that has expired.
@@ -64,10 +71,18 @@ impl Authority {
     }
 
     fn sign_as(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Signed {
+        self.sign_with(names, KeyPair::generate().unwrap(), change)
+    }
+
+    fn sign_with(
+        &self,
+        names: &[&str],
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Signed {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
         Signed { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 
