@@ -87,7 +87,7 @@ fn verifier(
     Ok(built)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
         roots.add(certificate).map_err(|error| Error::Content {

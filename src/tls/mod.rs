@@ -1,13 +1,23 @@
 //! TLS as configured: files and switches become what the TLS library takes.
 
+mod certificates;
+mod certified;
+mod challenges;
 mod client;
+mod figures;
 mod handshake;
+mod inbound;
 mod outbound;
 mod pem;
 mod session;
 
+pub use certificates::Certificates;
+pub use certified::{Certified, Flaw, Source, load, self_signed};
+pub use challenges::{ACME_TLS, Challenges};
 pub use client::{client, server_name, why_refused};
+pub use figures::{Figures, Handshaken};
 pub use handshake::{Unshaken, shake};
+pub use inbound::{Inbound, is_challenge};
 pub use outbound::Outbound;
 pub use session::Session;
 
@@ -46,6 +56,17 @@ pub enum Error {
         key: PathBuf,
         /// What the library says.
         why: rustls::Error,
+    },
+    /// A certificate and a key that are both good, but of different pairs.
+    #[error(
+        "{} is not the key of the certificate {}; name the key that it was made for",
+        key.display(), cert.display()
+    )]
+    Mismatch {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
     },
     /// The system has no list of authorities.
     #[error(
