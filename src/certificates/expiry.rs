@@ -62,9 +62,9 @@ impl Reminder {
             return false;
         }
         let is_over = left == Left::Nothing;
-        let was_said = self.said.is_some_and(|(of, over, when)| {
-            of == not_after && over == is_over && now < when + DAY
-        });
+        let was_said = self
+            .said
+            .is_some_and(|(of, over, when)| of == not_after && over == is_over && now < when + DAY);
         if !was_said {
             self.said = Some((not_after, is_over, now));
         }

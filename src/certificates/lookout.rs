@@ -170,8 +170,11 @@ mod tests {
             Self { _folder: folder, real, lookout: Lookout::new(Arc::clone(&changed)), changed }
         }
 
-        fn aim(&mut self, file: &str) {
+        /// What was heard before is forgotten.
+        async fn aim(&mut self, file: &str) {
             self.lookout.aim(&[self.real.join(file)]);
+            let quiet = Duration::from_millis(50);
+            while timeout(quiet, self.changed.notified()).await.is_ok() {}
         }
 
         async fn hears(&self) {
@@ -189,13 +192,14 @@ mod tests {
         }
         symlink("1", real.join("..data")).unwrap();
         symlink("..data/cert.pem", real.join("cert.pem")).unwrap();
-        scene.aim("cert.pem");
+        scene.aim("cert.pem").await;
         fs::write(real.join("1/cert.pem"), "new").unwrap();
         scene.hears().await;
+        scene.aim("cert.pem").await;
         symlink("2", real.join("..tmp")).unwrap();
         fs::rename(real.join("..tmp"), real.join("..data")).unwrap();
         scene.hears().await;
-        scene.aim("cert.pem");
+        scene.aim("cert.pem").await;
         fs::write(real.join("2/new"), "new").unwrap();
         fs::rename(real.join("2/new"), real.join("2/cert.pem")).unwrap();
         scene.hears().await;
@@ -209,21 +213,21 @@ mod tests {
         for _ in 0..3 {
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("cert.pem"), "1").unwrap();
-            scene.aim("certs/cert.pem");
+            scene.aim("certs/cert.pem").await;
             fs::write(folder.join("cert.pem"), "2").unwrap();
             scene.hears().await;
             fs::remove_dir_all(&folder).unwrap();
             scene.hears().await;
-            scene.aim("certs/cert.pem");
+            scene.aim("certs/cert.pem").await;
         }
-        // Renamed away, and another one in its place before anybody looked.
         fs::create_dir(&folder).unwrap();
         scene.hears().await;
-        scene.aim("certs/cert.pem");
+        // Renamed away, and another one in its place before anybody looked.
+        scene.aim("certs/cert.pem").await;
         fs::rename(&folder, real.join("old")).unwrap();
         fs::create_dir(&folder).unwrap();
         scene.hears().await;
-        scene.aim("certs/cert.pem");
+        scene.aim("certs/cert.pem").await;
         fs::write(folder.join("cert.pem"), "3").unwrap();
         scene.hears().await;
     }

@@ -7,6 +7,8 @@ mod links;
 mod lookout;
 mod pair;
 mod report;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod watch;
 

@@ -48,8 +48,8 @@ pub(super) struct Watch {
     shown: Vec<Shown>,
     pairs: Vec<Pair>,
     changed: Arc<Notify>,
-    /// `None` while somebody looks.
-    lookout: Option<Lookout>,
+    /// `None` before the first look, and while somebody looks.
+    pub(super) lookout: Option<Lookout>,
     debounce: Debounce,
     next_poll: Instant,
     hasher: RandomState,
@@ -65,9 +65,8 @@ impl Watch {
                 }
             }
         }
-        let pair = |(identity, places)| {
-            Pair { identity, places, judge: Judge::default(), seen: None }
-        };
+        let pair =
+            |(identity, places)| Pair { identity, places, judge: Judge::default(), seen: None };
         let listener = |(name, inbound): &(Arc<str>, Arc<Inbound>)| Shown {
             reporter: Reporter { listener: Arc::clone(name), events: events.clone() },
             reminders: inbound.certificates.list().iter().map(|_| Reminder::default()).collect(),
