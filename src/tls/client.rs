@@ -103,6 +103,11 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
+#[cfg(test)]
+pub(super) fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyCertificate(provider()))
+}
+
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,

@@ -114,7 +114,8 @@ impl Session {
         self.run(incoming, plain, Act::Nothing)
     }
 
-    /// Encrypts all of `plain` and appends it to [`Session::due`], behind what is there.
+    /// Encrypts all of `plain` and appends it to [`Session::due`], behind what is there. What
+    /// [`Session::open`] has left must be in [`Session::held`].
     ///
     /// # Errors
     /// The handshake is not complete, or the keys are worn out.
@@ -122,7 +123,8 @@ impl Session {
         self.run(&mut [], &mut Vec::new(), Act::Seal(plain)).map(drop)
     }
 
-    /// Appends to [`Session::due`] the word that nothing more will be sent.
+    /// Appends to [`Session::due`] the word that nothing more will be sent. What [`Session::open`]
+    /// has left must be in [`Session::held`].
     ///
     /// # Errors
     /// The handshake is not complete.
@@ -139,7 +141,9 @@ impl Session {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let Self { side, due, ended, .. } = self;
+        let Self { side, due, ended, held, .. } = self;
+        // The library remembers where the parts of an incomplete message lie, and must find them.
+        let incoming = if matches!(act, Act::Nothing) { incoming } else { held.as_mut_slice() };
         let mut flow = Flow { plain, due, ended };
         let run = match side {
             Side::Server(engine) => flow.run(&mut **engine, incoming, act),
@@ -165,6 +169,8 @@ trait Engine {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn wants_write(&self) -> bool;
 }
 
 impl Engine for UnbufferedServerConnection {
@@ -176,6 +182,10 @@ impl Engine for UnbufferedServerConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
 }
 
 impl Engine for UnbufferedClientConnection {
@@ -186,6 +196,10 @@ impl Engine for UnbufferedClientConnection {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
     }
 }
 
@@ -207,19 +221,19 @@ impl Flow<'_> {
         let mut taken = 0;
         let mut broken = None;
         loop {
-            // What broke it must not be read again: only the alert is still to come out.
-            let rest = match &broken {
-                None => incoming.get_mut(taken..).unwrap_or_default(),
-                Some(_) => &mut [],
-            };
+            // A connection that broke must not look at what came again: only the alert is still to
+            // come out.
+            if let Some(error) = broken.as_ref().filter(|_| !engine.wants_write()) {
+                return Err(Error::clone(error));
+            }
+            let rest = incoming.get_mut(taken..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = engine.process(rest);
-            let state = match (state, &broken) {
-                (Ok(state), _) => state,
-                (Err(error), None) => {
-                    broken = Some(error);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    broken.get_or_insert(error);
                     continue;
                 }
-                (Err(_), Some(first)) => return Err(first.clone()),
             };
             match state {
                 ConnectionState::ReadTraffic(mut traffic) => {
@@ -232,7 +246,6 @@ impl Flow<'_> {
                 ConnectionState::EncodeTlsData(data) => encode(data, self.due)?,
                 // It stands in `due`, which goes out before anything else.
                 ConnectionState::TransmitTlsData(data) => data.done(),
-                _ if broken.is_some() => return Err(broken.unwrap_or(Error::HandshakeNotComplete)),
                 ConnectionState::PeerClosed => *self.ended = true,
                 ConnectionState::WriteTraffic(traffic) => {
                     taken += discard;
@@ -292,14 +305,19 @@ mod tests {
 
     /// Two ends that trust each other, before their handshake.
     fn pair() -> (Session, Session) {
+        pair_with(|_| {})
+    }
+
+    fn pair_with(change: impl Fn(&mut ServerConfig)) -> (Session, Session) {
         let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-        let server = ServerConfig::builder_with_provider(crate::tls::provider())
+        let mut server = ServerConfig::builder_with_provider(crate::tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
             .unwrap();
+        change(&mut server);
         let any = ClientTls { verify: false, ..ClientTls::default() };
         let client = crate::tls::client(&any, &[]).unwrap();
         let name = ServerName::try_from("db.example").unwrap();
@@ -343,6 +361,27 @@ mod tests {
         // The other way is still open.
         server.seal(b"last words").unwrap();
         assert_eq!(pass(&mut server, &mut client), b"last words");
+    }
+
+    #[test]
+    fn a_message_of_which_a_part_has_come_is_in_nobodys_way() {
+        // Small records, so that the tickets behind the handshake come in several.
+        let (mut client, mut server) = pair_with(|config| config.max_fragment_size = Some(64));
+        client.open(&mut [], &mut Vec::new()).unwrap();
+        while server.is_handshaking() {
+            pass(&mut client, &mut server);
+            if server.is_handshaking() {
+                pass(&mut server, &mut client);
+            }
+        }
+        let mut tickets = std::mem::take(&mut server.due);
+        while !tickets.is_empty() {
+            server.due = tickets.drain(..tickets.len().min(50)).collect();
+            pass(&mut server, &mut client);
+            client.seal(b"meanwhile").unwrap();
+            assert_eq!(pass(&mut client, &mut server), b"meanwhile");
+        }
+        assert!(client.held.is_empty());
     }
 
     #[test]
