@@ -14,6 +14,7 @@ mod access;
 mod admin;
 mod balance;
 mod bench_of_servers;
+mod certificates;
 mod close;
 mod config_errors;
 mod death;
