@@ -105,6 +105,10 @@ impl Lookout {
     }
 
     fn complain(&mut self, error: &notify::Error) {
+        // A folder that went away meanwhile: the next walk finds where the way ends now.
+        if matches!(error.kind, notify::ErrorKind::PathNotFound) {
+            return;
+        }
         if std::mem::replace(&mut self.has_complained, true) {
             return;
         }

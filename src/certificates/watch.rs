@@ -129,7 +129,11 @@ impl Watch {
                     }
                 }
             }
-            Err(error) => tracing::error!(%error, "looking at certificate files broke off"),
+            // Else the runtime is about to end.
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "looking at certificate files broke off, please report it");
+            }
+            Err(_) => {}
         }
     }
 
