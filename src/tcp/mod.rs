@@ -10,6 +10,7 @@ use crate::record::{Record, WayIn};
 use crate::relay::{self, Lent, Side};
 use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
+use crate::tls::Inbound;
 pub use crate::upstream::Client;
 use crate::upstream::{self, Dialer, Gateway};
 
@@ -22,6 +23,8 @@ pub struct Proxy {
     pub routes: Routes<Arc<Gateway>>,
     /// Where those go that do not speak TLS though it is asked of them; `None` = nowhere.
     pub plain: Option<Way<Arc<Gateway>>>,
+    /// What ends TLS here; `None` = what comes is passed on.
+    pub tls: Option<Arc<Inbound>>,
     /// No byte either way for so long ends a session; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A session ends after so long, give or take a tenth; `None` = never.
@@ -77,7 +80,8 @@ pub async fn serve(
 
     let ahead = std::mem::take(&mut client.ahead);
     let ours = Side { socket: &client.socket, tls: client.tls.as_deref_mut(), ahead };
-    let theirs = Side::new(&server.socket, server.tls.as_deref_mut());
+    let said = std::mem::take(&mut server.ahead);
+    let theirs = Side { socket: &server.socket, tls: server.tls.as_deref_mut(), ahead: said };
     let outcome = relay::run(ours, theirs, &live, &tools.lent).await;
     let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
     if is_mute && Instant::now() < server.on_trial_until {

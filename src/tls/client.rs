@@ -3,14 +3,18 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
+    SignatureScheme,
 };
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::config::ClientTls;
 use crate::tls::{Error, pem, provider};
@@ -51,9 +55,17 @@ pub fn server_name(configured: Option<&str>, host: &str) -> Result<ServerName<'s
 
 /// What went wrong in a handshake, in words; `None` if it was not TLS that failed.
 pub fn why_refused(error: &io::Error) -> Option<String> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(flaw) = error else {
-        return Some(format!("tls: {error}"));
+    error.get_ref()?.downcast_ref().map(in_words)
+}
+
+/// What went wrong in a handshake with a backend, in words.
+pub fn in_words(error: &rustls::Error) -> String {
+    let flaw = match error {
+        rustls::Error::InvalidCertificate(flaw) => flaw,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return "tls: what it answered is not tls".to_owned();
+        }
+        error => return format!("tls: {error}"),
     };
     let flaw = match flaw {
         CertificateError::UnknownIssuer => "unknown issuer".to_owned(),
@@ -67,7 +79,14 @@ pub fn why_refused(error: &io::Error) -> Option<String> {
         }
         flaw => flaw.to_string(),
     };
-    Some(format!("certificate: {flaw}"))
+    format!("certificate: {flaw}")
+}
+
+/// When a certificate expires; `None` if it cannot be read.
+pub fn valid_until(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().ok()?))
 }
 
 fn verifier(

@@ -5,10 +5,13 @@ use std::future::poll_fn;
 use rustix::io::Errno;
 
 use crate::net::Socket;
-use crate::tls::Session;
+use crate::tls::{Session, Turnstile};
 
 /// What one read of a handshake takes at most.
 const STEP: usize = 4096;
+
+/// What is read of a client that was refused, for it to hear why, and no more.
+const LEFTOVERS: usize = 256 * 1024;
 
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +36,7 @@ pub enum Unshaken {
 pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Unshaken> {
     let mut plain = Vec::new();
     loop {
-        let mut held = std::mem::take(&mut session.held);
-        let opened = session.open(&mut held, &mut plain);
-        held.drain(..*opened.as_ref().unwrap_or(&0));
-        session.held = held;
+        let opened = open(session, &mut plain);
         let flushed = flush(socket, session).await;
         opened?;
         flushed?;
@@ -45,6 +45,56 @@ pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Un
         }
         read(socket, &mut session.held).await?;
     }
+}
+
+/// As [`shake`], where many clients may want it at once: each step waits for its turn at the
+/// `turnstile`.
+///
+/// # Errors
+/// See [`Unshaken`]. A peer that broke the protocol has not been told so: see [`part`].
+pub async fn accept(
+    socket: &Socket,
+    session: &mut Session,
+    turnstile: &Turnstile,
+) -> Result<Vec<u8>, Unshaken> {
+    let mut plain = Vec::new();
+    loop {
+        let inside = turnstile.enter().await;
+        open(session, &mut plain)?;
+        // A client that takes nothing must not keep the place.
+        let (flushed, ()) = tokio::join!(flush(socket, session), inside.leave());
+        flushed?;
+        if !session.is_handshaking() {
+            return Ok(plain);
+        }
+        read(socket, &mut session.held).await?;
+    }
+}
+
+/// Sends what is due, which is the last word, and ends such that it arrives: a close with something
+/// unread would become a reset, and that would take the word away from the client. There is no time
+/// limit but the caller's.
+pub async fn part(socket: &Socket, session: &mut Session) {
+    if flush(socket, session).await.is_err() {
+        return;
+    }
+    socket.end_writing();
+    let (mut left, mut unread) = (LEFTOVERS, vec![0; STEP]);
+    while let Ok(read) = poll_fn(|cx| socket.poll_recv(cx, &mut unread)).await
+        && read > 0
+        && left > read
+    {
+        left -= read;
+    }
+}
+
+/// Has the session take what has come so far.
+fn open(session: &mut Session, plain: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    let mut held = std::mem::take(&mut session.held);
+    let opened = session.open(&mut held, plain);
+    held.drain(..*opened.as_ref().unwrap_or(&0));
+    session.held = held;
+    opened.map(drop)
 }
 
 async fn flush(socket: &Socket, session: &mut Session) -> Result<(), Errno> {

@@ -219,7 +219,7 @@ mod tests {
         };
         let identity = identity.map(|Identity { cert, key }| (cert.clone(), key.clone()));
         let any = ClientTls { verify: false, identity, ..ClientTls::default() };
-        let template = client::client(&any, &[]).unwrap();
+        let template = client(&any, &[]).unwrap();
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .unwrap()

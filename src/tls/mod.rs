@@ -10,16 +10,18 @@ mod inbound;
 mod outbound;
 mod pem;
 mod session;
+mod turnstile;
 
 pub use certificates::Certificates;
 pub use certified::{Certified, Flaw, Source, load, self_signed};
 pub use challenges::{ACME_TLS, Challenges};
-pub use client::{client, server_name, why_refused};
+pub use client::{client, in_words, server_name, valid_until, why_refused};
 pub use figures::{Figures, Handshaken};
-pub use handshake::{Unshaken, shake};
+pub use handshake::{Unshaken, accept, part, shake};
 pub use inbound::{Inbound, is_challenge};
 pub use outbound::Outbound;
 pub use session::Session;
+pub use turnstile::Turnstile;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,9 +14,9 @@ use crate::net::{Reactor, Socket};
 use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
-use crate::tls::Session;
+use crate::tls::{Outbound, Session};
 pub use client::Client;
-pub use dial::DialError;
+use dial::{DialError, Dialed};
 pub use gateway::Gateway;
 use seek::Seeker;
 
@@ -39,6 +39,8 @@ pub struct Server {
     pub socket: Socket,
     /// What is spoken over it, if it is TLS.
     pub tls: Option<Box<Session>>,
+    /// The first that it has said, decrypted: it came with the last of the TLS handshake.
+    pub ahead: Vec<u8>,
     /// The place on the backend.
     pub lease: Lease,
     /// The name of the pool in which the backend was picked.
@@ -81,11 +83,12 @@ pub async fn connect(
             pool.retries.increment();
         }
         attempts += 1;
-        match attempt(dialer, pool, &lease, client, window.left()).await {
-            Ok(socket) => {
+        let outbound = gateway.outbound(pool);
+        match attempt(dialer, (pool, outbound), &lease, client, window.left()).await {
+            Ok(Dialed { socket, tls, ahead }) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, tls: None, lease, pool, attempts, on_trial_until });
+                return Ok(Server { socket, tls, ahead, lease, pool, attempts, on_trial_until });
             }
             Err(began) => {
                 window.begin(began);
@@ -127,36 +130,57 @@ impl Window {
     }
 }
 
-/// One connect, counted on its backend. On failure gives the time at which it began.
+/// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
 async fn attempt(
     dialer: &Dialer,
-    pool: &Pool,
+    (pool, outbound): (&Pool, Option<&Arc<Outbound>>),
     lease: &Lease,
     client: &Client,
     left: Duration,
-) -> Result<Socket, Instant> {
+) -> Result<Dialed, Instant> {
     let to: SocketAddr = lease.address();
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
-    let header = rules.proxy_header.map(|version| client.header(version));
-    let way = dial::Way { to, source: rules.source(to), keepalive: rules.keepalive, header };
+    let way = dial::Way {
+        to,
+        source: rules.source(to),
+        keepalive: rules.keepalive,
+        header: rules.proxy_header.map(|version| client.header(version)),
+        upgrade: client.upgrade(outbound.map(|outbound| &**outbound)),
+        outbound: outbound.map(|outbound| (&**outbound, &**lease.backend().name())),
+    };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
-        Ok(socket) => {
+        Ok(dialed) => {
             lease.backend().connected(took, now);
             lease.tally().connected.increment();
-            Ok(socket)
+            Ok(dialed)
         }
         Err(error) => {
             // Whoever had less time than a connect may take has not failed.
-            let is_cut = error.errno.is_none() && limit < rules.timeout.min(rules.retry.window);
+            let is_cut = error.is_late() && limit < rules.timeout.min(rules.retry.window);
             let cost = error.cost(rules.timeout).filter(|_| !is_cut);
-            lease.backend().connect_failed(error.reason, cost, now);
-            tracing::debug!(pool = &**pool.name(), backend = &**lease.backend().name(), address = %to,
-                %error, "connect failed");
+            failed(pool, lease, &error, cost, now);
             Err(began)
         }
     }
+}
+
+/// Counts a failed connect on its backend, and says what failed.
+fn failed(pool: &Pool, lease: &Lease, error: &DialError, cost: Option<Duration>, now: u64) {
+    let (backend, address) = (lease.backend(), lease.address());
+    let name = &**backend.name();
+    if error.is_tls() {
+        backend.tls_failed(cost, now);
+        // A probe that does not speak TLS goes on saying that all is well.
+        if backend.may_complain(now) {
+            tracing::warn!(pool = &**pool.name(), backend = name, %address, %error,
+                "no tls with a backend");
+        }
+    } else {
+        backend.connect_failed(error.reason(), cost, now);
+    }
+    tracing::debug!(pool = &**pool.name(), backend = name, %address, %error, "connect failed");
 }
