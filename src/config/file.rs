@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::acme;
 use super::carried::{self, Carried};
 use super::datagrams;
+use super::doubtful_routes;
 use super::doubts;
 use super::explain;
 use super::listener::{self, pool_name};
@@ -46,6 +48,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         report.absence(root.place, "the file has no listener".to_owned(), way_out);
     }
     addresses(report, &root, &listeners, &admin);
+    acme::clashes(&frontends, &listeners);
     cycles(&sections, &pools);
     datagrams::check(&sections, &pools, &listeners);
     if !report.has_errors() {
@@ -59,6 +62,11 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         }
         doubts::of_pool(section, pool, &pools, *carried);
         promised_by_pool(section, pool, *carried);
+    }
+    if !report.has_errors() {
+        for (read, (_, section)) in listeners.iter().zip(&frontends) {
+            doubtful_routes::of_listener(section, read, &pools);
+        }
     }
     promised(&root, &process, &frontends, &listeners);
     let listeners = listeners.into_iter().map(|read| read.listener).collect();

@@ -5,6 +5,7 @@ use super::acme;
 use super::credentials;
 use super::pem;
 use super::read::Section;
+use super::tree::Kind;
 use super::value::Value;
 use super::words::quoted;
 use super::{ClientAuth, Identity, ListenerTls, StartTls, TlsVersion};
@@ -37,7 +38,10 @@ pub(super) fn read(listener: &Section<'_>) -> Option<ListenerTls> {
     Some(ListenerTls {
         certificates: certificates(&section),
         acme,
-        min_version: section.choice("min_version", VERSIONS, TlsVersion::V1_2),
+        min_version: section
+            .value("min_version")
+            .and_then(|value| version(&value))
+            .unwrap_or(TlsVersion::V1_2),
         alpn: alpn(&section),
         client_auth: client_auth(&section),
         starttls,
@@ -83,6 +87,17 @@ fn certificate(item: &Value<'_>) -> Option<Identity> {
     let key = section.required("key", "\"privkey.pem\"");
     let (cert, key) = pem::identity(&cert?, &key?)?;
     Some(Identity { cert, key })
+}
+
+fn version(value: &Value<'_>) -> Option<TlsVersion> {
+    if let Kind::Text(text) = &value.node.kind
+        && ["1", "1.0", "1.1"].contains(&text.as_str())
+    {
+        let message = format!("{} is broken by now (RFC 8996) and not spoken", quoted(text));
+        value.refuse(&message, "write \"1.2\" or \"1.3\"");
+        return None;
+    }
+    value.choice(VERSIONS)
 }
 
 fn client_auth(section: &Section<'_>) -> Option<ClientAuth> {

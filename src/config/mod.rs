@@ -18,6 +18,7 @@ mod credentials;
 mod datagrams;
 mod defaults;
 mod dns_probe;
+mod doubtful_routes;
 mod doubts;
 mod effective;
 mod env;

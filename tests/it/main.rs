@@ -17,6 +17,7 @@ mod bench_of_servers;
 mod certificates;
 mod close;
 mod config_errors;
+mod config_tls;
 mod death;
 mod endings;
 mod events;
