@@ -98,6 +98,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "udp",
             "admission",
             "health",
+            "certificates",
             "upstream",
             "route",
             "pool",
