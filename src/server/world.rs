@@ -42,7 +42,8 @@ impl World {
             let gateway = |pool| gateway(config, &ways, &name, pool);
             let tls = inbound.iter().find(|(of, _)| *of == name).map(|(_, tls)| Arc::clone(tls));
             let proxy = proxy(spec, gateway, tls, &admission, access.cloned())?;
-            let frontend = Frontend { handshake: Handshake::new(spec), proxy };
+            let handshake = Arc::new(Handshake::new(spec));
+            let frontend = Frontend { handshake, proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();

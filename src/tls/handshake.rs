@@ -10,9 +10,6 @@ use crate::tls::{Session, Turnstile};
 /// What one read of a handshake takes at most.
 const STEP: usize = 4096;
 
-/// What is read of a client that was refused, for it to hear why, and no more.
-const LEFTOVERS: usize = 256 * 1024;
-
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Unshaken {
@@ -51,7 +48,8 @@ pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Un
 /// `turnstile`.
 ///
 /// # Errors
-/// See [`Unshaken`]. A peer that broke the protocol has not been told so: see [`part`].
+/// See [`Unshaken`]. A peer that broke the protocol has not been told so: [`Session::due`] holds what
+/// is to be said.
 pub async fn accept(
     socket: &Socket,
     session: &mut Session,
@@ -68,23 +66,6 @@ pub async fn accept(
             return Ok(plain);
         }
         read(socket, &mut session.held).await?;
-    }
-}
-
-/// Sends what is due, which is the last word, and ends such that it arrives: a close with something
-/// unread would become a reset, and that would take the word away from the client. There is no time
-/// limit but the caller's.
-pub async fn part(socket: &Socket, session: &mut Session) {
-    if flush(socket, session).await.is_err() {
-        return;
-    }
-    socket.end_writing();
-    let (mut left, mut unread) = (LEFTOVERS, vec![0; STEP]);
-    while let Ok(read) = poll_fn(|cx| socket.poll_recv(cx, &mut unread)).await
-        && read > 0
-        && left > read
-    {
-        left -= read;
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -12,9 +12,10 @@ use rustix::io::Errno;
 use crate::config::StartTls;
 use crate::net::{Socket, connect_failure, is_exhaustion, is_own_shortage};
 use crate::outcome::ConnectFailure;
+use crate::pool::Lease;
 use crate::session::Overdue;
-use crate::tls::{self, Outbound, Session, Unshaken};
-use crate::upstream::Dialer;
+use crate::tls::{self, Outbound, Unshaken};
+use crate::upstream::{Dialer, Secured};
 use crate::wire::postgres::{SSL_REQUEST, SslAnswer};
 
 /// How long a connect rests when the process is short of something.
@@ -46,9 +47,9 @@ enum Why {
     Cut,
     /// It does not upgrade to TLS.
     NoUpgrade(SslAnswer),
-    Tls(rustls::Error),
+    Tls(Box<rustls::Error>),
     /// We could not even begin the handshake.
-    Unprepared(rustls::Error),
+    Unprepared(Box<rustls::Error>),
 }
 
 impl DialError {
@@ -115,7 +116,7 @@ impl From<Errno> for Why {
 impl From<Unshaken> for Why {
     fn from(unshaken: Unshaken) -> Self {
         match unshaken {
-            Unshaken::Tls(error) => Self::Tls(error),
+            Unshaken::Tls(error) => Self::Tls(error.into()),
             Unshaken::Cut => Self::Cut,
             Unshaken::Failed(errno) => Self::Kernel(errno),
         }
@@ -124,23 +125,22 @@ impl From<Unshaken> for Why {
 
 /// The way to a backend.
 pub(super) struct Way<'a> {
-    pub(super) to: SocketAddr,
+    /// Where it is, and its name.
+    pub(super) lease: &'a Lease,
     pub(super) source: Option<IpAddr>,
     pub(super) keepalive: Option<Duration>,
     /// What the backend is sent first: without it, it is not connected.
     pub(super) header: Option<Vec<u8>>,
     /// The upgrade to TLS that it is asked for next.
     pub(super) upgrade: Option<StartTls>,
-    /// How TLS is spoken to it, and its name there.
-    pub(super) outbound: Option<(&'a Outbound, &'a str)>,
+    /// How TLS is spoken to it, if it is.
+    pub(super) outbound: Option<&'a Outbound>,
 }
 
 /// A backend that may be sent the client's bytes.
 pub(super) struct Dialed {
     pub(super) socket: Socket,
-    pub(super) tls: Option<Box<Session>>,
-    /// The first that it has said, decrypted: it came with the last of the handshake.
-    pub(super) ahead: Vec<u8>,
+    pub(super) tls: Option<Box<Secured>>,
 }
 
 /// Connects, sends the header, and comes to TLS where that is spoken, all of it within `limit`.
@@ -155,12 +155,11 @@ pub(super) async fn dial(
         if let Some(header) = &way.header {
             send(&socket, header).await?;
         }
-        let mut dialed = Dialed { socket, tls: None, ahead: Vec::new() };
-        if way.upgrade.is_some() || way.outbound.is_some() {
-            // Boxed, so that those who connect plainly do not make room for it.
-            Box::pin(secure(&mut dialed, way, &stage)).await?;
+        if way.upgrade.is_none() && way.outbound.is_none() {
+            return Ok(Dialed { socket, tls: None });
         }
-        Ok(dialed)
+        // Boxed, so that those who connect plainly do not make room for it.
+        Box::pin(secure(socket, way, &stage)).await
     };
     let dialed = dialer.clock.limit(limit, connect).await;
     let during = stage.get();
@@ -172,14 +171,14 @@ pub(super) async fn dial(
 }
 
 /// Brings a connection to where the client's bytes may follow: after the upgrade, or inside TLS.
-async fn secure(dialed: &mut Dialed, way: &Way<'_>, stage: &Cell<Stage>) -> Result<(), Why> {
+async fn secure(socket: Socket, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Dialed, Why> {
     if let Some(StartTls::Postgres) = way.upgrade {
         stage.set(Stage::Upgrade);
-        send(&dialed.socket, &SSL_REQUEST).await?;
+        send(&socket, &SSL_REQUEST).await?;
         // One byte and no more: whatever comes behind it in the clear must not pass for a part of
         // what is encrypted.
         let mut answer = [0];
-        if poll_fn(|cx| dialed.socket.poll_recv(cx, &mut answer)).await? == 0 {
+        if poll_fn(|cx| socket.poll_recv(cx, &mut answer)).await? == 0 {
             return Err(Why::Cut);
         }
         match SslAnswer::from(answer[0]) {
@@ -187,13 +186,14 @@ async fn secure(dialed: &mut Dialed, way: &Way<'_>, stage: &Cell<Stage>) -> Resu
             other => return Err(Why::NoUpgrade(other)),
         }
     }
-    if let Some((outbound, name)) = way.outbound {
-        stage.set(Stage::Handshake);
-        let mut session = Box::new(outbound.session(name).map_err(Why::Unprepared)?);
-        dialed.ahead = tls::shake(&dialed.socket, &mut session).await?;
-        dialed.tls = Some(session);
-    }
-    Ok(())
+    let Some(outbound) = way.outbound else { return Ok(Dialed { socket, tls: None }) };
+    stage.set(Stage::Handshake);
+    let session = outbound
+        .session(way.lease.backend().name())
+        .map_err(|error| Why::Unprepared(error.into()))?;
+    let mut tls = Box::new(Secured { session, ahead: Vec::new() });
+    tls.ahead = tls::shake(&socket, &mut tls.session).await?;
+    Ok(Dialed { socket, tls: Some(tls) })
 }
 
 /// A new connection has room for a header, but nothing promises it.
@@ -210,7 +210,8 @@ async fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), Errno> {
 async fn patiently(dialer: &Dialer, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Socket, Errno> {
     loop {
         stage.set(Stage::Connect);
-        match Socket::connect(&dialer.reactor, way.to, way.source, way.keepalive).await {
+        match Socket::connect(&dialer.reactor, way.lease.address(), way.source, way.keepalive).await
+        {
             Err(errno) if is_exhaustion(errno) => {
                 stage.set(Stage::Short(errno));
                 dialer.clock.sleep(SHORTAGE).await;

@@ -5,7 +5,6 @@ mod dial;
 mod gateway;
 mod seek;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,9 +37,7 @@ pub struct Server {
     /// The connection.
     pub socket: Socket,
     /// What is spoken over it, if it is TLS.
-    pub tls: Option<Box<Session>>,
-    /// The first that it has said, decrypted: it came with the last of the TLS handshake.
-    pub ahead: Vec<u8>,
+    pub tls: Option<Box<Secured>>,
     /// The place on the backend.
     pub lease: Lease,
     /// The name of the pool in which the backend was picked.
@@ -49,6 +46,15 @@ pub struct Server {
     pub attempts: u32,
     /// A reset before its first byte and before then is a failure of the backend.
     pub on_trial_until: Instant,
+}
+
+/// A TLS connection to a backend, after the handshake.
+#[derive(Debug)]
+pub struct Secured {
+    /// The connection.
+    pub session: Session,
+    /// What the backend has said already, decrypted: it came with the last of the handshake.
+    pub ahead: Vec<u8>,
 }
 
 /// Why no backend was reached.
@@ -84,11 +90,11 @@ pub async fn connect(
         }
         attempts += 1;
         let outbound = gateway.outbound(pool);
-        match attempt(dialer, (pool, outbound), &lease, client, window.left()).await {
-            Ok(Dialed { socket, tls, ahead }) => {
+        match attempt(dialer, pool, outbound, &lease, client, window.left()).await {
+            Ok(Dialed { socket, tls }) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, tls, ahead, lease, pool, attempts, on_trial_until });
+                return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
             }
             Err(began) => {
                 window.begin(began);
@@ -133,22 +139,22 @@ impl Window {
 /// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
 async fn attempt(
     dialer: &Dialer,
-    (pool, outbound): (&Pool, Option<&Arc<Outbound>>),
+    pool: &Pool,
+    outbound: Option<&Outbound>,
     lease: &Lease,
     client: &Client,
     left: Duration,
 ) -> Result<Dialed, Instant> {
-    let to: SocketAddr = lease.address();
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
     let way = dial::Way {
-        to,
-        source: rules.source(to),
+        lease,
+        source: rules.source(lease.address()),
         keepalive: rules.keepalive,
         header: rules.proxy_header.map(|version| client.header(version)),
-        upgrade: client.upgrade(outbound.map(|outbound| &**outbound)),
-        outbound: outbound.map(|outbound| (&**outbound, &**lease.backend().name())),
+        upgrade: client.upgrade(outbound),
+        outbound,
     };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());

@@ -16,6 +16,9 @@ pub const LONGEST: usize = 64 * 1024;
 /// The first byte of every TLS connection: the type of a record that carries a handshake.
 pub const FIRST_BYTE: u8 = 22;
 
+/// What TLS says to whoever sends what cannot be read: a fatal alert (RFC 8446, 6.2).
+pub const DECODE_ERROR: &[u8] = &[21, MAJOR_VERSION, 3, 0, 2, 2, 50];
+
 /// The second: of all versions since SSL 3.
 const MAJOR_VERSION: u8 = 3;
 /// Bytes before the content of a record: type, version, length.
