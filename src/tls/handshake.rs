@@ -38,6 +38,7 @@ pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Un
         opened?;
         flushed?;
         if !session.is_handshaking() {
+            session.shrink();
             return Ok(plain);
         }
         read(socket, &mut session.held).await?;
@@ -63,6 +64,7 @@ pub async fn accept(
         let (flushed, ()) = tokio::join!(flush(socket, session), inside.leave());
         flushed?;
         if !session.is_handshaking() {
+            session.shrink();
             return Ok(plain);
         }
         read(socket, &mut session.held).await?;

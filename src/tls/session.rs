@@ -10,18 +10,22 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
-    UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
 use crate::config::TlsVersion;
 
-/// Room that a record takes beyond what is in it.
+/// Room that a record takes beyond what is in it: header, explicit nonce, tag, type. None of the
+/// algorithms needs as much.
 const OVERHEAD: usize = 64;
 
 /// The longest content of a record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+
+/// Room for records that carry no data and must go out with others: key updates, an alert.
+const CONTROL: usize = 4 * OVERHEAD;
 
 /// A TLS connection, its handshake included.
 pub struct Session {
@@ -105,22 +109,36 @@ impl Session {
     }
 
     /// Takes ciphertext, decrypting it in place, and appends what it holds to `plain`; what it asks
-    /// to be sent goes to [`Session::due`]. Returns how much was taken: the rest is part of a record
-    /// that is still to come.
+    /// to be sent goes to [`Session::due`]. Returns how much was taken: the rest is part of a message
+    /// that is still to come, perhaps decrypted already, and must lie before what comes next.
     ///
     /// # Errors
-    /// The peer broke the protocol, or is not who it should be; `due` then holds the alert.
+    /// The peer broke the protocol, or is not who it should be; `due` then holds the alert, and
+    /// `plain` what came before.
     pub fn open(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
-        self.run(incoming, plain, Act::Nothing)
+        if self.ended {
+            // What comes behind the end means nothing (RFC 8446, 6.1).
+            return Ok(incoming.len());
+        }
+        let taken = self.run(incoming, plain, Act::Nothing)?;
+        Ok(if self.ended { incoming.len() } else { taken })
     }
 
-    /// Encrypts all of `plain` and appends it to [`Session::due`], behind what is there. What
+    /// The room that [`Session::seal`] needs for so much.
+    pub const fn room_for(plain: usize) -> usize {
+        plain + plain.div_ceil(RECORD) * OVERHEAD + CONTROL
+    }
+
+    /// Encrypts all of `plain` into `room`, which must be as large as [`Session::room_for`] says.
+    /// Returns how much of it is to be sent, behind what stands in [`Session::due`]. What
     /// [`Session::open`] has left must be in [`Session::held`].
     ///
     /// # Errors
-    /// The handshake is not complete, or the keys are worn out.
-    pub fn seal(&mut self, plain: &[u8]) -> Result<(), Error> {
-        self.run(&mut [], &mut Vec::new(), Act::Seal(plain)).map(drop)
+    /// The handshake is not complete, we have ended, or the keys are worn out.
+    pub fn seal(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, Error> {
+        let mut sealed = 0;
+        self.run(&mut [], &mut Vec::new(), Act::Seal { plain, room, sealed: &mut sealed })?;
+        Ok(sealed)
     }
 
     /// Appends to [`Session::due`] the word that nothing more will be sent. What [`Session::open`]
@@ -130,6 +148,12 @@ impl Session {
     /// The handshake is not complete.
     pub fn end(&mut self) -> Result<(), Error> {
         self.run(&mut [], &mut Vec::new(), Act::End).map(drop)
+    }
+
+    /// Gives back the memory of what is held no more.
+    pub fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+        self.due.shrink_to_fit();
     }
 
     fn run(
@@ -154,10 +178,9 @@ impl Session {
 }
 
 /// What to do once the connection may carry data.
-#[derive(Clone, Copy)]
 enum Act<'a> {
     Nothing,
-    Seal(&'a [u8]),
+    Seal { plain: &'a [u8], room: &'a mut [u8], sealed: &'a mut usize },
     End,
 }
 
@@ -259,30 +282,19 @@ impl Flow<'_> {
     }
 
     fn act<D>(&mut self, mut traffic: WriteTraffic<'_, D>, act: Act<'_>) -> Result<(), Error> {
-        let due = &mut *self.due;
-        match act {
-            Act::Nothing => Ok(()),
-            Act::Seal(plain) => {
-                let records = plain.len().div_ceil(RECORD);
-                let most = plain.len() + (records + 1) * OVERHEAD;
-                append(due, most, |room| traffic.encrypt(plain, room))
+        let written = match act {
+            Act::Nothing => return Ok(()),
+            Act::Seal { plain, room, sealed } => {
+                traffic.encrypt(plain, room).map(|written| *sealed = written)
             }
-            Act::End => append(due, RECORD, |room| traffic.queue_close_notify(room)),
-        }
+            Act::End => {
+                let mut room = [0; CONTROL];
+                let ending = traffic.queue_close_notify(&mut room);
+                ending.map(|n| self.due.extend_from_slice(room.get(..n).unwrap_or_default()))
+            }
+        };
+        written.map_err(|error| Error::General(error.to_string()))
     }
-}
-
-/// Lets `write` have `most` bytes behind what is in `due`, and keeps what it has written.
-fn append(
-    due: &mut Vec<u8>,
-    most: usize,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<(), Error> {
-    let before = due.len();
-    due.resize(before + most, 0);
-    let written = write(due.get_mut(before..).unwrap_or_default());
-    due.truncate(before + written.as_ref().copied().unwrap_or_default());
-    written.map(drop).map_err(|error| Error::General(error.to_string()))
 }
 
 fn encode<D>(mut data: EncodeTlsData<'_, D>, due: &mut Vec<u8>) -> Result<(), Error> {
@@ -335,6 +347,12 @@ mod tests {
         plain
     }
 
+    fn seal(session: &mut Session, plain: &[u8]) {
+        let mut room = vec![0; Session::room_for(plain.len())];
+        let sealed = session.seal(plain, &mut room).unwrap();
+        session.due.extend_from_slice(&room[..sealed]);
+    }
+
     fn shaken() -> (Session, Session) {
         let (mut client, mut server) = pair();
         client.open(&mut [], &mut Vec::new()).unwrap();
@@ -350,16 +368,16 @@ mod tests {
         let (mut client, mut server) = shaken();
         assert_eq!(client.version(), Some(TlsVersion::V1_3));
         let much: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
-        client.seal(&much).unwrap();
+        seal(&mut client, &much);
         assert_eq!(pass(&mut client, &mut server), much);
-        server.seal(b"thanks").unwrap();
+        seal(&mut server, b"thanks");
         assert_eq!(pass(&mut server, &mut client), b"thanks");
 
         client.end().unwrap();
         assert_eq!(pass(&mut client, &mut server), b"");
         assert!(server.has_ended() && !client.has_ended());
         // The other way is still open.
-        server.seal(b"last words").unwrap();
+        seal(&mut server, b"last words");
         assert_eq!(pass(&mut server, &mut client), b"last words");
     }
 
@@ -378,7 +396,7 @@ mod tests {
         while !tickets.is_empty() {
             server.due = tickets.drain(..tickets.len().min(50)).collect();
             pass(&mut server, &mut client);
-            client.seal(b"meanwhile").unwrap();
+            seal(&mut client, b"meanwhile");
             assert_eq!(pass(&mut client, &mut server), b"meanwhile");
         }
         assert!(client.held.is_empty());
