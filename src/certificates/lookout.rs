@@ -115,8 +115,8 @@ impl Lookout {
         tracing::warn!(
             %error,
             "cannot be told of every change to certificate files: they are looked at every \
-             {} s instead; see fs.inotify.max_user_watches and max_user_instances, and let the \
-             process read the folders",
+             {} s instead; raise the limits fs.inotify.max_user_watches and \
+             fs.inotify.max_user_instances, or let the process read the folders",
             super::watch::POLL.as_secs()
         );
     }

@@ -102,7 +102,8 @@ fn with_one_backend_the_window_bounds_all_handshakes() {
     let backend = Backend::start("b", &authority.sign(&["127.0.0.1"]));
     let silent = Server::silent("silent");
     let pool = "connect_timeout = \"1s\"\nretry = { attempts = 100, window = \"3s\" }";
-    let toml = file(&[&backend], &authority.ca(), pool).replace(&backend.entry(), &silent.entry(""));
+    let toml =
+        file(&[&backend], &authority.ca(), pool).replace(&backend.entry(), &silent.entry(""));
     let proxy = Evenkeel::start(&toml);
     refused(&proxy, "timed out in the tls handshake");
     let line = proxy.wait_access(1).remove(0);
