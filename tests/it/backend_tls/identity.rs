@@ -37,7 +37,7 @@ fn without_one_the_client_is_refused_or_cut_off() {
     let signed = authority.sign(&["127.0.0.1"]);
     let backend = asking(&authority, &signed, &rustls::version::TLS12);
     let proxy = Evenkeel::start(&file(&[&backend], &authority.ca(), ""));
-    refused(&proxy, "tls: received fatal alert: the peer requires a certificate");
+    refused(&proxy, "tls: refused by the backend: certificate required");
 
     // In TLS 1.3 we are told when the session has begun.
     let backend = asking(&authority, &signed, &rustls::version::TLS13);

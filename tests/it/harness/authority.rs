@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::RootCertStore;
@@ -24,7 +25,10 @@ pub(crate) struct Signed {
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
+        // Of two with the same name and other keys one would be taken for the other.
+        static NUMBER: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("authority {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = TempDir::new().unwrap();
@@ -34,7 +38,7 @@ impl Authority {
 
     /// The line that trusts it.
     pub(crate) fn ca(&self) -> String {
-        format!("ca = \"{}\"", self.folder.path().join("ca.pem").display())
+        format!("ca = \"{}\"", self.ca_file().display())
     }
 
     /// The file that holds it.
