@@ -267,7 +267,7 @@ pub struct Candidate {
 }
 
 /// Data of one of `GET /api/v1/events`. The name of the event is what changed: `backend`,
-/// `listener` or `pool`.
+/// `listener`, `pool` or `certificate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// When, RFC 3339 with milliseconds.
@@ -281,6 +281,9 @@ pub struct Event {
     /// The backend's name, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// The certificate's name, where it is about one; `listener` shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What it was.
     pub from: String,
     /// What it is now.

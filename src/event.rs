@@ -36,6 +36,13 @@ pub enum Subject {
         /// Its name.
         pool: Arc<str>,
     },
+    /// A certificate was replaced or refused, or comes to its end.
+    Certificate {
+        /// The listener that shows it.
+        listener: Arc<str>,
+        /// What it is called: its first host name, as a rule.
+        name: Arc<str>,
+    },
 }
 
 /// One change.

@@ -22,6 +22,7 @@
 //! | 2 | [`tls`] | TLS sessions, their settings, certificates and keys |
 //! | 3 | [`relay`] | bytes both ways |
 //! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |
+//! | 4 | [`certificates`] | certificate files under watch, and when they end |
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
 //! | 4 | [`tcp`] | one session on one page |
 //! | 4 | [`udp`] | flows: the life of a datagram on one page |
@@ -49,6 +50,7 @@ pub mod addr;
 pub mod admin;
 pub mod admission;
 pub mod api;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod event;

@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         3,
         &["pool", "tls", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
     ),
+    ("certificates", 4, &["tls", "config", "metric", "event"]),
     (
         "health",
         4,
@@ -97,6 +98,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "udp",
             "admission",
             "health",
+            "certificates",
             "upstream",
             "route",
             "pool",

@@ -119,16 +119,22 @@ impl Feed {
 
 fn written(event: &Event) -> String {
     let name = |name: &Arc<str>| Some(name.to_string());
+    let certificate = match &event.subject {
+        Subject::Certificate { name: certificate, .. } => name(certificate),
+        _ => None,
+    };
     let (kind, listener, pool, backend) = match &event.subject {
         Subject::Backend { pool, backend } => ("backend", None, name(pool), name(backend)),
         Subject::Listener { listener } => ("listener", name(listener), None, None),
         Subject::Pool { pool } => ("pool", None, name(pool), None),
+        Subject::Certificate { listener, .. } => ("certificate", name(listener), None, None),
     };
     let data = api::Event {
         time: rfc3339(event.time),
         listener,
         pool,
         backend,
+        certificate,
         from: event.from.clone().into_owned(),
         to: event.to.clone().into_owned(),
         reason: event.reason.clone(),

@@ -177,7 +177,8 @@ mod tests {
             let Some(Heard::Event(event)) = self.watcher.next().await else { panic!() };
             let name = match &event.subject {
                 Subject::Backend { backend, .. } => backend,
-                Subject::Pool { pool } | Subject::Listener { listener: pool } => pool,
+                Subject::Pool { pool } => pool,
+                other => panic!("{other:?}"),
             };
             [format!("{name} {} {}", event.from, event.to), event.reason.clone()]
         }

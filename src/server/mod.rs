@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Gate;
+use crate::certificates::Watcher;
 use crate::config::Config;
 use crate::event::Events;
 pub use crate::health::Steering;
@@ -128,7 +129,7 @@ impl Bound {
     }
 
     /// Probes every backend once, then opens the listeners. Must be called inside a runtime that
-    /// lives as long as the server: the monitors stay on it.
+    /// lives as long as the server: the monitors and the watch over certificates stay on it.
     ///
     /// # Errors
     /// A health check that cannot work, a thread or a socket that the kernel refuses.
@@ -150,9 +151,16 @@ impl Bound {
         for sockets in self.sockets {
             sockets::open(&config, &self.world, sockets, &workers).await?;
         }
+        let certificates = Watcher::start(&self.world.inbound, &self.handle.events);
         self.handle.set_listening();
         let grace = config.process.shutdown_timeout;
-        Ok(Server { handle: self.handle, workers, grace, _monitors: monitors })
+        Ok(Server {
+            handle: self.handle,
+            workers,
+            grace,
+            _monitors: monitors,
+            _certificates: certificates,
+        })
     }
 }
 
@@ -163,6 +171,7 @@ pub struct Server {
     workers: Vec<Thread>,
     grace: Duration,
     _monitors: Vec<Monitor>,
+    _certificates: Watcher,
 }
 
 impl Server {

@@ -130,7 +130,9 @@ function note(level, text, reason) {
 }
 
 /// What else events say something has become.
-const EVENT_LEVELS = { listening: ["ok", "dot"], closing: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"] };
+const EVENT_LEVELS = {
+  listening: ["ok", "dot"], closing: ["note", "square"], ok: ["ok", "dot"], ready: ["ok", "dot"], refused: ["bad", "cross"], expired: ["bad", "cross"], expiring: ["warn", "triangle"],
+};
 
 function told(kind, text) {
   // After a gap the latest come again.
@@ -144,7 +146,7 @@ function told(kind, text) {
     return;
   }
   if (event.backend) changes.set(JSON.stringify([event.pool, event.backend]), event);
-  const where = [event.listener, event.pool, event.backend].filter(Boolean).join(" / ");
+  const where = [event.listener, event.pool, event.backend, event.certificate].filter(Boolean).join(" / ");
   const [level, shape] = HEALTH[event.to] ?? EVENT_LEVELS[event.to] ?? ["note", "ring"];
   const kindWord = kind === "backend" ? "" : `${kind} `;
   const what = [el("span", { class: "what" }, kindWord + where), " ", `${event.from} → `, el("span", { class: "change" }, event.to)];

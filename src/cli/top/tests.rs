@@ -49,6 +49,7 @@ fn ejected() -> Event {
         listener: None,
         pool: Some("db".into()),
         backend: Some("b3".into()),
+        certificate: None,
         from: "up".into(),
         to: "ejected".into(),
         reason: "3 failures in 10s".into(),

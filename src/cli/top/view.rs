@@ -307,7 +307,7 @@ fn event(entry: &Entry) -> Line<'static> {
 
 fn told(kind: &str, event: &Event) -> Line<'static> {
     let clock = event.time.split_once('T').and_then(|(_, time)| time.get(..8));
-    let names = [&event.listener, &event.pool, &event.backend];
+    let names = [&event.listener, &event.pool, &event.backend, &event.certificate];
     let names: Vec<_> = names.into_iter().flatten().map(String::as_str).collect();
     let kind = if kind == "backend" { String::new() } else { format!("{kind} ") };
     Line::from(vec![
@@ -316,8 +316,8 @@ fn told(kind: &str, event: &Event) -> Line<'static> {
         Span::from(format!("{} -> ", event.from)),
         Span::from(event.to.clone()).style(colour(match event.to.as_str() {
             "up" | "ready" | "listening" => Level::Good,
-            "down" | "unresolved" => Level::Bad,
-            "ejected" | "lagging" => Level::Warning,
+            "down" | "unresolved" | "refused" | "expired" => Level::Bad,
+            "ejected" | "lagging" | "expiring" => Level::Warning,
             _ => Level::Aside,
         })),
         Span::from(format!("  {}", event.reason)),
