@@ -19,11 +19,16 @@ const ROUTES: [&str; 4] = [
     "name = \"never\"\nsni = \"a.example\"\npool = \"d\"",
 ];
 
+/// A flight, the pool and the route that take it, and the name and protocol in its line.
+type Case = (Vec<u8>, &'static str, &'static str, Option<&'static str>, Option<&'static str>);
+/// A server name, the pool and the route that take it, and the name in the line.
+type Named = (Option<&'static [u8]>, &'static str, &'static str, Option<&'static str>);
+
 #[test]
 fn name_and_protocols_decide_and_every_byte_comes_through() {
     let servers = three();
     let proxy = before(&servers, "pool = \"d\"", &ROUTES);
-    let mut cases: Vec<(Vec<u8>, &str, &str, Option<&str>, Option<&str>)> = vec![
+    let mut cases: Vec<Case> = vec![
         (real("a.example", &[]), "a", "a", Some("a.example"), None),
         (real("a.example", &["x", "h3"]), "b", "web", Some("a.example"), Some("x")),
         (short("x.wild.example", &["h2"]), "b", "web", Some("x.wild.example"), Some("h2")),
@@ -33,7 +38,7 @@ fn name_and_protocols_decide_and_every_byte_comes_through() {
         (short("b.example", &[]), "d", "default", Some("b.example"), None),
         (real("127.0.0.1", &["h2"]), "d", "default", None, Some("h2")),
     ];
-    let by_hand_cases: [(Option<&[u8]>, &str, &str, Option<&str>); 7] = [
+    let named: [Named; 7] = [
         (None, "d", "default", None),
         (Some(b"A.EXAMPLE"), "a", "a", Some("a.example")),
         (Some(b"a.example."), "a", "a", Some("a.example")),
@@ -43,8 +48,9 @@ fn name_and_protocols_decide_and_every_byte_comes_through() {
         (Some(b"\xc3\xa4.wild.example"), "d", "default", None),
         (Some(b"192.0.2.7"), "d", "default", None),
     ];
-    let by_hand_cases = by_hand_cases.into_iter();
-    cases.extend(by_hand_cases.map(|(name, to, route, sni)| (by_hand(name), to, route, sni, None)));
+    cases.extend(
+        named.into_iter().map(|(name, to, route, sni)| (by_hand(name), to, route, sni, None)),
+    );
     // Not TLS at all.
     for noise in [&b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n"[..], b"\x16\x02", b"\0"] {
         cases.push((noise.to_vec(), "d", "default", None, None));
