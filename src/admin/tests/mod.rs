@@ -104,6 +104,7 @@ fn handle() -> Arc<Handle> {
         figures,
         datagram_sockets: vec![1],
         tls: Some(Arc::new(inbound())),
+        orders: Some(Arc::default()),
         live: None,
     };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
