@@ -1,11 +1,13 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod acme;
 mod chromium;
 mod chromium_dashboard;
 mod deploy;
 mod dns;
 mod haproxy;
 mod nginx;
+mod pebble;
 mod postgres;
 mod promtool;
 mod quic;
