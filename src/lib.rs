@@ -22,6 +22,7 @@
 //! | 2 | [`tls`] | TLS sessions, their settings, certificates and keys |
 //! | 3 | [`relay`] | bytes both ways |
 //! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |
+//! | 4 | [`acme`] | certificates that are asked for and renewed by themselves |
 //! | 4 | [`certificates`] | certificate files under watch, and when they end |
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
 //! | 4 | [`tcp`] | one session on one page |
@@ -46,6 +47,7 @@
     )
 )]
 
+pub mod acme;
 pub mod addr;
 pub mod admin;
 pub mod admission;

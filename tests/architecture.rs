@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         3,
         &["pool", "tls", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
     ),
+    ("acme", 4, &["tls", "net", "config", "metric", "event"]),
     ("certificates", 4, &["tls", "config", "metric", "event"]),
     (
         "health",
@@ -93,6 +94,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         "server",
         6,
         &[
+            "acme",
             "listener",
             "tcp",
             "udp",

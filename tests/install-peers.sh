@@ -21,6 +21,7 @@ openssl openssl
 gnutls-cli gnutls-bin
 ss iproute2
 nft nftables
+pebble pebble
 unbound unbound
 dnsperf dnsperf
 dig bind9-dnsutils

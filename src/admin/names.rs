@@ -106,6 +106,8 @@ metrics! {
         "TLS sessions of clients that went on with the secrets of an earlier one, by version.";
     CERTIFICATE_EXPIRY Gauge "evenkeel_certificate_expiry_timestamp_seconds"
         "When the certificate ends, in seconds since 1970; of several with one name the first to end.";
+    ACME_ORDERS Counter "evenkeel_acme_orders_total"
+        "Orders of automatic certificates that have ended, by outcome.";
     CERTIFICATE_RELOADS Counter "evenkeel_certificate_reloads_total"
         "Certificates that were replaced (ok), or could not be used so that the old one stayed (refused).";
     ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"

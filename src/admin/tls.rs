@@ -39,6 +39,19 @@ pub(super) fn metrics(book: &mut Book, snapshot: &Snapshot) {
             reloads.set(vec![name(), word("outcome", outcome)], count);
         }
     }
+    orders(book, snapshot);
+}
+
+/// Orders of automatic certificates, of the listeners that have one.
+fn orders(book: &Book, snapshot: &Snapshot) {
+    let family = book.family(&names::ACME_ORDERS);
+    for view in &snapshot.listeners {
+        let Some(orders) = &view.orders else { continue };
+        for (outcome, count) in [("ok", &orders.ok), ("failed", &orders.failed)] {
+            let labels = vec![named("listener", &view.name), word("outcome", outcome)];
+            family.set(labels, count.get());
+        }
+    }
 }
 
 /// When the certificates of each name end, in seconds since 1970; of several the first.

@@ -19,6 +19,11 @@ pub struct BindError {
 }
 
 impl BindError {
+    /// True if the kernel does not know such addresses at all, as one without IPv6.
+    pub fn is_foreign_family(&self) -> bool {
+        self.source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+
     /// The reason together with the way out.
     fn advice(&self) -> String {
         match self.source.kind() {

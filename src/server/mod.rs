@@ -3,6 +3,7 @@
 //! `Bound` holds sockets that do not listen yet, so a start that fails has disturbed nobody;
 //! `Server` is a running balancer.
 
+mod automation;
 mod limits;
 mod privileges;
 mod signals;
@@ -16,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::acme::{self, Keepers};
 use crate::admission::Gate;
 use crate::certificates::Watcher;
 use crate::config::Config;
@@ -58,6 +60,9 @@ pub enum StartError {
         /// What is wrong.
         why: Box<tls::Error>,
     },
+    /// Automatic certificates cannot be kept.
+    #[error(transparent)]
+    Acme(#[from] acme::Error),
     /// The files or names of `[pool.NAME.tls]` are of no use.
     #[error("[pool.{pool}.tls]: {why}")]
     Tls {
@@ -86,6 +91,7 @@ pub struct Bound {
     handle: Arc<Handle>,
     world: World,
     sockets: Vec<Sockets>,
+    keepers: Keepers,
     crew: Arc<Crew>,
     doors: Vec<Door>,
     /// Descriptors from this number on are left to sessions.
@@ -112,15 +118,16 @@ impl Bound {
         };
         let world = World::build(&config, access, &Arc::new(gate))?;
         let sockets = sockets::bind_all(&config, workers)?;
+        let (keepers, orders) = automation::keepers(&config, &world)?;
         let (crew, doors) = Crew::new(workers);
         let snapshot = Snapshot {
-            listeners: views(&world, &sockets),
+            listeners: views(&world, &sockets, &orders),
             pools: world.pools.clone(),
             config: Arc::new(config),
         };
         let handle = Arc::new(Handle::new(snapshot, Arc::clone(crew.loads())));
         let ceiling = limits::pipe_ceiling(open_files, workers);
-        Ok(Self { handle, world, sockets, crew, doors, ceiling })
+        Ok(Self { handle, world, sockets, keepers, crew, doors, ceiling })
     }
 
     /// What reports read, before and after the start.
@@ -133,7 +140,9 @@ impl Bound {
     ///
     /// # Errors
     /// A health check that cannot work, a thread or a socket that the kernel refuses.
-    pub async fn start(self) -> Result<Server, StartError> {
+    pub async fn start(mut self) -> Result<Server, StartError> {
+        // As the user that will have to write there.
+        self.keepers.load();
         let config = Arc::clone(&self.handle.snapshot().config);
         let monitors = watch(&config, &self.world, &self.handle.events, self.crew.bell())?;
         self.handle.set_operators(monitors.iter().map(Monitor::operator).collect());
@@ -153,11 +162,13 @@ impl Bound {
         }
         let certificates = Watcher::start(&self.world.inbound, &self.handle.events);
         self.handle.set_listening();
+        let automation = self.keepers.start(&self.handle.events).map_err(acme::Error::from)?;
         let grace = config.process.shutdown_timeout;
         Ok(Server {
             handle: self.handle,
             workers,
             grace,
+            automation,
             _monitors: monitors,
             _certificates: certificates,
         })
@@ -170,6 +181,7 @@ pub struct Server {
     handle: Arc<Handle>,
     workers: Vec<Thread>,
     grace: Duration,
+    automation: acme::Running,
     _monitors: Vec<Monitor>,
     _certificates: Watcher,
 }
@@ -184,6 +196,7 @@ impl Server {
     /// until `hurry` is done, then cuts them. Returns when the last one has ended.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
         self.handle.set_stopping();
+        self.automation.stop();
         self.tell_all(|| Order::Close).await;
         let grace = self.grace;
         let ended = async {
@@ -214,9 +227,10 @@ impl Server {
     }
 }
 
-fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
+fn views(world: &World, sockets: &[Sockets], orders: &automation::Counted) -> Vec<ListenerView> {
     let of = |index| sockets.iter().filter(move |sockets| sockets.listener == index);
     let tls = |name: &Arc<str>| world.inbound.iter().find(|(of, _)| of == name);
+    let orders = |name: &Arc<str>| orders.iter().find(|(of, _)| of == name);
     let view = |(index, listener): (usize, &Arc<listener::Listener>)| ListenerView {
         name: Arc::clone(&listener.name),
         addresses: of(index).map(|sockets| sockets.address).collect(),
@@ -224,6 +238,7 @@ fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
         routes: listener.signposts(),
         tls: tls(&listener.name).map(|(_, tls)| Arc::clone(tls)),
+        orders: orders(&listener.name).map(|(_, orders)| Arc::clone(orders)),
         live: Some(Arc::clone(listener)),
     };
     world.listeners.iter().enumerate().map(view).collect()

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
+use crate::acme::Orders;
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub struct ListenerView {
     pub routes: Vec<Arc<Signpost>>,
     /// What ends TLS at it, with its certificates and counters.
     pub tls: Option<Arc<Inbound>>,
+    /// Orders of its automatic certificate, where it has one.
+    pub orders: Option<Arc<Orders>>,
     /// What serves it; `None` where nothing does, as in a test of reports.
     pub live: Option<Arc<Listener>>,
 }

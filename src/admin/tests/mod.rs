@@ -105,6 +105,7 @@ fn handle() -> Arc<Handle> {
         datagram_sockets: vec![1],
         routes: vec![Signpost::new("default")],
         tls: Some(Arc::new(inbound())),
+        orders: Some(Arc::default()),
         live: None,
     };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };

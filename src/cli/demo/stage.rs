@@ -280,6 +280,7 @@ mod tests {
             datagram_sockets: Vec::new(),
             routes: Vec::new(),
             tls: None,
+            orders: None,
             live: None,
         };
         let snapshot =

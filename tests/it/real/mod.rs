@@ -1,12 +1,14 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
 mod backend_tls;
+mod acme;
 mod chromium;
 mod chromium_dashboard;
 mod deploy;
 mod dns;
 mod haproxy;
 mod nginx;
+mod pebble;
 mod postgres;
 mod promtool;
 mod quic;
