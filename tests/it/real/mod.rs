@@ -11,6 +11,7 @@ mod promtool;
 mod quic;
 mod redis;
 mod syslog;
+mod tls;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! Two PostgreSQL servers behind one listener, and `pgbench` through it.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
 use super::{as_user, installed};
@@ -16,16 +17,34 @@ use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
 /// A cluster in a temporary folder.
-struct Postgres {
+pub(super) struct Postgres {
     bin: PathBuf,
     dir: TempDir,
     seat: Seat,
+    settings: Vec<String>,
     server: Option<Owned>,
+}
+
+/// Gives a key to whom the server runs as, as it insists.
+pub(super) fn private(key: &Path) {
+    std::fs::set_permissions(key, PermissionsExt::from_mode(0o600)).unwrap();
+    if geteuid().is_root() {
+        must(Command::new("chown").arg("postgres").arg(key));
+    }
 }
 
 impl Postgres {
     /// Creates the cluster and starts it with `pgbench`'s tables; `None` when not installed.
     fn create() -> Option<Self> {
+        let server = Self::bare("bench", &[])?;
+        must(
+            server.client("pgbench", server.seat.port()).args(["-i", "-q", "-s", "1", "postgres"]),
+        );
+        Some(server)
+    }
+
+    /// Creates the cluster under a name, and starts it with these settings.
+    pub(super) fn bare(name: &str, settings: &[String]) -> Option<Self> {
         let mut versions: Vec<_> =
             glob::glob("/usr/lib/postgresql/*/bin").unwrap().flatten().collect();
         versions.sort();
@@ -34,16 +53,24 @@ impl Postgres {
         let bin = initdb.parent().unwrap().to_owned();
         let dir = TempDir::new().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let mut server = Self { bin, dir, seat: Seat::take(), server: None };
+        let settings = [&[format!("cluster_name={name}")], settings].concat();
+        let mut server = Self { bin, dir, seat: Seat::take(), settings, server: None };
         let data = server.dir.path().join("data");
         let mut init = as_user("postgres", &initdb);
         init.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]);
         must(init.current_dir(server.dir.path()));
         server.start();
-        must(
-            server.client("pgbench", server.seat.port()).args(["-i", "-q", "-s", "1", "postgres"]),
-        );
         Some(server)
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.seat.address()
+    }
+
+    /// One of its programs.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
     }
 
     fn start(&mut self) {
@@ -52,6 +79,7 @@ impl Postgres {
         command.args(["-p", &self.seat.port().to_string(), "-h", "127.0.0.1", "-k"]);
         command.arg(self.dir.path());
         command.args(["-c", "fsync=off", "-c", "max_connections=150", "-c", "shared_buffers=32MB"]);
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         command.current_dir(self.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
         self.server = Some(Owned(command.spawn().unwrap()));
         eventually("the server takes queries", PATIENCE, || {

@@ -1,5 +1,6 @@
 //! Redis behind the balancer, and `redis-benchmark` through it.
 
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,12 +11,21 @@ use crate::harness::process::{Owned, finish};
 use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
-struct Redis {
+/// A Redis of a test's own.
+pub(super) struct Redis {
     seat: Seat,
     _server: Owned,
 }
 
-fn start() -> Option<Redis> {
+impl Redis {
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.seat.address()
+    }
+}
+
+/// Starts one; `None` when not installed.
+pub(super) fn start() -> Option<Redis> {
     let program = installed("redis-server", &[])?;
     let seat = Seat::take();
     let mut command = Command::new(program);
