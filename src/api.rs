@@ -72,6 +72,37 @@ pub struct ListenerStatus {
     /// For a udp listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<UdpStatus>,
+    /// For a listener at which TLS ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsStatus>,
+}
+
+/// What a listener has and counts at which TLS ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStatus {
+    /// What clients are shown, the default first.
+    pub certificates: Vec<CertificateStatus>,
+    /// Handshakes that have ended, by how: `ok`, `failed`, `timeout`.
+    pub handshakes: BTreeMap<String, u64>,
+    /// Handshakes that have begun and not ended.
+    pub handshakes_active: u64,
+    /// Those of `ok` that went on with the secrets of an earlier session.
+    pub resumed: u64,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Its first name, or that of its file.
+    pub name: String,
+    /// The host names it is for.
+    pub names: Vec<String>,
+    /// It is not good before, RFC 3339.
+    pub not_before: String,
+    /// It is not good after, RFC 3339.
+    pub not_after: String,
+    /// The file it was read from, `acme`, or `self-signed`.
+    pub source: String,
 }
 
 /// What a udp listener counts besides.

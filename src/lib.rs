@@ -8,7 +8,7 @@
 //! | 0 | [`addr`] | addresses by role |
 //! | 0 | [`metric`] | counters that the data path may touch |
 //! | 0 | [`outcome`] | closed lists: how sessions end, why clients are turned away |
-//! | 0 | [`wire`] | formats on the wire: the PROXY protocol |
+//! | 0 | [`wire`] | formats on the wire: the PROXY protocol, the ClientHello of TLS |
 //! | 1 | [`api`] | the JSON of the admin interface, for both ends of it |
 //! | 1 | [`config`] | the file: text to checked values, and back |
 //! | 1 | [`event`] | changes of state, for those who watch |

@@ -7,6 +7,7 @@ use metrics_process::collector;
 use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
+use crate::admin::tls;
 use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
@@ -25,6 +26,7 @@ pub(super) fn render(site: &Site) -> String {
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
     durations(&mut book, &snapshot.pools, &lines);
+    tls::metrics(&mut book, &snapshot);
     book.render()
 }
 

@@ -20,6 +20,7 @@ mod status;
 mod steer;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod token;
 
 use std::collections::VecDeque;

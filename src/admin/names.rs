@@ -94,6 +94,18 @@ metrics! {
         "UDP flows that have not ended.";
     UDP_DROPPED Counter "evenkeel_udp_dropped_total"
         "Datagrams dropped: by the kernel before we saw them, for want of room to send, too big.";
+    TLS_HANDSHAKES Counter "evenkeel_tls_handshakes_total"
+        "TLS handshakes with clients that have ended, by the version agreed on and by how they ended.";
+    TLS_DURATION Histogram "evenkeel_tls_handshake_duration_seconds"
+        "How long TLS handshakes with clients took that succeeded, from the first flight to the end.";
+    TLS_ACTIVE Gauge "evenkeel_tls_handshakes_active"
+        "TLS handshakes with clients that have begun and have not ended.";
+    TLS_RESUMED Counter "evenkeel_tls_resumed_total"
+        "TLS sessions of clients that went on with the secrets of an earlier one, by version.";
+    CERTIFICATE_EXPIRY Gauge "evenkeel_certificate_expiry_timestamp_seconds"
+        "When the certificate ends, in seconds since 1970; of several with one name the first to end.";
+    CERTIFICATE_RELOADS Counter "evenkeel_certificate_reloads_total"
+        "Certificates that were replaced (ok), or could not be used so that the old one stayed (refused).";
     ACCESS_LOG_DROPPED Counter "evenkeel_access_log_dropped_total"
         "Access log lines lost because whoever takes them was too slow or gone.";
     EVENTS_DROPPED Counter "evenkeel_events_dropped_total"

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 
+use crate::admin::tls;
 use crate::api;
 use crate::config::Policy;
 use crate::pool::{Failure, LastProbe, Member, Pool, ReadySet, Tier};
@@ -98,6 +99,7 @@ fn listener(snapshot: &Snapshot, view: &ListenerView, kernel_drops: u64) -> api:
         bytes_out: sums.bytes_out,
         rejected: rejected.collect::<BTreeMap<_, _>>(),
         accept_paused: view.figures.accept_paused.get(),
+        tls: tls::status(view),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::file::{FileArg, broken_promises, read, show};
+use super::file::{FileArg, broken_promises, expired, read, show};
 use super::{FAILED, INVALID, complain, count, print, resolve};
-use crate::config::{self, Config, Loaded, Problem};
+use crate::config::{self, Config, Loaded, Problem, Refused};
 use crate::server;
 
 const EXAMPLES: &str = "\
@@ -52,16 +52,24 @@ pub(crate) fn execute(args: Args) -> ExitCode {
             let lookups = std::mem::take(&mut loaded.lookups);
             loaded.warnings.extend(resolve::unresolved(lookups));
             loaded.warnings.extend(broken_promises(&loaded));
-            accepted(&args, &file, &loaded)
-        }
-        Err(refused) => {
-            if args.json {
-                return outcome(false, &refused.problems, &refused.warnings, INVALID);
+            let (problems, doubtful) = expired(&loaded);
+            loaded.warnings.extend(doubtful);
+            if problems.is_empty() {
+                accepted(&args, &file, &loaded)
+            } else {
+                refused(&args, &Refused { problems, warnings: loaded.warnings })
             }
-            show(&refused.problems, &refused.warnings);
-            ExitCode::from(INVALID)
         }
+        Err(problems) => refused(&args, &problems),
     }
+}
+
+fn refused(args: &Args, Refused { problems, warnings }: &Refused) -> ExitCode {
+    if args.json {
+        return outcome(false, problems, warnings, INVALID);
+    }
+    show(problems, warnings);
+    ExitCode::from(INVALID)
 }
 
 fn accepted(args: &Args, file: &Path, loaded: &Loaded) -> ExitCode {

@@ -3,9 +3,10 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use super::{INVALID, complain};
-use crate::config::{self, Loaded, Problem, Refused};
+use crate::config::{self, Judged, Loaded, Problem, Refused};
 use crate::server;
 
 /// Where a file is looked for when none is named.
@@ -74,6 +75,20 @@ pub(crate) fn broken_promises(loaded: &Loaded) -> Vec<Problem> {
     let limit = server::hard_limit_of_open_files();
     let most = server::descriptors_for(limit, server::workers(&loaded.config));
     loaded.promises.iter().filter_map(|promise| promise.broken(limit, most)).collect()
+}
+
+/// What today's date makes of the certificates that the file names: those that have expired, and
+/// those that are doubtful.
+pub(crate) fn expired(loaded: &Loaded) -> (Vec<Problem>, Vec<Problem>) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (mut expired, mut doubtful) = (Vec::new(), Vec::new());
+    for judged in loaded.expiries.iter().filter_map(|expiry| expiry.judge(now)) {
+        match judged {
+            Judged::Expired(problem) => expired.push(problem),
+            Judged::Doubtful(problem) => doubtful.push(problem),
+        }
+    }
+    (expired, doubtful)
 }
 
 /// Shows problems on standard error, in colour where a person reads.

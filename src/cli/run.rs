@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::file::{FileArg, broken_promises, show};
+use super::file::{FileArg, broken_promises, expired, show};
 use super::serve;
 
 const NOTES: &str = "\
@@ -24,7 +24,9 @@ pub(crate) struct Args {
 pub(crate) fn execute(args: Args) -> ExitCode {
     match args.file.load() {
         Ok((_, loaded)) => {
-            show(&[], &broken_promises(&loaded));
+            // A restart at night must not become an outage: what has expired serves on.
+            let (expired, doubtful) = expired(&loaded);
+            show(&[], &[broken_promises(&loaded), expired, doubtful].concat());
             serve::serve(loaded.config)
         }
         Err(code) => code,

@@ -58,6 +58,10 @@ pub(crate) fn fetch(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String>
 fn text(status: &api::Status) -> String {
     let mut lines = vec![title(status), String::new()];
     lines.extend(listeners(&status.listeners).lines());
+    if status.listeners.iter().any(|listener| listener.tls.is_some()) {
+        lines.push(String::new());
+        lines.extend(certificates(&status.listeners).lines());
+    }
     for pool in &status.pools {
         lines.push(String::new());
         let waiting = match pool.queue_length {
@@ -114,6 +118,33 @@ fn listeners(listeners: &[api::ListenerStatus]) -> Table {
         ]);
     }
     table
+}
+
+fn certificates(listeners: &[api::ListenerStatus]) -> Table {
+    let mut table = Table::new(&["CERTIFICATE", "LISTENER", "NAMES", "ENDS", "SOURCE"]);
+    for listener in listeners {
+        for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+            table.row(&[
+                certificate.name.clone(),
+                listener.name.clone(),
+                names(&certificate.names),
+                certificate.not_after.clone(),
+                certificate.source.clone(),
+            ]);
+        }
+    }
+    table
+}
+
+/// Some certificates are for a hundred.
+fn names(names: &[String]) -> String {
+    match names {
+        [] => "-".to_owned(),
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first} {second} {third} and {} more", rest.len())
+        }
+        few => few.join(" "),
+    }
 }
 
 fn backends(backends: &[api::BackendStatus]) -> Table {
@@ -209,7 +240,12 @@ mod tests {
         "listeners": [{
             "name": "front", "protocol": "tcp", "addresses": ["127.0.0.1:5432"], "pool": "db",
             "sessions": 1, "sessions_total": 2, "bytes_in": 100, "bytes_out": 1536,
-            "rejected": {"no-backend": 3, "refused": 0}, "accept_paused": 0
+            "rejected": {"no-backend": 3, "refused": 0}, "accept_paused": 0,
+            "tls": {"handshakes": {"ok": 1}, "handshakes_active": 0, "resumed": 0, "certificates": [{
+                "name": "a.example", "names": ["a.example", "b.example", "c.example", "d.example"],
+                "not_before": "2026-01-01T00:00:00.000Z", "not_after": "2027-01-01T00:00:00.000Z",
+                "source": "/etc/a.pem"
+            }]}
         }],
         "pools": [{"name": "db", "balance": "least-connections", "retries": 4, "backends": [{
             "name": "b1", "address": "10.0.0.1:5432", "health": "down", "state": "ready",
@@ -227,13 +263,22 @@ mod tests {
         assert_eq!(lines[0], "evenkeel 0.1.0, pid 7, serving for 1h2m, lb.toml (0123456789abcdef)");
         assert!(lines[3].starts_with("front     tcp") && lines[3].ends_with("3 no-backend"));
         assert!(lines[3].contains("1.5 KiB") && lines[3].contains("100 B"), "{}", lines[3]);
-        assert_eq!(lines[5], "pool db, least-connections, 4 retries");
+        let certificate = [
+            "a.example",
+            "front",
+            "a.example b.example c.example and 1 more",
+            "2027-01-01T00:00:00.000Z",
+            "/etc/a.pem",
+        ];
+        let columns: Vec<_> = lines[6].split("  ").filter(|column| !column.is_empty()).collect();
+        assert_eq!(columns.iter().map(|column| column.trim()).collect::<Vec<_>>(), certificate);
+        assert_eq!(lines[8], "pool db, least-connections, 4 retries");
         assert!(
-            lines[7].starts_with("  b1 (backup)  10.0.0.1:5432  down    ready"),
+            lines[10].starts_with("  b1 (backup)  10.0.0.1:5432  down    ready"),
             "{}",
-            lines[7]
+            lines[10]
         );
-        assert!(lines[7].ends_with("failed in 0.2 ms, 1s ago: refused"), "{}", lines[7]);
+        assert!(lines[10].ends_with("failed in 0.2 ms, 1s ago: refused"), "{}", lines[10]);
     }
 
     #[test]

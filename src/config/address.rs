@@ -117,7 +117,7 @@ fn looks_like_port(front: &str, last: &str) -> bool {
 }
 
 /// Whether a host name could be looked up. What looks like an IPv4 address must be one.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

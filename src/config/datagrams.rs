@@ -37,6 +37,9 @@ fn for_pool(section: &Section<'_>, pool: &Pool, listener: &str) {
     if let Some(value) = section.value("send_proxy_protocol") {
         refuse(&value, "a PROXY header goes ahead of a connection only", listener);
     }
+    if let Some(value) = section.value("tls") {
+        refuse(&value, "datagrams are sent on as they come, without TLS", listener);
+    }
 }
 
 fn refuse(value: &Value<'_>, why: &str, listener: &str) {

@@ -24,6 +24,8 @@ pub(super) const BACKLOG: u32 = 4096;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// `pool.balance`.
 pub(super) const POLICY: Policy = Policy::LeastConnections;
+/// `listener.tls.acme.directory`.
+pub(super) const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// `backends[].weight`.
 pub(super) const WEIGHT: u16 = 1;
 

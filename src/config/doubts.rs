@@ -26,6 +26,31 @@ pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, pools: &[Pool], carrie
         in_vain(section, pool);
     }
     unwatched(section, pool, carried);
+    of_tls(section, pool);
+}
+
+/// Certificates that nobody looks at.
+fn of_tls(section: &Section<'_>, pool: &Pool) {
+    let Some(tls) = &pool.tls else { return };
+    let table = section.section("tls");
+    if let Some(value) = table.value("verify").filter(|_| !tls.verify) {
+        let message =
+            "lets anybody in between answer for a backend: its certificate is not verified";
+        value.warn(
+            message,
+            "name its authority with ca, or the name it is made for with server_name",
+        );
+    }
+    if matches!(pool.health.probe, Probe::Tcp) && pool.health.port.is_none() {
+        let message = format!(
+            "{}: probe \"tcp\" sees no broken certificate: such a backend counts as up, and its \
+             sessions fail",
+            section.title
+        );
+        let place = section.section("health").value("probe").map(|value| value.node.place);
+        let way_out = "set probe = \"tls\" in its health table";
+        section.report.warn(place.unwrap_or(table.place), message, way_out);
+    }
 }
 
 fn weights(value: &Value<'_>, pool: &Pool) {

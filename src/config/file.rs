@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::carried::{self, Carried};
 use super::datagrams;
+use super::doubtful_routes;
 use super::doubts;
 use super::explain;
 use super::listener::{self, pool_name};
@@ -60,30 +61,48 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         doubts::of_pool(section, pool, &pools, *carried);
         promised_by_pool(section, pool, *carried);
     }
+    if !report.has_errors() {
+        for (read, (_, section)) in listeners.iter().zip(&frontends) {
+            doubtful_routes::of_listener(section, read, &pools);
+        }
+    }
     promised(&root, &process, &frontends, &listeners);
     let listeners = listeners.into_iter().map(|read| read.listener).collect();
     Config { process, log, admin, listeners, pools, origin }
 }
 
+/// An address and what is taken there.
+type Seat = (SocketAddr, Protocol);
+
 /// The same address twice for one transport; port 0 is another port each time.
 fn addresses(report: &Report, root: &Section<'_>, listeners: &[listener::Read], admin: &Admin) {
-    let mut taken: Vec<((SocketAddr, Protocol), String, Option<Place>)> = Vec::new();
+    let mut taken: Vec<(Seat, String, Option<Place>)> = Vec::new();
     if let AdminBind::Tcp(address) = admin.bind {
         let place = root.section("admin").value("bind").map(|value| value.node.place);
         taken.push(((address, Protocol::Tcp), "the admin interface".to_owned(), place));
     }
+    let check = |taken: &[(Seat, String, Option<Place>)], seat: Seat, place, what: &str| {
+        let before = taken.iter().find(|(other, _, _)| *other == seat && seat.0.port() != 0);
+        if let Some((_, owner, there)) = before {
+            let there = there.map(|place| format!(" ({})", report.name_of(place)));
+            let there = there.unwrap_or_else(|| " (by default)".to_owned());
+            let message = format!("{what} \"{}\" is taken by {owner}{there}", seat.0);
+            report.error(place, message, "give each its own address or port");
+        }
+    };
     for read in listeners {
         for (address, place) in read.listener.bind.iter().zip(&read.bound_at) {
             let name = format!("listener \"{}\"", read.listener.name);
             let seat = (*address, read.listener.protocol);
-            let before = taken.iter().find(|(other, _, _)| *other == seat && address.port() != 0);
-            if let Some((_, owner, there)) = before {
-                let there = there.map(|place| format!(" ({})", report.name_of(place)));
-                let there = there.unwrap_or_else(|| " (by default)".to_owned());
-                let message = format!("{name}: bind \"{address}\" is taken by {owner}{there}");
-                report.error(*place, message, "give each its own address or port");
-            }
+            check(&taken, seat, *place, &format!("{name}: bind"));
             taken.push((seat, name, Some(*place)));
+        }
+    }
+    // Whoever asks there may mean any of the listeners: they may share it, and with nobody else.
+    for read in listeners {
+        for (address, place) in &read.answers_at {
+            let name = format!("listener \"{}\", tls, acme: http_bind", read.listener.name);
+            check(&taken, (*address, Protocol::Tcp), *place, &name);
         }
     }
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::address;
 use super::carried::Carried;
+use super::credentials;
 use super::dns_probe;
 use super::http_probe;
 use super::later;
+use super::pending;
 use super::read::Section;
 use super::units::write_duration;
 use super::words::{did_you_mean, quoted};
-use super::{Health, Probe};
+use super::{ClientTls, Health, Probe};
 
 pub(super) const KEYS: &[&str] = &[
     "probe",
@@ -40,6 +42,7 @@ pub(super) const KEYS: &[&str] = &[
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Tcp,
+    Tls,
     Http,
     Https,
     SendExpect,
@@ -50,6 +53,7 @@ pub(super) enum Kind {
 
 pub(super) const KINDS: &[(&str, Kind)] = &[
     ("tcp", Kind::Tcp),
+    ("tls", Kind::Tls),
     ("http", Kind::Http),
     ("https", Kind::Https),
     ("send-expect", Kind::SendExpect),
@@ -59,7 +63,7 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
 ];
 
 const HTTP: &[&str] = &["http", "https"];
-const ANY_BUT_NONE: &[&str] = &["tcp", "http", "https", "send-expect", "dns", "exec"];
+const ANY_BUT_NONE: &[&str] = &["tcp", "tls", "http", "https", "send-expect", "dns", "exec"];
 
 /// Keys that not every probe has, with the probes that do.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -78,16 +82,17 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("query_type", &["dns"]),
     ("expect_rcode", &["dns"]),
     ("command", &["exec"]),
-    ("tls", &["https"]),
+    ("tls", &["tls", "https"]),
 ];
 
-pub(super) fn read(section: Section<'_>, carried: Carried) -> Health {
+/// `tls` is the pool's own, by which a probe goes that says nothing else.
+pub(super) fn read(section: Section<'_>, carried: Carried, tls: Option<&ClientTls>) -> Health {
     let section = section.only(KEYS, later::HEALTH);
     let default = Health::default();
     let interval = section.duration("interval", default.interval);
     let timeout = section.duration("timeout", default.timeout);
     let health = Health {
-        probe: probe(&section, carried).unwrap_or(default.probe),
+        probe: probe(&section, carried, tls).unwrap_or(default.probe),
         interval,
         timeout,
         rise: section.integer("rise", 1..=1000, default.rise),
@@ -113,7 +118,7 @@ fn check_pace(section: &Section<'_>, interval: Duration, timeout: Duration) {
     }
 }
 
-fn probe(section: &Section<'_>, carried: Carried) -> Option<Probe> {
+fn probe(section: &Section<'_>, carried: Carried, tls: Option<&ClientTls>) -> Option<Probe> {
     let kind = kind(section, carried)?;
     let name = KINDS.iter().find(|(_, other)| *other == kind).map_or("", |(name, _)| name);
     for (key, owners) in OWNERS {
@@ -127,9 +132,10 @@ fn probe(section: &Section<'_>, carried: Carried) -> Option<Probe> {
     }
     match kind {
         Kind::Tcp => Some(Probe::Tcp),
+        Kind::Tls => Some(Probe::Tls(credentials::of_probe(section, tls))),
         Kind::None => Some(Probe::None),
-        Kind::Http => Some(Probe::Http(Box::new(http_probe::read(section, false)))),
-        Kind::Https => Some(Probe::Http(Box::new(http_probe::read(section, true)))),
+        Kind::Http => Some(Probe::Http(Box::new(http_probe::plain(section)))),
+        Kind::Https => Some(Probe::Http(Box::new(http_probe::over_tls(section, tls)))),
         Kind::SendExpect => send_expect(section, carried),
         Kind::Dns => Some(Probe::Dns(dns_probe::read(section, carried))),
         Kind::Exec => exec(section),
@@ -151,7 +157,6 @@ fn kind(section: &Section<'_>, carried: Carried) -> Option<Kind> {
         let way_out = match text {
             "redis" => "use \"send-expect\" with send = \"PING\\r\\n\" and expect = \"PONG\"",
             "postgres" => "use \"tcp\", or \"http\" against the server's own health endpoint",
-            "tls" => "use \"tcp\" or \"https\"",
             _ => "use \"tcp\", \"http\", \"send-expect\", \"dns\" or \"exec\"",
         };
         value.refuse(&message, way_out);
@@ -167,7 +172,7 @@ fn address(section: &Section<'_>) -> Option<String> {
     match address::host(value.text()?) {
         Ok(host) => {
             if host.parse::<std::net::IpAddr>().is_err() {
-                section.report.host(value.node.place, &section.title, &host);
+                pending::host(section.report, value.node.place, &section.title, &host);
             }
             Some(host)
         }

@@ -5,11 +5,22 @@ use regex::bytes::Regex;
 use super::read::Section;
 use super::value::Value;
 use super::words::quoted;
-use super::{HttpProbe, Role, credentials};
+use super::{ClientTls, HttpProbe, Role, credentials};
 
 pub(super) const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
 
-pub(super) fn read(section: &Section<'_>, over_tls: bool) -> HttpProbe {
+/// `tls` is the pool's own.
+pub(super) fn over_tls(section: &Section<'_>, tls: Option<&ClientTls>) -> HttpProbe {
+    if let Some(value) = section.section("tls").value("starttls") {
+        let message = "is for databases, and this probe speaks http";
+        value.refuse(message, "remove it, or set probe = \"tls\"");
+    }
+    // What the pool says of an upgrade is about its sessions.
+    let tls = ClientTls { starttls: None, ..credentials::of_probe(section, tls) };
+    HttpProbe { tls: Some(tls), ..plain(section) }
+}
+
+pub(super) fn plain(section: &Section<'_>) -> HttpProbe {
     let default = HttpProbe::default();
     HttpProbe {
         path: section.value("path").and_then(|value| path(&value)).unwrap_or(default.path),
@@ -22,7 +33,7 @@ pub(super) fn read(section: &Section<'_>, over_tls: bool) -> HttpProbe {
             .unwrap_or(default.expect_status),
         expect_body: section.value("expect_body").and_then(|value| body(&value)),
         role: section.value("role").and_then(|value| value.choice(ROLES)),
-        tls: over_tls.then(|| credentials::tls(&section.section("tls"))),
+        tls: None,
     }
 }
 

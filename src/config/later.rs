@@ -67,21 +67,15 @@ const fn foreign(key: &'static str, owner: &'static str, off: Off) -> Later {
 }
 
 const REMOVE: &str = "remove the key";
-const CLEAR: &str = "remove the table; traffic would otherwise go in cleartext";
-
-const ROUTE: Later =
-    later("route", "routes are", Off::EmptyList, "give the listener one pool with `pool`");
+const HTTP: &str = "http listeners are";
 
 pub(super) const PROCESS: &[Later] =
     &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
 
 pub(super) const LISTENER: &[Later] = &[
-    later("header_timeout", "http listeners are", Off::Never, REMOVE),
-    later("tunnel_timeout", "http listeners are", Off::Never, REMOVE),
-    later("trusted_proxies", "http listeners are", Off::EmptyList, REMOVE),
-    later("plain_pool", "TLS on listeners is", Off::Never, REMOVE),
-    later("tls", "TLS on listeners is", Off::Never, CLEAR),
-    ROUTE,
+    later("header_timeout", HTTP, Off::Never, REMOVE),
+    later("tunnel_timeout", HTTP, Off::Never, REMOVE),
+    later("trusted_proxies", HTTP, Off::EmptyList, REMOVE),
 ];
 
 /// As [`LISTENER`], where datagrams are taken: they come without a connection, and unread.
@@ -96,11 +90,56 @@ pub(super) const UDP_LISTENER: &[Later] = &[
     foreign("header_timeout", "http", Off::Never),
     foreign("tunnel_timeout", "http", Off::Never),
     foreign("trusted_proxies", "http", Off::EmptyList),
-    ROUTE,
+];
+
+const NARROWER: &str =
+    "match by `sni`, `alpn` or `client`; without this key the route would take more";
+const LEAD: &str = "give the route a pool with `pool`";
+
+/// Keys of routes that need a request.
+pub(super) const ROUTE: &[Later] = &[
+    later("host", HTTP, Off::Never, NARROWER),
+    later("path", HTTP, Off::Never, NARROWER),
+    later("method", HTTP, Off::Never, NARROWER),
+    later("header", HTTP, Off::Never, NARROWER),
+    later("query", HTTP, Off::Never, NARROWER),
+    later("redirect", HTTP, Off::Never, LEAD),
+    later("respond", HTTP, Off::Never, LEAD),
+    later("strip_prefix", HTTP, Off::Never, REMOVE),
+    later("add_prefix", HTTP, Off::Never, REMOVE),
+    later("set_request_headers", HTTP, Off::Never, REMOVE),
+    later("set_response_headers", HTTP, Off::Never, REMOVE),
+    later("remove_request_headers", HTTP, Off::EmptyList, REMOVE),
+    later("remove_response_headers", HTTP, Off::EmptyList, REMOVE),
+    later("rate_limit", HTTP, Off::Never, "limit clients with `connection_rate` of the listener"),
+    later("request_timeout", HTTP, Off::Never, REMOVE),
+    later("max_body", HTTP, Off::Never, REMOVE),
+];
+
+/// As [`ROUTE`], where datagrams are taken.
+pub(super) const UDP_ROUTE: &[Later] = &[
+    foreign("sni", "tcp", Off::Never),
+    foreign("alpn", "tcp", Off::Never),
+    foreign("host", "http", Off::Never),
+    foreign("path", "http", Off::Never),
+    foreign("method", "http", Off::Never),
+    foreign("header", "http", Off::Never),
+    foreign("query", "http", Off::Never),
+    foreign("redirect", "http", Off::Never),
+    foreign("respond", "http", Off::Never),
+    foreign("strip_prefix", "http", Off::Never),
+    foreign("add_prefix", "http", Off::Never),
+    foreign("set_request_headers", "http", Off::Never),
+    foreign("set_response_headers", "http", Off::Never),
+    foreign("remove_request_headers", "http", Off::EmptyList),
+    foreign("remove_response_headers", "http", Off::EmptyList),
+    foreign("rate_limit", "http", Off::Never),
+    foreign("request_timeout", "http", Off::Never),
+    foreign("max_body", "http", Off::Never),
 ];
 
 pub(super) const POOL: &[Later] = &[
-    later("response_timeout", "http listeners are", Off::Never, REMOVE),
+    later("response_timeout", HTTP, Off::Never, REMOVE),
     later(
         "single_writer",
         "holding back sessions while two backends claim a role is",
@@ -113,24 +152,23 @@ pub(super) const POOL: &[Later] = &[
         Off::Never,
         "list them in `backends`; a host name there follows its DNS record",
     ),
-    later("tls", "TLS to backends is", Off::Never, CLEAR),
-    later("http", "http listeners are", Off::Never, "remove the table"),
+    later("http", HTTP, Off::Never, "remove the table"),
 ];
 
 const CLIENT_IP: &str = "remove the key; client_ip = true keeps a client address on one backend";
 
 pub(super) const STICKY: &[Later] = &[
-    later("cookie", "http listeners are", Off::Never, CLIENT_IP),
-    later("secure", "http listeners are", Off::Never, CLIENT_IP),
-    later("http_only", "http listeners are", Off::Never, CLIENT_IP),
-    later("same_site", "http listeners are", Off::Never, CLIENT_IP),
+    later("cookie", HTTP, Off::Never, CLIENT_IP),
+    later("secure", HTTP, Off::Never, CLIENT_IP),
+    later("http_only", HTTP, Off::Never, CLIENT_IP),
+    later("same_site", HTTP, Off::Never, CLIENT_IP),
 ];
 
 pub(super) const RETRY: &[Later] = &[
-    later("on", "http listeners are", Off::Never, REMOVE),
-    later("non_idempotent", "http listeners are", Off::False, REMOVE),
-    later("body", "http listeners are", Off::Never, REMOVE),
-    later("budget", "http listeners are", Off::Never, REMOVE),
+    later("on", HTTP, Off::Never, REMOVE),
+    later("non_idempotent", HTTP, Off::False, REMOVE),
+    later("body", HTTP, Off::Never, REMOVE),
+    later("budget", HTTP, Off::Never, REMOVE),
 ];
 
 const TCP_OR_EXEC: &str = "use probe = \"tcp\", \"send-expect\" or \"exec\"";
@@ -149,7 +187,7 @@ pub(super) const HEALTH: &[Later] = &[
 ];
 
 /// Probes that a later version has.
-pub(super) const PROBES: &[&str] = &["tls", "postgres", "mysql", "redis", "grpc"];
+pub(super) const PROBES: &[&str] = &["postgres", "mysql", "redis", "grpc"];
 
 #[cfg(test)]
 mod tests {
@@ -157,7 +195,8 @@ mod tests {
 
     #[test]
     fn no_list_names_a_key_twice() {
-        for list in [PROCESS, LISTENER, UDP_LISTENER, POOL, STICKY, RETRY, HEALTH] {
+        for list in [PROCESS, LISTENER, UDP_LISTENER, ROUTE, UDP_ROUTE, POOL, STICKY, RETRY, HEALTH]
+        {
             let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
             keys.sort_unstable();
             let all = keys.len();

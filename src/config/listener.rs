@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use super::acme;
 use super::address;
 use super::later;
+use super::listener_tls;
 use super::network;
 use super::problem::Place;
 use super::read::Section;
+use super::routes;
 use super::tree::Kind;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
@@ -29,6 +32,9 @@ pub(super) const KEYS: &[&str] = &[
     "deny",
     "accept_proxy_protocol",
     "handshake_timeout",
+    "tls",
+    "plain_pool",
+    "route",
 ];
 pub(super) const RATE_KEYS: &[&str] = &["rate", "burst"];
 
@@ -39,6 +45,8 @@ pub(super) struct Read {
     pub(super) listener: Listener,
     /// One for each of `bind`.
     pub(super) bound_at: Vec<Place>,
+    /// Where challenges are answered over http, which other listeners may do there too.
+    pub(super) answers_at: Vec<(SocketAddr, Place)>,
 }
 
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
@@ -49,26 +57,40 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     };
     let (bind, bound_at) = binds(&section).into_iter().unzip();
     let pool = match section.value("pool") {
-        // Routes will do in the place of a pool; that they are refused is enough to say.
-        None if section.value("route").is_some() => None,
-        _ => section.required("pool", "\"NAME\"").and_then(|value| pool_index(&value, pools)),
+        Some(value) => pool_index(&value, pools),
+        None => {
+            led_nowhere(&section);
+            None
+        }
     };
     let unset = Listener::unset(name, protocol, bind, pool.unwrap_or_default());
     let listener = Listener {
         pool,
+        routes: routes::read(&section, protocol, pools),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
         connection_rate: rate(&section),
         clients: Clients { allow: networks(&section, "allow"), deny: networks(&section, "deny") },
         ..unset
     };
     let listener = match protocol {
-        Protocol::Tcp => of_connections(listener, &section),
+        Protocol::Tcp => of_connections(listener, &section, pools),
         Protocol::Udp => of_datagrams(listener, &section),
     };
-    Read { listener, bound_at }
+    let acme = listener.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+    let answers_at = acme.map(|acme| acme::bound_at(&section, acme)).unwrap_or_default();
+    Read { listener, bound_at, answers_at }
 }
 
-fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {
+/// Notes that a listener without a pool has no routes either.
+fn led_nowhere(section: &Section<'_>) {
+    let routes = section.value("route");
+    if routes.is_none_or(|value| matches!(&value.node.kind, Kind::List(all) if all.is_empty())) {
+        let message = format!("{} has no pool and no routes", section.title);
+        section.report.absence(section.place, message, "write pool = \"NAME\"");
+    }
+}
+
+fn of_connections(unset: Listener, section: &Section<'_>, pools: &[&str]) -> Listener {
     if let Some(value) = section.value("responses")
         && value.integer(0..=u32::MAX).is_some_and(|responses| responses > 0)
         && section.value("protocol").is_none_or(|value| value.text() == Some("tcp"))
@@ -85,8 +107,21 @@ fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {
             .value("accept_proxy_protocol")
             .map_or(AcceptProxy::Off, |value| accept_proxy(&value)),
         handshake_timeout: section.duration("handshake_timeout", unset.handshake_timeout),
+        plain_pool: plain_pool(section, pools),
+        tls: listener_tls::read(section),
         ..unset
     }
+}
+
+fn plain_pool(section: &Section<'_>, pools: &[&str]) -> Option<usize> {
+    let value = section.value("plain_pool")?;
+    if section.value("tls").is_none() {
+        value.refuse(
+            "is for clients that do not speak TLS, and nobody is asked to: there is no tls table",
+            "write it as pool, or add the table",
+        );
+    }
+    pool_index(&value, pools)
 }
 
 fn of_datagrams(unset: Listener, section: &Section<'_>) -> Listener {

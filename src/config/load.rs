@@ -10,7 +10,8 @@ use siphasher::sip::SipHasher13;
 
 use super::file;
 use super::include;
-use super::problem::{Closed, Disk, Lookup, Problem, Promise, Refused, Report, Source};
+use super::pending::{Expiry, Lookup, Pending, Promise};
+use super::problem::{Closed, Disk, Problem, Refused, Report, Source};
 use super::tree::{self, Table};
 use super::{Config, Origin};
 
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub lookups: Vec<Lookup>,
     /// The caps in it.
     pub promises: Vec<Promise>,
+    /// The certificates that it names, where files were read.
+    pub expiries: Vec<Expiry>,
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -79,9 +82,12 @@ pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Refused> {
 
 fn finish(report: Report, root: Option<&Table>, origin: Origin) -> Result<Loaded, Refused> {
     let config = root.map(|root| file::read(&report, root, origin));
-    let Closed { problems, warnings, lookups, promises } = report.close();
+    let Closed { problems, warnings, pending } = report.close();
+    let Pending { lookups, promises, expiries } = pending;
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings, lookups, promises }),
+        Some(config) if problems.is_empty() => {
+            Ok(Loaded { config, warnings, lookups, promises, expiries })
+        }
         _ => Err(Refused { problems, warnings }),
     }
 }
@@ -112,5 +118,9 @@ impl Disk for OnDisk {
         // The crate returns them in alphabetical order; what cannot be listed is reported on reading.
         let paths = glob::glob(pattern).map_err(|error| error.msg.to_owned())?;
         Ok(paths.map(|path| path.unwrap_or_else(|error| error.path().to_path_buf())).collect())
+    }
+
+    fn blocks_folder(&self, path: &Path) -> bool {
+        path.exists() && !path.is_dir()
     }
 }

@@ -9,11 +9,13 @@ use crate::addr::BackendAddr;
 use super::address;
 use super::balance;
 use super::carried::Carried;
+use super::credentials;
 use super::defaults;
 use super::failure;
 use super::health;
 use super::later;
 use super::listener::pool_index;
+use super::pending;
 use super::read::{Section, is_name};
 use super::value::Value;
 use super::words::quoted;
@@ -37,6 +39,7 @@ pub(super) const KEYS: &[&str] = &[
     "queue",
     "close",
     "sticky",
+    "tls",
 ];
 pub(super) const BACKEND_KEYS: &[&str] =
     &["address", "name", "weight", "max_sessions", "backup", "state"];
@@ -64,6 +67,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
     let section = section.only(KEYS, later::POOL);
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
     let unset = Pool::unset(name, members(&section, max_sessions));
+    let tls = credentials::of_pool(&section);
     let policy = section.value("balance").and_then(|value| balance::read(&value));
     Pool {
         policy: policy.unwrap_or(unset.policy),
@@ -74,7 +78,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
         max_sessions,
         source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
         retry: retry(&section.section("retry")),
-        health: health::read(section.section("health"), carried),
+        health: health::read(section.section("health"), carried, tls.as_ref()),
         passive: failure::passive(&section.section("passive")),
         queue: failure::queue(&section.section("queue")),
         close: failure::close(&section.section("close")),
@@ -83,6 +87,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
         send_proxy_protocol: section
             .value("send_proxy_protocol")
             .and_then(|value| value.choice(failure::PROXY_VERSIONS)),
+        tls,
         max_failover: section.some_duration("max_failover"),
         ..unset
     }
@@ -105,7 +110,7 @@ fn members(section: &Section<'_>, max_sessions: u32) -> Vec<Member> {
         let Some(member) = member(&item, max_sessions) else { continue };
         if let BackendAddr::Host(host, _) = &member.address {
             let what = format!("{}, backend {}", section.title, quoted(&member.name));
-            section.report.host(item.node.place, &what, host);
+            pending::host(section.report, item.node.place, &what, host);
         }
         if !names.insert(Arc::clone(&member.name)) {
             let message = format!("the name {} is taken by another backend", quoted(&member.name));

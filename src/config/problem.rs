@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::pending::{Matter, Pending};
 use super::twice;
 use super::words::quoted;
 
@@ -48,40 +49,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A host name that a file uses. Whether it resolves is for whoever may ask the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lookup {
-    /// The name to look up.
-    pub host: String,
-    /// What to warn of if it does not resolve.
-    pub warning: Problem,
-}
-
-/// Descriptors that a cap of the file promises. Whether there are as many is for whoever knows the
-/// open-file limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promise {
-    /// What as many sessions take.
-    descriptors: u64,
-    warning: Problem,
-}
-
-impl Promise {
-    /// What to warn of where the limit of open files is `limit`, of which sessions may take `most`.
-    pub fn broken(&self, limit: u64, most: u64) -> Option<Problem> {
-        let mut warning = self.warning.clone();
-        let left = format!("; of the open-file limit, {limit}, {most} are for sessions");
-        warning.message.push_str(&left);
-        (self.descriptors > most).then_some(warning)
-    }
-}
-
 /// What is left of a report.
 pub(super) struct Closed {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
-    pub(super) lookups: Vec<Lookup>,
-    pub(super) promises: Vec<Promise>,
+    pub(super) pending: Pending,
 }
 
 /// A file that cannot be used: at least one problem.
@@ -140,6 +112,8 @@ pub(super) trait Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The files that a pattern matches, by name.
     fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
+    /// True if something is there and is no folder.
+    fn blocks_folder(&self, path: &Path) -> bool;
 }
 
 /// How much a note matters, and when it may be dropped.
@@ -166,8 +140,7 @@ pub(super) struct Report {
     pub(super) disk: Option<&'static dyn Disk>,
     sources: RefCell<Vec<Source>>,
     notes: RefCell<Vec<Note>>,
-    hosts: RefCell<Vec<(String, Note)>>,
-    promises: RefCell<Vec<(u64, Note)>>,
+    pending: RefCell<Vec<(Matter, Note)>>,
 }
 
 impl Report {
@@ -176,8 +149,7 @@ impl Report {
             disk,
             sources: RefCell::default(),
             notes: RefCell::default(),
-            hosts: RefCell::default(),
-            promises: RefCell::default(),
+            pending: RefCell::default(),
         }
     }
 
@@ -249,29 +221,11 @@ impl Report {
         self.note(Note { place, weight: Weight::Warning, message, suggestion });
     }
 
-    /// A host name that somebody may look up; `what` is what uses it.
-    pub(super) fn host(&self, place: Place, what: &str, host: &str) {
-        let note = Note {
-            place,
-            weight: Weight::Warning,
-            message: format!("{what}: the host name {} does not resolve", quoted(host)),
-            suggestion: Some("correct it, or make it known; until then it is not used".to_owned()),
-        };
-        self.hosts.borrow_mut().push((host.to_owned(), note));
-    }
-
-    /// A cap on sessions that may take so many descriptors.
-    pub(super) fn promise(&self, place: Place, what: &str, descriptors: u64) {
-        let note = Note {
-            place,
-            weight: Weight::Warning,
-            message: format!("{what} allows sessions that take {descriptors} descriptors"),
-            suggestion: Some(
-                "raise the limit (ulimit -Hn, LimitNOFILE in systemd), or write a smaller number"
-                    .to_owned(),
-            ),
-        };
-        self.promises.borrow_mut().push((descriptors, note));
+    /// Something that only shows outside of the file; `message` is for the case that it is bad.
+    pub(super) fn pend(&self, place: Place, matter: Matter, message: String, way_out: &str) {
+        let suggestion = Some(way_out.to_owned());
+        let note = Note { place, weight: Weight::Warning, message, suggestion };
+        self.pending.borrow_mut().push((matter, note));
     }
 
     fn note(&self, note: Note) {
@@ -301,13 +255,12 @@ impl Report {
         let (warnings, errors): (Vec<_>, Vec<_>) =
             notes.into_iter().partition(|note| note.weight == Weight::Warning);
         let place = |note: Note| lines.get(note.place.file).map(|lines| lines.place(note));
-        let lookup = |(host, note)| Some(Lookup { host, warning: place(note)? });
-        let promise = |(descriptors, note)| Some(Promise { descriptors, warning: place(note)? });
+        let pending = self.pending.into_inner().into_iter();
+        let pending = pending.filter_map(|(matter, note)| Some((matter, place(note)?))).collect();
         Closed {
             problems: distinct(errors.into_iter().filter_map(place).collect()),
             warnings: distinct(warnings.into_iter().filter_map(place).collect()),
-            lookups: self.hosts.into_inner().into_iter().filter_map(lookup).collect(),
-            promises: self.promises.into_inner().into_iter().filter_map(promise).collect(),
+            pending,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pending;
 use super::problem::Report;
 use super::read::Section;
 use super::tree::{Kind, Node, Table};
@@ -37,7 +38,7 @@ impl<'a> Value<'a> {
 
     /// Notes that this cap lets in sessions with so many descriptors.
     pub(super) fn promise(&self, descriptors: u64) {
-        self.report.promise(self.node.place, &self.subject, descriptors);
+        pending::promise(self.report, self.node.place, &self.subject, descriptors);
     }
 
     /// Notes that this value is of another type; `example` is what to write instead.
@@ -182,7 +183,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The items of a list, which may be empty. `item` names one in messages, with its number.
+    /// The items of a list, which may be empty. `item` names one in messages, with its number;
+    /// "an entry" has no name of its own.
     pub(super) fn list(&self, item: &str) -> Vec<Self> {
         let Kind::List(items) = &self.node.kind else {
             self.wrong_type("a list", "it in square brackets");
@@ -192,11 +194,11 @@ impl<'a> Value<'a> {
         numbered
             .map(|(node, number)| {
                 let (subject, title) = match item {
-                    "backend" => {
-                        let title = format!("{}, backend {number}", self.title);
+                    "an entry" => (format!("{} entry {number}", self.subject), self.title.clone()),
+                    _ => {
+                        let title = format!("{}, {item} {number}", self.title);
                         (format!("{title}:"), title)
                     }
-                    _ => (format!("{} entry {number}", self.subject), self.title.clone()),
                 };
                 let path = format!("{}[{number}]", self.path);
                 Self { report: self.report, subject, title, path, node }

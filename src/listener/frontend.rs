@@ -1,13 +1,12 @@
 //! What stands behind a listener now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
-use crate::listener::Handshake;
+use crate::listener::handshake::{Greeting, Handshake};
 use crate::outcome::Rejection;
 use crate::pool::{Ask, Preview};
 use crate::route::Flight;
@@ -38,7 +37,7 @@ impl Proxy {
 #[derive(Debug)]
 pub struct Frontend {
     /// What it wants to hear first.
-    pub handshake: Handshake,
+    pub handshake: Arc<Handshake>,
     /// What is done with a connection or a datagram.
     pub proxy: Proxy,
 }
@@ -74,12 +73,12 @@ impl Listener {
     pub(super) fn admit(self: &Arc<Self>, peer: ClientAddr) -> Result<Admitted, Rejection> {
         let place = self.admission.enter()?;
         let frontend = self.frontend.load();
-        let header_within = frontend.handshake.header_within(peer.ip());
-        if header_within.is_none() {
+        let greeting = frontend.handshake.greeting(peer.ip());
+        if !greeting.as_ref().is_some_and(|greeting| greeting.is_introduced) {
             self.admission.screen(peer)?;
         }
         let permit = Permit { listener: Arc::clone(self), _place: place };
-        Ok(Admitted { permit, proxy: frontend.proxy.clone(), header_within })
+        Ok(Admitted { permit, proxy: frontend.proxy.clone(), greeting })
     }
 }
 
@@ -88,8 +87,8 @@ impl Listener {
 pub(super) struct Admitted {
     pub(super) permit: Permit,
     pub(super) proxy: Proxy,
-    /// A PROXY header must come first, within so long.
-    pub(super) header_within: Option<Duration>,
+    /// What it has to say first; `None` = it is taken as it comes.
+    pub(super) greeting: Option<Greeting>,
 }
 
 /// A connection counted on its listener and the process, given back on drop.

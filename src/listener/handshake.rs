@@ -1,37 +1,49 @@
-//! What a listener wants to hear before it leads a client anywhere: a PROXY header from those who
-//! connect for others.
-//!
-//! No more is read than the header, so the relay finds the payload where the kernel has it.
+//! What comes before the first routed byte: a PROXY header, an upgrade to TLS, the first flight, and
+//! what follows from these. One time limit holds for all of it.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
-
-use crate::addr::{ClientAddr, Networks};
+use crate::addr::Networks;
 use crate::admission::Admission;
-use crate::config::{self, AcceptProxy};
+use crate::config::{self, AcceptProxy, StartTls};
+use crate::listener::first_flight::{self, FirstFlight};
+use crate::listener::introduction::introduce;
+use crate::listener::terminate::{prove, terminate, wants_proof};
 use crate::net::Socket;
-use crate::outcome::Rejection;
+use crate::outcome::{Rejection, Unserved};
 use crate::route::{Flight, Way};
 use crate::session::{Clock, Overdue};
 use crate::tcp::{self, Client, Proxy};
+use crate::tls::Turnstile;
 use crate::upstream::Gateway;
-use crate::wire::proxy_protocol::{Addresses, Decoded, Invalid, decode};
+use crate::wire::{client_hello, postgres};
 
-/// Room made for a header in one go: whoever claims a long one has to send it before it costs more.
-const STEP: usize = 4096;
+/// How long a client that was told why it is turned away may take to read that.
+const PARTING: Duration = Duration::from_secs(1);
+/// Bytes in one read of what is thrown away, and how many reads that is worth.
+const DISCARD: (usize, usize) = (4096, 64);
 
-/// What comes before the first routed byte.
+/// The way of a client to a pool.
+type Led = Way<Arc<Gateway>>;
+
+/// What a listener wants to hear before it leads a client anywhere.
 #[derive(Debug)]
 pub struct Handshake {
     /// Who must send a PROXY header.
     introduced: Introduced,
     /// Bound of all of it, from the accept.
     timeout: Duration,
+    /// Where a client goes depends on what it says first.
+    is_read: bool,
+    /// Who does not speak TLS goes to the plain pool, if there is one.
+    is_secure: bool,
+    /// The upgrade that is answered.
+    starttls: Option<StartTls>,
 }
 
 #[derive(Debug)]
@@ -39,6 +51,29 @@ enum Introduced {
     Nobody,
     Everybody,
     From(Networks),
+}
+
+/// What one client has to say first.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    handshake: Arc<Handshake>,
+    /// It is a PROXY header, before all else.
+    pub(super) is_introduced: bool,
+}
+
+/// Why a client is led nowhere.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// By what it is: it leaves no line.
+    AtTheDoor(Rejection),
+    /// By what it says.
+    Inside(Rejection),
+    /// The same, and it is told so: the connection ends after these words, with a FIN.
+    Told(Rejection, Cow<'static, [u8]>),
+    /// It has what it came for, after these words: nothing is counted, and it leaves no line.
+    Satisfied(Vec<u8>),
+    /// It has left without a word.
+    Gone,
 }
 
 impl Handshake {
@@ -49,93 +84,157 @@ impl Handshake {
             AcceptProxy::All => Introduced::Everybody,
             AcceptProxy::From(networks) => Introduced::From(Networks::new(networks)),
         };
-        Self { introduced, timeout: spec.handshake_timeout }
+        Self {
+            introduced,
+            timeout: spec.handshake_timeout,
+            is_read: spec.needs_hello(),
+            is_secure: spec.tls.is_some(),
+            starttls: spec.tls.as_ref().and_then(|tls| tls.starttls),
+        }
     }
 
-    /// The time within which whoever connects from here must have sent a PROXY header; `None` if it
-    /// is taken as it comes.
-    pub(super) fn header_within(&self, ip: IpAddr) -> Option<Duration> {
-        let is_awaited = match &self.introduced {
+    /// What whoever connects from here has to say first; `None` if it is taken as it comes.
+    pub(super) fn greeting(self: &Arc<Self>, ip: IpAddr) -> Option<Greeting> {
+        let is_introduced = match &self.introduced {
             Introduced::Nobody => false,
             Introduced::Everybody => true,
             Introduced::From(networks) => networks.contain(ip),
         };
-        is_awaited.then_some(self.timeout)
+        let is_awaited = is_introduced || self.is_read;
+        is_awaited.then(|| Greeting { handshake: Arc::clone(self), is_introduced })
     }
 }
 
-/// Reads the header that must come within `limit` of the accept, gives the client the addresses that
-/// it names, and lets it in or not by these. On an error the client's close will be a reset.
-pub(super) async fn introduce(
+/// Hears what the client has to say first, and finds its way. `None` = it has been turned away.
+pub(super) async fn greet(
     client: &mut Client,
-    limit: Duration,
+    greeting: &Greeting,
     proxy: &Proxy,
     admission: &Admission,
     clock: &Rc<Clock>,
-) -> Result<(), Rejection> {
-    let left = limit.saturating_sub(client.since.elapsed());
-    let why = match clock.limit(left, header(&client.socket)).await {
-        Ok(Ok(named)) => {
-            if let Some(Addresses { source, destination }) = named {
-                client.address = ClientAddr::new(source);
-                client.named = Some(destination);
-            }
-            return admission
-                .screen(client.address)
-                .inspect_err(|_| client.socket.reset_on_close());
-        }
-        Ok(Err(broken)) => {
-            tracing::debug!(listener = &*proxy.listener, peer = %client.address, %broken,
-                "no valid PROXY header");
-            Rejection::ProxyHeader
-        }
-        Err(Overdue) => Rejection::HandshakeTimeout,
+    turnstile: &Turnstile,
+) -> Option<Led> {
+    let left = greeting.handshake.timeout.saturating_sub(client.since.elapsed());
+    let hear = hear(client, greeting, proxy, admission, turnstile);
+    let refused = match clock.limit(left, hear).await {
+        Ok(Ok(way)) => return Some(way),
+        Ok(Err(refused)) => refused,
+        Err(Overdue) => Refused::Inside(Rejection::HandshakeTimeout),
     };
-    tcp::refuse(client, proxy, why);
-    Err(why)
+    turn_away(client, proxy, admission, &refused);
+    let words = match refused {
+        Refused::Told(_, words) => words,
+        Refused::Satisfied(words) => words.into(),
+        Refused::AtTheDoor(_) | Refused::Inside(_) | Refused::Gone => return None,
+    };
+    clock.limit(PARTING, part(&client.socket, &words)).await.ok();
+    None
 }
 
-/// The way that the client goes, by what is known of it. On an error the client's close will be a
-/// reset.
-pub(super) fn lead(client: &Client, proxy: &Proxy) -> Result<Way<Arc<Gateway>>, Rejection> {
+async fn hear(
+    client: &mut Client,
+    greeting: &Greeting,
+    proxy: &Proxy,
+    admission: &Admission,
+    turnstile: &Turnstile,
+) -> Result<Led, Refused> {
+    let handshake = &greeting.handshake;
+    if greeting.is_introduced {
+        introduce(client, admission).await?;
+    }
+    if let Some(starttls) = handshake.starttls {
+        first_flight::upgrade(client, starttls).await?;
+    }
+    if handshake.is_read {
+        let first = first_flight::read(client).await?;
+        if handshake.is_secure && first != FirstFlight::Hello {
+            return insecure(client, first, handshake, proxy);
+        }
+    }
+    let Some(inbound) = &proxy.tls else { return find(client, proxy) };
+    if wants_proof(client) {
+        return Err(prove(client, inbound, turnstile).await);
+    }
+    let way = find(client, proxy)?;
+    terminate(client, inbound, turnstile).await?;
+    Ok(way)
+}
+
+/// Where a client goes that does not speak the TLS that is asked of it.
+fn insecure(
+    client: &Client,
+    first: FirstFlight,
+    handshake: &Handshake,
+    proxy: &Proxy,
+) -> Result<Led, Refused> {
+    let words: &'static [u8] = match (first, handshake.starttls) {
+        (FirstFlight::Broken, _) => client_hello::DECODE_ERROR,
+        // It has been promised.
+        _ if client.starttls.is_some() => b"",
+        _ if let Some(plain) = &proxy.plain => return Ok(plain.clone()),
+        (_, Some(StartTls::Postgres)) if postgres::is_startup(&client.ahead) => {
+            postgres::TLS_REQUIRED
+        }
+        _ => b"",
+    };
+    tracing::debug!(listener = &*proxy.listener, client = %client.address, ?first, "no TLS");
+    let is_told = !words.is_empty();
+    Err(if is_told {
+        Refused::Told(Rejection::Tls, words.into())
+    } else {
+        Refused::Inside(Rejection::Tls)
+    })
+}
+
+/// The way that the client goes, by what is known of it. `None` = it has been turned away.
+pub(super) fn lead(client: &mut Client, proxy: &Proxy, admission: &Admission) -> Option<Led> {
+    find(client, proxy).inspect_err(|refused| turn_away(client, proxy, admission, refused)).ok()
+}
+
+fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {
     let hello = client.hello.as_deref();
     let flight = Flight {
         client: client.address.ip(),
         sni: hello.and_then(|hello| hello.server_name.as_deref()),
         alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
     };
-    proxy.routes.find(&flight, fastrand::u64(..)).cloned().ok_or_else(|| {
-        tcp::refuse(client, proxy, Rejection::NoRoute);
-        Rejection::NoRoute
-    })
+    let way = proxy.routes.find(&flight, fastrand::u64(..)).cloned();
+    if let Some(hello) = &mut client.hello {
+        // The way is found, and a list may be long. Whether more than one is offered still counts.
+        hello.alpn.truncate(2);
+        hello.alpn.shrink_to_fit();
+    }
+    way.ok_or(Refused::Inside(Rejection::NoRoute))
 }
 
-/// What came instead of a header.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error("it ended before it was complete")]
-    Cut,
-    #[error(transparent)]
-    Failed(#[from] Errno),
+/// Counts it, and leaves its line.
+fn turn_away(client: &Client, proxy: &Proxy, admission: &Admission, refused: &Refused) {
+    let why = match refused {
+        Refused::Satisfied(_) => return,
+        Refused::Gone => return tcp::refuse(client, proxy, Unserved::ClientGone),
+        Refused::AtTheDoor(why) | Refused::Inside(why) | Refused::Told(why, _) => *why,
+    };
+    admission.figures.reject(why);
+    if !matches!(refused, Refused::Told(..)) {
+        client.socket.reset_on_close();
+    }
+    if !matches!(refused, Refused::AtTheDoor(_)) {
+        tcp::refuse(client, proxy, why.into());
+    }
 }
 
-/// Reads a header, and nothing of what is behind it.
-async fn header(socket: &Socket) -> Result<Option<Addresses>, Broken> {
-    let mut bytes = Vec::with_capacity(128);
-    loop {
-        let more = match decode(&bytes)? {
-            Decoded::Header { addresses, .. } => return Ok(addresses),
-            Decoded::Incomplete { more } => more.min(STEP),
-        };
-        let known = bytes.len();
-        bytes.resize(known + more, 0);
-        let room = bytes.get_mut(known..).unwrap_or_default();
-        let read = poll_fn(|cx| socket.poll_recv(cx, room)).await?;
-        bytes.truncate(known + read);
-        if read == 0 {
-            return Err(Broken::Cut);
+/// Says the last words, ends, and reads on until the client has ended too: a close while something
+/// is unread would be a reset, which could overtake the words.
+async fn part(socket: &Socket, words: &[u8]) {
+    if first_flight::send(socket, words).await.is_err() {
+        return;
+    }
+    socket.end_writing();
+    let (room, reads) = DISCARD;
+    let mut room = vec![0; room];
+    for _ in 0..reads {
+        if !poll_fn(|cx| socket.poll_recv(cx, &mut room)).await.is_ok_and(|read| read > 0) {
+            return;
         }
     }
 }

@@ -2,8 +2,11 @@
 
 mod accept;
 mod crew;
+mod first_flight;
 mod frontend;
 mod handshake;
+mod introduction;
+mod terminate;
 mod worker;
 
 pub use crew::{Crew, Door};

@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::{Admitted, Permit};
-use crate::listener::handshake::{introduce, lead};
+use crate::listener::handshake::{greet, lead};
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
@@ -23,6 +23,7 @@ use crate::outcome::{Outcome, Unserved};
 use crate::relay::Lent;
 use crate::session::{Clock, Table};
 use crate::tcp::{self, Client, Tools};
+use crate::tls::Turnstile;
 use crate::udp;
 use crate::upstream::Dialer;
 
@@ -85,6 +86,8 @@ pub(super) struct Worker {
     index: usize,
     crew: Arc<Crew>,
     tools: Tools,
+    /// Where handshakes with clients pass.
+    turnstile: Turnstile,
     closing: Cell<bool>,
     acceptors: RefCell<Vec<Waker>>,
     /// One for each datagram socket.
@@ -167,6 +170,7 @@ impl Worker {
             index,
             crew,
             tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
+            turnstile: Turnstile::default(),
             closing: Cell::new(false),
             acceptors: RefCell::default(),
             switches: RefCell::default(),
@@ -272,7 +276,7 @@ impl Worker {
 
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let Accepted { fd, from, since, admitted } = accepted;
-        let Admitted { permit, proxy, header_within } = admitted;
+        let Admitted { permit, proxy, greeting } = admitted;
         let socket = match self.tools.dialer.reactor.watch(fd) {
             Ok(socket) => socket,
             Err(error) => {
@@ -287,24 +291,21 @@ impl Worker {
         spawn_local(async move {
             let worker = &running.busy.worker;
             let admission = &running.permit.listener().admission;
-            let introduced = match header_within {
-                None => Ok(()),
+            let way = match greeting {
+                None => lead(&mut client, &proxy, admission),
                 // Boxed, since most sessions have no use for it.
-                Some(limit) => {
+                Some(greeting) => {
                     let clock = worker.clock();
-                    let header = introduce(&mut client, limit, &proxy, admission, clock);
-                    Box::pin(header).await
+                    let turnstile = &worker.turnstile;
+                    let heard = greet(&mut client, &greeting, &proxy, admission, clock, turnstile);
+                    Box::pin(heard).await
                 }
             };
-            let served = match introduced {
-                Ok(()) => match lead(&client, &proxy) {
-                    Ok(way) => tcp::serve(&mut client, way, proxy, &worker.tools).await.map(drop),
-                    Err(why) => Err(why.into()),
-                },
-                Err(why) => Err(why.into()),
-            };
-            if let Err(Unserved::Rejected(why)) = served {
-                admission.figures.reject(why);
+            if let Some(way) = way {
+                let served = tcp::serve(&mut client, way, proxy, &worker.tools).await;
+                if let Err(Unserved::Rejected(why)) = served {
+                    admission.figures.reject(why);
+                }
             }
             // Only now does the client see how it ended.
             drop(client);

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
 };
 use rustix::pipe::{SpliceFlags, splice};
+use socket2::SockRef;
 
 use crate::net::reactor::{Reactor, Ready, State};
 
@@ -146,6 +149,23 @@ impl Socket {
             self.state.clear(Ready::Write);
         }
         Poll::Ready(sent)
+    }
+
+    /// Waits until all that was written has left for the network, as the peer's window allows: a
+    /// reset that comes then does not take it along. From then on the socket counts as writable only
+    /// while that is so.
+    pub fn poll_sent(&self, cx: &Context<'_>) -> Poll<()> {
+        // Where the kernel refuses, nothing is waited for.
+        if SockRef::from(&self.fd).set_tcp_notsent_lowat(1).is_err() {
+            return Poll::Ready(());
+        }
+        self.state.clear(Ready::Write);
+        // Asking also has the kernel report when it changes.
+        let mut asked = [PollFd::new(&self.fd, PollFlags::OUT)];
+        match poll(&mut asked, Some(&Timespec::default())) {
+            Ok(0) => self.state.poll(Ready::Write, cx),
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Moves up to `most` bytes into a pipe that is empty; 0 is the end of the stream.

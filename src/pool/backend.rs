@@ -18,6 +18,9 @@ use crate::pool::queue::Queue;
 use crate::pool::standing::Standing;
 use crate::session::{Recall, Tally};
 
+/// Milliseconds from one complaint about a backend to the next.
+const COMPLAINTS: u64 = 10_000;
+
 /// One upstream address. Identity is pool, name and address.
 #[derive(Debug)]
 pub struct Backend {
@@ -29,6 +32,8 @@ pub struct Backend {
     standing: AtomicU8,
     recall: Arc<Recall>,
     tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
+    /// When it was last complained of.
+    complained: AtomicU64,
     /// Figures for reports.
     pub stats: Stats,
 }
@@ -107,6 +112,7 @@ impl Backend {
             standing: AtomicU8::new(Standing::default().to_bits()),
             recall: Arc::default(),
             tallies: Mutex::default(),
+            complained: AtomicU64::new(0),
             stats: Stats::new(),
         }
     }
@@ -177,14 +183,40 @@ impl Backend {
     /// Counts a failed connect, which is to weigh like one that took `cost`: a refusal is quick,
     /// but quickness of that kind must not draw sessions. No cost: it was not the backend's fault.
     pub fn connect_failed(&self, why: ConnectFailure, cost: Option<Duration>, now: u64) {
+        self.failed(why, Failure::of_connect(why), cost, now);
+    }
+
+    /// Counts a connect that came about, and then no TLS; otherwise as
+    /// [`connect_failed`](Self::connect_failed).
+    pub fn tls_failed(&self, cost: Option<Duration>, now: u64) {
+        self.failed(ConnectFailure::Other, Some(Failure::Tls), cost, now);
+    }
+
+    fn failed(
+        &self,
+        why: ConnectFailure,
+        failure: Option<Failure>,
+        cost: Option<Duration>,
+        now: u64,
+    ) {
         if let Some(counter) = self.stats.connect_failures.get(why as usize) {
             counter.increment();
         }
         let Some(cost) = cost else { return };
         self.latency.observe(cost, now);
-        if let Some(failure) = Failure::of_connect(why) {
+        if let Some(failure) = failure {
             self.failures.count(failure);
         }
+    }
+
+    /// True for one caller in ten seconds: for a warning that every session has a reason for. `now`
+    /// as in [`connected`](Self::connected).
+    pub fn may_complain(&self, now: u64) -> bool {
+        let last = self.complained.load(Ordering::Relaxed);
+        // Nobody has complained at 0; who comes in the first millisecond complains twice at worst.
+        let is_time = last == 0 || now.abs_diff(last) >= COMPLAINTS;
+        let order = Ordering::Relaxed;
+        is_time && self.complained.compare_exchange(last, now.max(1), order, order).is_ok()
     }
 
     /// Counts a reset by the backend soon after the connect and before its first byte.
@@ -360,5 +392,18 @@ mod tests {
         assert_eq!(backend.marks().to_string(), "1 timed out, 1 reset before its first byte");
         let counted: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
         assert_eq!(counted, 3);
+    }
+
+    #[test]
+    fn a_backend_that_does_not_come_to_tls_has_failed_and_is_complained_of_now_and_then() {
+        let backend = Backend::new("b".into(), BackendAddr::Host("b.example".into(), 1));
+        backend.tls_failed(Some(Duration::from_secs(1)), 0);
+        backend.tls_failed(None, 0);
+        assert_eq!(backend.marks().to_string(), "1 failed in tls");
+        let other = backend.stats.connect_failures().find(|(why, _)| *why == ConnectFailure::Other);
+        assert_eq!(other, Some((ConnectFailure::Other, 2)));
+        let times = [0, 5, 9_999, 10_002, 10_003, 20_001, 20_002];
+        let said = times.map(|now| backend.may_complain(now));
+        assert_eq!(said, [true, false, false, true, false, false, true]);
     }
 }

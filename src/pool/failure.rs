@@ -21,14 +21,16 @@ pub enum Failure {
     Reset,
     /// There was no way to the backend.
     Unreachable,
+    /// The connect came about and TLS did not.
+    Tls,
     /// The backend reset the session soon after the connect and before its first byte.
     EarlyReset,
 }
 
 impl Failure {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 5] =
-        [Self::Refused, Self::Timeout, Self::Reset, Self::Unreachable, Self::EarlyReset];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Timeout, Self::Reset, Self::Unreachable, Self::Tls, Self::EarlyReset];
 
     /// What a failed connect counts as; `None`: nobody knows whose fault it was.
     pub fn of_connect(why: ConnectFailure) -> Option<Self> {
@@ -48,6 +50,7 @@ impl Failure {
             Self::Timeout => "timed out",
             Self::Reset => "reset at the connect",
             Self::Unreachable => "unreachable",
+            Self::Tls => "failed in tls",
             Self::EarlyReset => "reset before its first byte",
         }
     }

@@ -1,10 +1,12 @@
 //! Bytes both ways between two sockets, with exact half-close, until both ended or somebody ends it.
 //!
 //! A session that moves nothing holds no buffer. Small reads go through one buffer of the worker;
-//! a direction that keeps reading much switches to splice(2) and back when reads get small.
+//! a direction that keeps reading much switches to splice(2) and back when reads get small. Where a
+//! side speaks TLS, [`secure`] does the same with keys in between.
 
 mod direction;
 mod pipes;
+mod secure;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -17,6 +19,7 @@ use crate::session::{Direction, Live};
 use crate::tls::Session;
 use direction::{Broken, Half};
 pub use pipes::Pipes;
+use secure::Buffers;
 
 /// Bytes of the buffer that all sessions of a worker share: what one read can take at most.
 const BUFFER: usize = 128 * 1024;
@@ -26,13 +29,16 @@ const BUFFER: usize = 128 * 1024;
 pub struct Lent {
     pub(self) buffer: RefCell<Box<[u8]>>,
     pub(self) pipes: Rc<Pipes>,
+    /// Made for the first session that needs them.
+    pub(self) secure: RefCell<Option<Box<Buffers>>>,
 }
 
 impl Lent {
     /// A buffer and no pipes yet; pipes are not opened with descriptors of `ceiling` or above.
     pub fn new(ceiling: u64) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { buffer: RefCell::new(buffer), pipes: Rc::new(Pipes::new(ceiling)) }
+        let pipes = Rc::new(Pipes::new(ceiling));
+        Self { buffer: RefCell::new(buffer), pipes, secure: RefCell::default() }
     }
 
     /// Gives up what no session uses just now, since descriptors are short.
@@ -64,6 +70,10 @@ impl<'a> Side<'a> {
 /// The sockets are left such that dropping them does what the outcome asks for: a plain close after
 /// `ok` and `idle`, a reset of both sides after anything else.
 pub async fn run(client: Side<'_>, server: Side<'_>, live: &Live, lent: &Lent) -> Outcome {
+    if client.tls.is_some() || server.tls.is_some() {
+        // Boxed, since most sessions have no use for it.
+        return Box::pin(secure::run(client, server, live, lent)).await;
+    }
     let mut relay = Relay {
         client: client.socket,
         server: server.socket,

@@ -25,6 +25,7 @@ use crate::listener::{self, Crew, Door, Order, Plan};
 use crate::log::AccessLog;
 use crate::net::BindError;
 use crate::session::Bell;
+use crate::tls;
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
@@ -46,6 +47,22 @@ pub enum StartError {
     /// A pool's health check cannot work.
     #[error(transparent)]
     Health(#[from] health::StartError),
+    /// The files of `[listener.NAME.tls]` are of no use.
+    #[error("[listener.{listener}.tls]: {why}")]
+    ListenerTls {
+        /// The listener.
+        listener: Arc<str>,
+        /// What is wrong.
+        why: Box<tls::Error>,
+    },
+    /// The files or names of `[pool.NAME.tls]` are of no use.
+    #[error("[pool.{pool}.tls]: {why}")]
+    Tls {
+        /// The pool.
+        pool: Arc<str>,
+        /// What is wrong.
+        why: Box<tls::Error>,
+    },
     /// A thread or a listening socket was refused.
     #[error("cannot {what}: {why}")]
     Kernel {
@@ -79,7 +96,7 @@ impl Bound {
     /// configuration says nothing.
     ///
     /// # Errors
-    /// Every address that cannot be bound.
+    /// Every address that cannot be bound; TLS of a listener or a pool that cannot be set up.
     pub fn bind(
         config: Config,
         access: Option<&AccessLog>,
@@ -90,7 +107,7 @@ impl Bound {
             0 => Gate::of_descriptors(descriptors_for(open_files, workers)),
             cap => Gate::of_sessions(u64::from(cap)),
         };
-        let world = World::build(&config, access, &Arc::new(gate));
+        let world = World::build(&config, access, &Arc::new(gate))?;
         let sockets = sockets::bind_all(&config, workers)?;
         let (crew, doors) = Crew::new(workers);
         let snapshot = Snapshot {
@@ -188,11 +205,13 @@ impl Server {
 
 fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
     let of = |index| sockets.iter().filter(move |sockets| sockets.listener == index);
+    let tls = |name: &Arc<str>| world.inbound.iter().find(|(of, _)| of == name);
     let view = |(index, listener): (usize, &Arc<listener::Listener>)| ListenerView {
         name: Arc::clone(&listener.name),
         addresses: of(index).map(|sockets| sockets.address).collect(),
         figures: Arc::clone(&listener.admission.figures),
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
+        tls: tls(&listener.name).map(|(_, tls)| Arc::clone(tls)),
         live: Some(Arc::clone(listener)),
     };
     world.listeners.iter().enumerate().map(view).collect()

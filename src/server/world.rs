@@ -8,7 +8,8 @@ use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
 use crate::route::{self, Routes, Way};
-use crate::server::limits;
+use crate::server::{StartError, limits};
+use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
 use crate::{tcp, udp};
 
@@ -17,24 +18,70 @@ use crate::{tcp, udp};
 pub(super) struct World {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) listeners: Vec<Arc<Listener>>,
+    /// By name, those at which TLS ends.
+    pub(super) inbound: Vec<(Arc<str>, Arc<Inbound>)>,
+    /// What authorities are shown that ask whether a name is ours.
+    pub(super) challenges: Arc<Challenges>,
 }
 
 impl World {
-    pub(super) fn build(config: &Config, access: Option<&AccessLog>, gate: &Arc<Gate>) -> Self {
-        let pools: Vec<_> =
-            config.pools.iter().map(|spec| Arc::new(Pool::new(spec, |_| None))).collect();
+    /// Reads the files of `[listener.NAME.tls]` and `[pool.NAME.tls]`.
+    pub(super) fn build(
+        config: &Config,
+        access: Option<&AccessLog>,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, StartError> {
+        let ways = config.pools.iter().map(Outward::build).collect::<Result<Vec<_>, _>>()?;
+        let challenges = Arc::default();
+        let inbound = inbound(config, &challenges)?;
         let listener = |spec: &config::Listener| {
             let name = Arc::clone(&spec.name);
             let cost = limits::cost(spec.protocol);
             let (cap, rate) = (spec.max_sessions, spec.connection_rate);
             let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
-            let gateway = |pool| gateway(config, &pools, &name, pool);
-            let proxy = proxy(spec, gateway, &admission, access.cloned())?;
-            let frontend = Frontend { handshake: Handshake::new(spec), proxy };
+            let gateway = |pool| gateway(config, &ways, &name, pool);
+            let tls = inbound.iter().find(|(of, _)| *of == name).map(|(_, tls)| Arc::clone(tls));
+            let proxy = proxy(spec, gateway, tls, &admission, access.cloned())?;
+            let handshake = Arc::new(Handshake::new(spec));
+            let frontend = Frontend { handshake, proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
-        Self { pools, listeners }
+        let pools = ways.into_iter().map(|way| way.pool).collect();
+        Ok(Self { pools, listeners, inbound, challenges })
+    }
+}
+
+/// What ends TLS at the listeners that do.
+fn inbound(
+    config: &Config,
+    challenges: &Arc<Challenges>,
+) -> Result<Vec<(Arc<str>, Arc<Inbound>)>, StartError> {
+    let ending = config.listeners.iter().filter_map(|spec| {
+        let tls = spec.tls.as_ref().filter(|tls| tls.terminates())?;
+        Some((&spec.name, tls))
+    });
+    let build = |(name, tls): (&Arc<str>, _)| match Inbound::new(tls, challenges, None) {
+        Ok(inbound) => Ok((Arc::clone(name), Arc::new(inbound))),
+        Err(why) => Err(StartError::ListenerTls { listener: Arc::clone(name), why: Box::new(why) }),
+    };
+    ending.map(build).collect()
+}
+
+/// A pool, and how its backends are spoken to: the same for all listeners, so that a TLS session is
+/// resumed whoever began it.
+struct Outward {
+    pool: Arc<Pool>,
+    tls: Option<Arc<Outbound>>,
+}
+
+impl Outward {
+    fn build(spec: &config::Pool) -> Result<Self, StartError> {
+        let tls = spec.tls.as_ref().map(|tls| Outbound::new(tls, &spec.members)).transpose();
+        let refused =
+            |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
+        let tls = tls.map_err(refused)?.map(Arc::new);
+        Ok(Self { pool: Arc::new(Pool::new(spec, |_| None)), tls })
     }
 }
 
@@ -42,6 +89,7 @@ impl World {
 fn proxy(
     spec: &config::Listener,
     gateway: impl Fn(usize) -> Option<Gateway>,
+    tls: Option<Arc<Inbound>>,
     admission: &Arc<Admission>,
     access: Option<AccessLog>,
 ) -> Option<Proxy> {
@@ -54,7 +102,8 @@ fn proxy(
             let routes = Routes::new(&spec.routes, spec.pool, shared);
             let plain = spec.plain_pool.and_then(shared);
             let plain = plain.map(|to| Way { route: route::DEFAULT.into(), to });
-            let proxy = tcp::Proxy { listener, routes, plain, idle_timeout, max_lifetime, access };
+            let proxy =
+                tcp::Proxy { listener, routes, plain, tls, idle_timeout, max_lifetime, access };
             Some(Proxy::Tcp(Arc::new(proxy)))
         }
         Protocol::Udp => {
@@ -78,23 +127,29 @@ fn proxy(
 /// The way of a listener to a pool.
 fn gateway(
     config: &Config,
-    pools: &[Arc<Pool>],
+    ways: &[Outward],
     listener: &Arc<str>,
     index: usize,
 ) -> Option<Gateway> {
-    Some(Gateway::new(entrance(config, pools, listener, index)?, Vec::new()))
+    let mut outbound = Vec::new();
+    let entrance = entrance(config, ways, listener, index, &mut outbound)?;
+    Some(Gateway::new(entrance, outbound))
 }
 
-/// The entrance of a listener to a pool and, behind it, to the pools it falls back on.
+/// The entrance of a listener to a pool and, behind it, to the pools it falls back on; those of them
+/// that TLS is spoken to are added to `outbound`.
 ///
 /// `None` never happens: a checked configuration has no index without a pool.
 fn entrance(
     config: &Config,
-    pools: &[Arc<Pool>],
+    ways: &[Outward],
     listener: &Arc<str>,
     index: usize,
+    outbound: &mut Vec<(Arc<str>, Arc<Outbound>)>,
 ) -> Option<Entrance> {
+    let Outward { pool, tls } = ways.get(index)?;
+    outbound.extend(tls.iter().map(|tls| (Arc::clone(pool.name()), Arc::clone(tls))));
     let fallback = config.pools.get(index)?.fallback;
-    let fallback = fallback.and_then(|index| entrance(config, pools, listener, index));
-    Some(Entrance::new(listener, Arc::clone(pools.get(index)?), fallback))
+    let fallback = fallback.and_then(|index| entrance(config, ways, listener, index, outbound));
+    Some(Entrance::new(listener, Arc::clone(pool), fallback))
 }

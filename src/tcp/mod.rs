@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::AccessLog;
-use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::record::{Record, WayIn};
+use crate::outcome::{Outcome, Unserved};
+use crate::record::{Record, TlsFacts, WayIn};
 use crate::relay::{self, Lent, Side};
 use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
+use crate::tls::Inbound;
 pub use crate::upstream::Client;
-use crate::upstream::{self, Dialer, Gateway};
+use crate::upstream::{self, Dialer, Gateway, Secured};
+
+/// As long as the name of an application protocol can be (RFC 7301, 3.1).
+const LONGEST_PROTOCOL: usize = 255;
 
 /// What is done with the connections of one listener.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Proxy {
     pub routes: Routes<Arc<Gateway>>,
     /// Where those go that do not speak TLS though it is asked of them; `None` = nowhere.
     pub plain: Option<Way<Arc<Gateway>>>,
+    /// What ends TLS here; `None` = what comes is passed on.
+    pub tls: Option<Arc<Inbound>>,
     /// No byte either way for so long ends a session; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A session ends after so long, give or take a tenth; `None` = never.
@@ -41,8 +47,8 @@ pub struct Tools {
     pub sessions: Rc<Table>,
 }
 
-/// Serves one connection to its end, the way that it was led. The client's socket is closed when its owner drops it, so that
-/// whoever counts can do so before the client knows.
+/// Serves one connection to its end, the way that it was led. The client's socket is closed when its
+/// owner drops it, so that whoever counts can do so before the client knows.
 ///
 /// # Errors
 /// Why the client never reached a backend.
@@ -74,11 +80,11 @@ pub async fn serve(
     let live = tools.sessions.enter(tally, epoch, proxy.limits());
     // The session may outlive many configurations.
     drop((proxy, way));
+    client.hello = None;
 
     let ahead = std::mem::take(&mut client.ahead);
     let ours = Side { socket: &client.socket, tls: client.tls.as_deref_mut(), ahead };
-    let theirs = Side::new(&server.socket, server.tls.as_deref_mut());
-    let outcome = relay::run(ours, theirs, &live, &tools.lent).await;
+    let outcome = relay::run(ours, theirs(&mut server), &live, &tools.lent).await;
     let is_mute = outcome == Outcome::BackendReset && live.first_byte().is_none();
     if is_mute && Instant::now() < server.on_trial_until {
         server.lease.backend().reset_early();
@@ -97,11 +103,21 @@ pub async fn serve(
     Ok(outcome)
 }
 
-/// Turns away a client that no backend was asked for, and leaves its line.
-pub fn refuse(client: &Client, proxy: &Proxy, why: Rejection) {
-    client.socket.reset_on_close();
+/// Leaves the line of a client that no backend was asked for.
+pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
     if let Some(mut line) = Line::begin(client, proxy, None) {
         line.finish(why.as_str());
+    }
+}
+
+/// The backend's end of the relay.
+fn theirs(server: &mut upstream::Server) -> Side<'_> {
+    match server.tls.as_deref_mut() {
+        None => Side::new(&server.socket, None),
+        Some(Secured { session, ahead }) => {
+            let ahead = std::mem::take(ahead);
+            Side { socket: &server.socket, tls: Some(session), ahead }
+        }
     }
 }
 
@@ -131,7 +147,8 @@ impl Line {
             local: client.local(),
             way: way.map(|way| (&way.route, way.to.entrance.pool().name())),
         };
-        let record = Record::begun(way_in, SystemTime::now());
+        let mut record = Record::begun(way_in, SystemTime::now());
+        record.tls = facts(client).map(Box::new);
         Some(Box::new(Self { access, since: client.since, record }))
     }
 
@@ -148,4 +165,22 @@ impl Line {
         self.record.outcome = outcome;
         self.access.write(&self.record);
     }
+}
+
+/// What is known of the client's TLS.
+fn facts(client: &Client) -> Option<TlsFacts> {
+    let text = |alpn: &[u8]| {
+        String::from_utf8_lossy(alpn).chars().take(LONGEST_PROTOCOL).collect::<String>()
+    };
+    let hello = client.hello.as_deref()?;
+    let ended = client.tls.as_deref();
+    let alpn = match ended {
+        Some(session) => session.alpn(),
+        None => hello.alpn.first().map(Vec::as_slice),
+    };
+    Some(TlsFacts {
+        sni: hello.server_name.clone(),
+        version: ended.and_then(|session| Some(session.version()?.as_str())),
+        alpn: alpn.map(text),
+    })
 }

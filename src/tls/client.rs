@@ -3,14 +3,18 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore,
+    SignatureScheme,
 };
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::config::ClientTls;
 use crate::tls::{Error, pem, provider};
@@ -51,9 +55,20 @@ pub fn server_name(configured: Option<&str>, host: &str) -> Result<ServerName<'s
 
 /// What went wrong in a handshake, in words; `None` if it was not TLS that failed.
 pub fn why_refused(error: &io::Error) -> Option<String> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(flaw) = error else {
-        return Some(format!("tls: {error}"));
+    error.get_ref()?.downcast_ref().map(in_words)
+}
+
+/// What went wrong in a handshake with a backend, in words.
+pub fn in_words(error: &rustls::Error) -> String {
+    let flaw = match error {
+        rustls::Error::InvalidCertificate(flaw) => flaw,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return "tls: what it answered is not tls".to_owned();
+        }
+        rustls::Error::AlertReceived(alert) => {
+            return format!("tls: refused by the backend: {}", spaced(&format!("{alert:?}")));
+        }
+        error => return format!("tls: {error}"),
     };
     let flaw = match flaw {
         CertificateError::UnknownIssuer => "unknown issuer".to_owned(),
@@ -67,7 +82,28 @@ pub fn why_refused(error: &io::Error) -> Option<String> {
         }
         flaw => flaw.to_string(),
     };
-    Some(format!("certificate: {flaw}"))
+    format!("certificate: {flaw}")
+}
+
+/// `certificate required` of `CertificateRequired`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    let mut was_small = false;
+    for letter in name.chars() {
+        if letter.is_uppercase() && was_small {
+            words.push(' ');
+        }
+        was_small = letter.is_lowercase();
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+/// When a certificate expires; `None` if it cannot be read.
+pub fn valid_until(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.try_into().ok()?))
 }
 
 fn verifier(
@@ -87,7 +123,7 @@ fn verifier(
     Ok(built)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, Error> {
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(path)? {
         roots.add(certificate).map_err(|error| Error::Content {
@@ -102,6 +138,11 @@ fn authorities(path: &Path) -> Result<RootCertStore, Error> {
 /// `verify = false`: takes any certificate, but whoever shows it must still hold its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
+
+#[cfg(test)]
+pub(super) fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyCertificate(provider()))
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -177,6 +218,15 @@ mod tests {
         let mismatch = ClientTls { identity: Some((cert, key)), verify: false, ..spec() };
         let said = client(&mismatch, &[]).unwrap_err().to_string();
         assert!(said.contains("key.pem does not fit the certificate"), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_words() {
+        let said = |alert| in_words(&rustls::Error::AlertReceived(alert));
+        use rustls::AlertDescription as Alert;
+        let required = said(Alert::CertificateRequired);
+        assert_eq!(required, "tls: refused by the backend: certificate required");
+        assert_eq!(said(Alert::UnknownCA), "tls: refused by the backend: unknown ca");
     }
 
     #[test]

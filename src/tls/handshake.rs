@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use rustix::io::Errno;
 
 use crate::net::Socket;
-use crate::tls::Session;
+use crate::tls::{Session, Turnstile};
 
 /// What one read of a handshake takes at most.
 const STEP: usize = 4096;
@@ -33,18 +33,51 @@ pub enum Unshaken {
 pub async fn shake(socket: &Socket, session: &mut Session) -> Result<Vec<u8>, Unshaken> {
     let mut plain = Vec::new();
     loop {
-        let mut held = std::mem::take(&mut session.held);
-        let opened = session.open(&mut held, &mut plain);
-        held.drain(..*opened.as_ref().unwrap_or(&0));
-        session.held = held;
+        let opened = open(session, &mut plain);
         let flushed = flush(socket, session).await;
         opened?;
         flushed?;
         if !session.is_handshaking() {
+            session.shrink();
             return Ok(plain);
         }
         read(socket, &mut session.held).await?;
     }
+}
+
+/// As [`shake`], where many clients may want it at once: each step waits for its turn at the
+/// `turnstile`.
+///
+/// # Errors
+/// See [`Unshaken`]. A peer that broke the protocol has not been told so: [`Session::due`] holds what
+/// is to be said.
+pub async fn accept(
+    socket: &Socket,
+    session: &mut Session,
+    turnstile: &Turnstile,
+) -> Result<Vec<u8>, Unshaken> {
+    let mut plain = Vec::new();
+    loop {
+        let inside = turnstile.enter().await;
+        open(session, &mut plain)?;
+        // A client that takes nothing must not keep the place.
+        let (flushed, ()) = tokio::join!(flush(socket, session), inside.leave());
+        flushed?;
+        if !session.is_handshaking() {
+            session.shrink();
+            return Ok(plain);
+        }
+        read(socket, &mut session.held).await?;
+    }
+}
+
+/// Has the session take what has come so far.
+fn open(session: &mut Session, plain: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    let mut held = std::mem::take(&mut session.held);
+    let opened = session.open(&mut held, plain);
+    held.drain(..*opened.as_ref().unwrap_or(&0));
+    session.held = held;
+    opened.map(drop)
 }
 
 async fn flush(socket: &Socket, session: &mut Session) -> Result<(), Errno> {

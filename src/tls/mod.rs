@@ -1,15 +1,27 @@
 //! TLS as configured: files and switches become what the TLS library takes.
 
+mod certificates;
+mod certified;
+mod challenges;
 mod client;
+mod figures;
 mod handshake;
+mod inbound;
 mod outbound;
 mod pem;
 mod session;
+mod turnstile;
 
-pub use client::{client, server_name, why_refused};
-pub use handshake::{Unshaken, shake};
+pub use certificates::Certificates;
+pub use certified::{Certified, Flaw, Source, load, self_signed};
+pub use challenges::{ACME_TLS, Challenges};
+pub use client::{client, in_words, server_name, valid_until, why_refused};
+pub use figures::{Figures, Handshaken};
+pub use handshake::{Unshaken, accept, shake};
+pub use inbound::{Inbound, is_challenge};
 pub use outbound::Outbound;
 pub use session::Session;
+pub use turnstile::Turnstile;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +58,17 @@ pub enum Error {
         key: PathBuf,
         /// What the library says.
         why: rustls::Error,
+    },
+    /// A certificate and a key that are both good, but of different pairs.
+    #[error(
+        "{} is not the key of the certificate {}; name the key that it was made for",
+        key.display(), cert.display()
+    )]
+    Mismatch {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
     },
     /// The system has no list of authorities.
     #[error(

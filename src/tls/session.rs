@@ -10,18 +10,22 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
-    UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
 
 use crate::config::TlsVersion;
 
-/// Room that a record takes beyond what is in it.
+/// Room that a record takes beyond what is in it: header, explicit nonce, tag, type. None of the
+/// algorithms needs as much.
 const OVERHEAD: usize = 64;
 
 /// The longest content of a record (RFC 8446, 5.1).
 const RECORD: usize = 16 * 1024;
+
+/// Room for records that carry no data and must go out with others: key updates, an alert.
+const CONTROL: usize = 4 * OVERHEAD;
 
 /// A TLS connection, its handshake included.
 pub struct Session {
@@ -105,29 +109,51 @@ impl Session {
     }
 
     /// Takes ciphertext, decrypting it in place, and appends what it holds to `plain`; what it asks
-    /// to be sent goes to [`Session::due`]. Returns how much was taken: the rest is part of a record
-    /// that is still to come.
+    /// to be sent goes to [`Session::due`]. Returns how much was taken: the rest is part of a message
+    /// that is still to come, perhaps decrypted already, and must lie before what comes next.
     ///
     /// # Errors
-    /// The peer broke the protocol, or is not who it should be; `due` then holds the alert.
+    /// The peer broke the protocol, or is not who it should be; `due` then holds the alert, and
+    /// `plain` what came before.
     pub fn open(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>) -> Result<usize, Error> {
-        self.run(incoming, plain, Act::Nothing)
+        if self.ended {
+            // What comes behind the end means nothing (RFC 8446, 6.1).
+            return Ok(incoming.len());
+        }
+        let taken = self.run(incoming, plain, Act::Nothing)?;
+        Ok(if self.ended { incoming.len() } else { taken })
     }
 
-    /// Encrypts all of `plain` and appends it to [`Session::due`], behind what is there.
+    /// The room that [`Session::seal`] needs for so much.
+    pub const fn room_for(plain: usize) -> usize {
+        plain + plain.div_ceil(RECORD) * OVERHEAD + CONTROL
+    }
+
+    /// Encrypts all of `plain` into `room`, which must be as large as [`Session::room_for`] says.
+    /// Returns how much of it is to be sent, behind what stands in [`Session::due`]. What
+    /// [`Session::open`] has left must be in [`Session::held`].
     ///
     /// # Errors
-    /// The handshake is not complete, or the keys are worn out.
-    pub fn seal(&mut self, plain: &[u8]) -> Result<(), Error> {
-        self.run(&mut [], &mut Vec::new(), Act::Seal(plain)).map(drop)
+    /// The handshake is not complete, we have ended, or the keys are worn out.
+    pub fn seal(&mut self, plain: &[u8], room: &mut [u8]) -> Result<usize, Error> {
+        let mut sealed = 0;
+        self.run(&mut [], &mut Vec::new(), Act::Seal { plain, room, sealed: &mut sealed })?;
+        Ok(sealed)
     }
 
-    /// Appends to [`Session::due`] the word that nothing more will be sent.
+    /// Appends to [`Session::due`] the word that nothing more will be sent. What [`Session::open`]
+    /// has left must be in [`Session::held`].
     ///
     /// # Errors
     /// The handshake is not complete.
     pub fn end(&mut self) -> Result<(), Error> {
         self.run(&mut [], &mut Vec::new(), Act::End).map(drop)
+    }
+
+    /// Gives back the memory of what is held no more.
+    pub fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+        self.due.shrink_to_fit();
     }
 
     fn run(
@@ -139,7 +165,9 @@ impl Session {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let Self { side, due, ended, .. } = self;
+        let Self { side, due, ended, held, .. } = self;
+        // The library remembers where the parts of an incomplete message lie, and must find them.
+        let incoming = if matches!(act, Act::Nothing) { incoming } else { held.as_mut_slice() };
         let mut flow = Flow { plain, due, ended };
         let run = match side {
             Side::Server(engine) => flow.run(&mut **engine, incoming, act),
@@ -150,10 +178,9 @@ impl Session {
 }
 
 /// What to do once the connection may carry data.
-#[derive(Clone, Copy)]
 enum Act<'a> {
     Nothing,
-    Seal(&'a [u8]),
+    Seal { plain: &'a [u8], room: &'a mut [u8], sealed: &'a mut usize },
     End,
 }
 
@@ -165,6 +192,8 @@ trait Engine {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    fn wants_write(&self) -> bool;
 }
 
 impl Engine for UnbufferedServerConnection {
@@ -176,6 +205,10 @@ impl Engine for UnbufferedServerConnection {
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
 }
 
 impl Engine for UnbufferedClientConnection {
@@ -186,6 +219,10 @@ impl Engine for UnbufferedClientConnection {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
     }
 }
 
@@ -207,19 +244,19 @@ impl Flow<'_> {
         let mut taken = 0;
         let mut broken = None;
         loop {
-            // What broke it must not be read again: only the alert is still to come out.
-            let rest = match &broken {
-                None => incoming.get_mut(taken..).unwrap_or_default(),
-                Some(_) => &mut [],
-            };
+            // A connection that broke must not look at what came again: only the alert is still to
+            // come out.
+            if let Some(error) = broken.as_ref().filter(|_| !engine.wants_write()) {
+                return Err(Error::clone(error));
+            }
+            let rest = incoming.get_mut(taken..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = engine.process(rest);
-            let state = match (state, &broken) {
-                (Ok(state), _) => state,
-                (Err(error), None) => {
-                    broken = Some(error);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => {
+                    broken.get_or_insert(error);
                     continue;
                 }
-                (Err(_), Some(first)) => return Err(first.clone()),
             };
             match state {
                 ConnectionState::ReadTraffic(mut traffic) => {
@@ -232,7 +269,6 @@ impl Flow<'_> {
                 ConnectionState::EncodeTlsData(data) => encode(data, self.due)?,
                 // It stands in `due`, which goes out before anything else.
                 ConnectionState::TransmitTlsData(data) => data.done(),
-                _ if broken.is_some() => return Err(broken.unwrap_or(Error::HandshakeNotComplete)),
                 ConnectionState::PeerClosed => *self.ended = true,
                 ConnectionState::WriteTraffic(traffic) => {
                     taken += discard;
@@ -246,30 +282,19 @@ impl Flow<'_> {
     }
 
     fn act<D>(&mut self, mut traffic: WriteTraffic<'_, D>, act: Act<'_>) -> Result<(), Error> {
-        let due = &mut *self.due;
-        match act {
-            Act::Nothing => Ok(()),
-            Act::Seal(plain) => {
-                let records = plain.len().div_ceil(RECORD);
-                let most = plain.len() + (records + 1) * OVERHEAD;
-                append(due, most, |room| traffic.encrypt(plain, room))
+        let written = match act {
+            Act::Nothing => return Ok(()),
+            Act::Seal { plain, room, sealed } => {
+                traffic.encrypt(plain, room).map(|written| *sealed = written)
             }
-            Act::End => append(due, RECORD, |room| traffic.queue_close_notify(room)),
-        }
+            Act::End => {
+                let mut room = [0; CONTROL];
+                let ending = traffic.queue_close_notify(&mut room);
+                ending.map(|n| self.due.extend_from_slice(room.get(..n).unwrap_or_default()))
+            }
+        };
+        written.map_err(|error| Error::General(error.to_string()))
     }
-}
-
-/// Lets `write` have `most` bytes behind what is in `due`, and keeps what it has written.
-fn append(
-    due: &mut Vec<u8>,
-    most: usize,
-    write: impl FnOnce(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<(), Error> {
-    let before = due.len();
-    due.resize(before + most, 0);
-    let written = write(due.get_mut(before..).unwrap_or_default());
-    due.truncate(before + written.as_ref().copied().unwrap_or_default());
-    written.map(drop).map_err(|error| Error::General(error.to_string()))
 }
 
 fn encode<D>(mut data: EncodeTlsData<'_, D>, due: &mut Vec<u8>) -> Result<(), Error> {
@@ -292,14 +317,19 @@ mod tests {
 
     /// Two ends that trust each other, before their handshake.
     fn pair() -> (Session, Session) {
+        pair_with(|_| {})
+    }
+
+    fn pair_with(change: impl Fn(&mut ServerConfig)) -> (Session, Session) {
         let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-        let server = ServerConfig::builder_with_provider(crate::tls::provider())
+        let mut server = ServerConfig::builder_with_provider(crate::tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
             .unwrap();
+        change(&mut server);
         let any = ClientTls { verify: false, ..ClientTls::default() };
         let client = crate::tls::client(&any, &[]).unwrap();
         let name = ServerName::try_from("db.example").unwrap();
@@ -317,6 +347,12 @@ mod tests {
         plain
     }
 
+    fn seal(session: &mut Session, plain: &[u8]) {
+        let mut room = vec![0; Session::room_for(plain.len())];
+        let sealed = session.seal(plain, &mut room).unwrap();
+        session.due.extend_from_slice(&room[..sealed]);
+    }
+
     fn shaken() -> (Session, Session) {
         let (mut client, mut server) = pair();
         client.open(&mut [], &mut Vec::new()).unwrap();
@@ -332,17 +368,38 @@ mod tests {
         let (mut client, mut server) = shaken();
         assert_eq!(client.version(), Some(TlsVersion::V1_3));
         let much: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
-        client.seal(&much).unwrap();
+        seal(&mut client, &much);
         assert_eq!(pass(&mut client, &mut server), much);
-        server.seal(b"thanks").unwrap();
+        seal(&mut server, b"thanks");
         assert_eq!(pass(&mut server, &mut client), b"thanks");
 
         client.end().unwrap();
         assert_eq!(pass(&mut client, &mut server), b"");
         assert!(server.has_ended() && !client.has_ended());
         // The other way is still open.
-        server.seal(b"last words").unwrap();
+        seal(&mut server, b"last words");
         assert_eq!(pass(&mut server, &mut client), b"last words");
+    }
+
+    #[test]
+    fn a_message_of_which_a_part_has_come_is_in_nobodys_way() {
+        // Small records, so that the tickets behind the handshake come in several.
+        let (mut client, mut server) = pair_with(|config| config.max_fragment_size = Some(64));
+        client.open(&mut [], &mut Vec::new()).unwrap();
+        while server.is_handshaking() {
+            pass(&mut client, &mut server);
+            if server.is_handshaking() {
+                pass(&mut server, &mut client);
+            }
+        }
+        let mut tickets = std::mem::take(&mut server.due);
+        while !tickets.is_empty() {
+            server.due = tickets.drain(..tickets.len().min(50)).collect();
+            pass(&mut server, &mut client);
+            seal(&mut client, b"meanwhile");
+            assert_eq!(pass(&mut client, &mut server), b"meanwhile");
+        }
+        assert!(client.held.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::addr::ClientAddr;
 use crate::config::{ProxyVersion, StartTls};
 use crate::net::Socket;
-use crate::tls::Session;
+use crate::tls::{Outbound, Session};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::proxy_protocol::{Addresses, encode_v1, encode_v2};
 
@@ -52,6 +52,17 @@ impl Client {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let local = self.named.or_else(|| self.socket.local()).unwrap_or(unknown);
         SocketAddr::new(local.ip().to_canonical(), local.port())
+    }
+
+    /// The upgrade to TLS that a backend is asked for before anything else on behalf of this client;
+    /// `outbound` is there if we speak TLS to the backend.
+    pub(super) fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {
+        match outbound {
+            Some(outbound) => outbound.starttls.or(self.starttls),
+            // The client's own TLS goes through to the backend, and it has had its answer.
+            None if self.tls.is_none() && self.hello.is_some() => self.starttls,
+            None => None,
+        }
     }
 
     /// The PROXY header that speaks for it.

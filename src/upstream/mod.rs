@@ -5,7 +5,6 @@ mod dial;
 mod gateway;
 mod seek;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +13,9 @@ use crate::net::{Reactor, Socket};
 use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
-use crate::tls::Session;
+use crate::tls::{Outbound, Session};
 pub use client::Client;
-pub use dial::DialError;
+use dial::{DialError, Dialed};
 pub use gateway::Gateway;
 use seek::Seeker;
 
@@ -38,7 +37,7 @@ pub struct Server {
     /// The connection.
     pub socket: Socket,
     /// What is spoken over it, if it is TLS.
-    pub tls: Option<Box<Session>>,
+    pub tls: Option<Box<Secured>>,
     /// The place on the backend.
     pub lease: Lease,
     /// The name of the pool in which the backend was picked.
@@ -47,6 +46,15 @@ pub struct Server {
     pub attempts: u32,
     /// A reset before its first byte and before then is a failure of the backend.
     pub on_trial_until: Instant,
+}
+
+/// A TLS connection to a backend, after the handshake.
+#[derive(Debug)]
+pub struct Secured {
+    /// The connection.
+    pub session: Session,
+    /// What the backend has said already, decrypted: it came with the last of the handshake.
+    pub ahead: Vec<u8>,
 }
 
 /// Why no backend was reached.
@@ -81,11 +89,12 @@ pub async fn connect(
             pool.retries.increment();
         }
         attempts += 1;
-        match attempt(dialer, pool, &lease, client, window.left()).await {
-            Ok(socket) => {
+        let outbound = gateway.outbound(pool);
+        match attempt(dialer, pool, outbound, &lease, client, window.left()).await {
+            Ok(Dialed { socket, tls }) => {
                 let on_trial_until = Instant::now() + pool.connecting.timeout;
                 let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, tls: None, lease, pool, attempts, on_trial_until });
+                return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
             }
             Err(began) => {
                 window.begin(began);
@@ -127,36 +136,57 @@ impl Window {
     }
 }
 
-/// One connect, counted on its backend. On failure gives the time at which it began.
+/// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
 async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
+    outbound: Option<&Outbound>,
     lease: &Lease,
     client: &Client,
     left: Duration,
-) -> Result<Socket, Instant> {
-    let to: SocketAddr = lease.address();
+) -> Result<Dialed, Instant> {
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
-    let header = rules.proxy_header.map(|version| client.header(version));
-    let way = dial::Way { to, source: rules.source(to), keepalive: rules.keepalive, header };
+    let way = dial::Way {
+        lease,
+        source: rules.source(lease.address()),
+        keepalive: rules.keepalive,
+        header: rules.proxy_header.map(|version| client.header(version)),
+        upgrade: client.upgrade(outbound),
+        outbound,
+    };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
-        Ok(socket) => {
+        Ok(dialed) => {
             lease.backend().connected(took, now);
             lease.tally().connected.increment();
-            Ok(socket)
+            Ok(dialed)
         }
         Err(error) => {
             // Whoever had less time than a connect may take has not failed.
-            let is_cut = error.errno.is_none() && limit < rules.timeout.min(rules.retry.window);
+            let is_cut = error.is_late() && limit < rules.timeout.min(rules.retry.window);
             let cost = error.cost(rules.timeout).filter(|_| !is_cut);
-            lease.backend().connect_failed(error.reason, cost, now);
-            tracing::debug!(pool = &**pool.name(), backend = &**lease.backend().name(), address = %to,
-                %error, "connect failed");
+            failed(pool, lease, &error, cost, now);
             Err(began)
         }
     }
+}
+
+/// Counts a failed connect on its backend, and says what failed.
+fn failed(pool: &Pool, lease: &Lease, error: &DialError, cost: Option<Duration>, now: u64) {
+    let (backend, address) = (lease.backend(), lease.address());
+    let name = &**backend.name();
+    if error.is_tls() {
+        backend.tls_failed(cost, now);
+        // A probe that does not speak TLS goes on saying that all is well.
+        if backend.may_complain(now) {
+            tracing::warn!(pool = &**pool.name(), backend = name, %address, %error,
+                "no tls with a backend");
+        }
+    } else {
+        backend.connect_failed(error.reason(), cost, now);
+    }
+    tracing::debug!(pool = &**pool.name(), backend = name, %address, %error, "connect failed");
 }

@@ -1,4 +1,5 @@
 //! Formats on the wire, as codecs over bytes: whoever has a socket reads and writes by them.
 
 pub mod client_hello;
+pub mod postgres;
 pub mod proxy_protocol;

@@ -12,6 +12,7 @@ mod harness;
 
 mod access;
 mod admin;
+mod backend_tls;
 mod balance;
 mod bench_of_servers;
 mod close;

@@ -6,6 +6,7 @@ mod steering;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -16,10 +17,11 @@ use super::*;
 use crate::addr::BackendAddr;
 use crate::admin::connection::HEAD_BYTES;
 use crate::admission::Figures;
-use crate::config;
+use crate::config::{self, Acme, Challenge, ListenerTls, TlsVersion};
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
 use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing, Warmth};
 use crate::server::{ListenerView, Snapshot};
+use crate::tls::Inbound;
 
 const BACKENDS: [&str; 2] = ["10.0.0.1:5432", "10.0.0.2:5432"];
 
@@ -101,12 +103,34 @@ fn handle() -> Arc<Handle> {
         addresses: vec![address],
         figures,
         datagram_sockets: vec![1],
+        tls: Some(Arc::new(inbound())),
         live: None,
     };
     let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
     let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();
     Arc::new(handle)
+}
+
+/// TLS with a certificate that needs no file.
+fn inbound() -> Inbound {
+    let acme = Acme {
+        domains: vec!["a.example".to_owned()],
+        contact: Vec::new(),
+        directory: String::new(),
+        directory_ca: None,
+        challenge: Challenge::TlsAlpn01,
+        storage: PathBuf::new(),
+    };
+    let spec = ListenerTls {
+        certificates: Vec::new(),
+        acme: Some(acme),
+        min_version: TlsVersion::V1_2,
+        alpn: Vec::new(),
+        client_auth: None,
+        starttls: None,
+    };
+    Inbound::new(&spec, &Arc::default(), None).unwrap()
 }
 
 fn site() -> Site {
@@ -162,6 +186,10 @@ fn closed_lists_stand_at_zero_from_the_start() {
     // The second backend has no tally of another listener: two backends times all outcomes.
     assert_eq!(series(&text, "evenkeel_sessions_total").len(), 2 * Outcome::ALL.len());
     assert_eq!(series(&text, "evenkeel_rejected_total").len(), Rejection::ALL.len());
+    // Two versions or none, three ends.
+    assert_eq!(series(&text, "evenkeel_tls_handshakes_total").len(), 9);
+    assert_eq!(series(&text, "evenkeel_tls_resumed_total").len(), 2);
+    assert_eq!(series(&text, "evenkeel_certificate_reloads_total").len(), 2);
     let failures = series(&text, "evenkeel_connect_failures_total");
     assert_eq!(failures.len(), 2 * ConnectFailure::ALL.len());
     assert_eq!(series(&text, "evenkeel_backend_state").len(), 2 * STATES.len());
@@ -217,6 +245,11 @@ fn status_has_what_a_backend_is_and_was() {
     assert_eq!((listener.sessions, listener.bytes_in), (1, 100));
     assert_eq!(listener.addresses, ["127.0.0.1:4321"]);
     assert_eq!(listener.rejected["refused"], 1);
+    let tls = listener.tls.as_ref().unwrap();
+    assert_eq!((tls.handshakes["failed"], tls.resumed), (0, 0));
+    let certificate = &tls.certificates[0];
+    assert_eq!((&*certificate.name, &*certificate.source), ("a.example", "self-signed"));
+    assert!(certificate.not_before < certificate.not_after, "{certificate:?}");
     let [up, down] = &report.pools[0].backends[..] else { panic!("{report:?}") };
     assert_eq!((up.health.as_str(), up.sessions_total, up.effective_weight), ("up", 2, 1.0));
     assert_eq!((down.health.as_str(), down.failures, down.effective_weight), ("down", 1, 0.0));

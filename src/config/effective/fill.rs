@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::schema::{Named, OneOrMore, Time};
 use super::{
-    Admin, Backend, Balance, BalanceTable, Close, File, Health, Listener, Log, Passive, Pool,
-    ProbeTls, Process, Queue, Retry, Sticky, WordOrNumber,
+    Admin, Backend, Balance, BalanceTable, ClientTls, Close, File, Health, Listener, Log, Passive,
+    Pool, Process, Queue, Retry, Sticky, WordOrNumber,
 };
 use crate::config::{self, Access, AdminBind, Config, DnsProbe, HttpProbe, Policy, Probe};
 use crate::config::{balance, dns_probe, http_probe, process};
@@ -15,8 +15,7 @@ pub(super) fn file(config: &Config) -> File {
         config.pools.get(index).map(|pool| pool.name.to_string()).unwrap_or_default()
     };
     let listener = |listener: &config::Listener| {
-        let pool = pool_name(listener.pool.unwrap_or_default());
-        (listener.name.to_string(), Listener::of(listener, pool))
+        (listener.name.to_string(), Listener::of(listener, &pool_name))
     };
     let pool = |pool: &config::Pool| {
         (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name)))
@@ -32,11 +31,11 @@ pub(super) fn file(config: &Config) -> File {
 }
 
 /// The word that stands for a value in a table of words.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+pub(super) fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
     words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word)
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
@@ -101,6 +100,7 @@ fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
         queue: Queue::of(&pool.queue),
         close: Close::of(&pool.close),
         sticky: pool.sticky.map(Sticky::of),
+        tls: pool.tls.as_ref().map(ClientTls::of),
     }
 }
 
@@ -160,7 +160,7 @@ impl Health {
         match &health.probe {
             Probe::Tcp => plain,
             Probe::None => Self { probe: "none", ..plain },
-            Probe::Tls(tls) => Self { probe: "tls", tls: Some(ProbeTls::of(tls)), ..plain },
+            Probe::Tls(tls) => Self { probe: "tls", tls: Some(ClientTls::of(tls)), ..plain },
             Probe::Http(probe) => http(probe, plain),
             Probe::Dns(probe) => dns(probe, plain),
             Probe::SendExpect { send, expect, .. } => Self {
@@ -198,27 +198,9 @@ fn http(probe: &HttpProbe, plain: Health) -> Health {
         expect_body: probe.expect_body.as_ref().map(|regex| regex.as_str().to_owned()),
         role: probe.role.map(|role| word(http_probe::ROLES, &role)),
         headers: (!probe.headers.is_empty()).then(|| Named(probe.headers.clone())),
-        tls: probe.tls.as_ref().map(ProbeTls::of),
+        tls: probe.tls.as_ref().map(ClientTls::of),
         ..plain
     }
 }
 
-impl ProbeTls {
-    fn of(tls: &config::ClientTls) -> Self {
-        Self {
-            server_name: tls.server_name.clone(),
-            ca: tls.ca.as_deref().map(shown),
-            cert: tls.identity.as_ref().map(|(cert, _)| shown(cert)),
-            key: tls.identity.as_ref().map(|(_, key)| shown(key)),
-            verify: tls.verify,
-        }
-    }
-}
-
 default_as_read!(Process, Log, Admin, Retry, Health);
-
-impl Default for ProbeTls {
-    fn default() -> Self {
-        Self::of(&config::ClientTls::default())
-    }
-}

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::schema::{self, OneOrMore, Time};
+use super::security::{ListenerTls, Route};
 use crate::config::{self, units};
 
 /// Addresses that take connections or datagrams for a pool.
@@ -16,8 +17,9 @@ pub(super) struct Listener {
     /// What is taken: connections or datagrams.
     #[schemars(default = "schema::tcp", schema_with = "schema::protocols")]
     protocol: &'static str,
-    /// The pool that takes the sessions.
-    pool: String,
+    /// The pool that takes the sessions that no route takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
     /// No byte either way for so long ends the session, with udp by default "30s"; "0s" = never.
     #[schemars(default = "schema::idle_timeout")]
     idle_timeout: Time,
@@ -57,6 +59,15 @@ pub(super) struct Listener {
     /// New sessions of one client address; no limit unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_rate: Option<ConnectionRate>,
+    /// tcp with tls: the pool of clients that do not speak TLS; they are refused without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plain_pool: Option<String>,
+    /// tcp: ends TLS, or answers the upgrade of a protocol whose TLS goes on to the backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<ListenerTls>,
+    /// In this order: the first that matches decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<Vec<Route>>,
 }
 
 /// Which clients must send a PROXY header.
@@ -81,12 +92,13 @@ struct ConnectionRate {
 }
 
 impl Listener {
-    pub(super) fn of(listener: &config::Listener, pool: String) -> Self {
+    pub(super) fn of(listener: &config::Listener, pool_name: &dyn Fn(usize) -> String) -> Self {
+        let routes = listener.routes.iter().map(|route| Route::of(route, pool_name));
         let of_tcp = listener.protocol == config::Protocol::Tcp;
         Self {
             bind: OneOrMore(listener.bind.iter().map(ToString::to_string).collect()),
             protocol: listener.protocol.as_str(),
-            pool,
+            pool: listener.pool.map(pool_name),
             idle_timeout: Time(listener.idle_timeout.unwrap_or_default()),
             max_lifetime: listener.max_lifetime.map(Time),
             keepalive: of_tcp.then(|| Time(listener.keepalive.unwrap_or_default())),
@@ -98,6 +110,9 @@ impl Listener {
             accept_proxy_protocol: of_tcp.then(|| AcceptProxy::of(&listener.accept_proxy_protocol)),
             handshake_timeout: of_tcp.then_some(Time(listener.handshake_timeout)),
             connection_rate: listener.connection_rate.map(ConnectionRate::of),
+            plain_pool: listener.plain_pool.map(pool_name),
+            tls: listener.tls.as_ref().map(ListenerTls::of),
+            route: (!listener.routes.is_empty()).then(|| routes.collect()),
         }
     }
 }

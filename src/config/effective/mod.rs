@@ -18,6 +18,7 @@ mod failure;
 mod fill;
 mod listener;
 mod schema;
+mod security;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ use super::{Config, defaults, env};
 use failure::{Close, Passive, Queue, Sticky};
 use listener::Listener;
 use schema::{Named, OneOrMore, Time};
+use security::ClientTls;
 
 /// The file that says all that `config` says, as TOML. Checking it gives the same values.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -167,6 +169,9 @@ struct Pool {
     /// Clients that keep their backend; off unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     sticky: Option<Sticky>,
+    /// TLS to the backends; cleartext without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<ClientTls>,
 }
 
 #[derive(Serialize)]
@@ -300,9 +305,9 @@ struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     headers: Option<Named<String>>,
-    /// https: how the probe speaks TLS.
+    /// tls, https: how the probe speaks TLS, by default as the pool does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<ProbeTls>,
+    tls: Option<ClientTls>,
 }
 
 #[derive(Serialize)]
@@ -310,25 +315,4 @@ struct Health {
 enum WordOrNumber {
     Word(&'static str),
     Number(u16),
-}
-
-/// TLS of the https probe.
-#[derive(Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(default)]
-struct ProbeTls {
-    /// Name asked for and verified, by default the backend's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server_name: Option<String>,
-    /// PEM bundle of trusted authorities, by default the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ca: Option<String>,
-    /// Client certificate, PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cert: Option<String>,
-    /// Key of the client certificate, PEM.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    /// False takes any certificate.
-    verify: bool,
 }

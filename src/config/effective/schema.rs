@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::listener::AcceptProxy;
 use super::{Backend, Balance, BalanceTable, File, defaults, fill};
 use crate::config::{
-    Sticky, balance, dns_probe, failure, health, http_probe, listener, pool, process, units,
+    Sticky, TlsVersion, acme, balance, dns_probe, failure, health, http_probe, listener,
+    listener_tls, pool, process, routes, units,
 };
 
 pub(super) fn of_file() -> Value {
@@ -186,6 +187,22 @@ pub(super) fn proxy_versions(_: &mut SchemaGenerator) -> Schema {
     words(failure::PROXY_VERSIONS)
 }
 
+pub(super) fn versions(_: &mut SchemaGenerator) -> Schema {
+    words(listener_tls::VERSIONS)
+}
+
+pub(super) fn client_auth(_: &mut SchemaGenerator) -> Schema {
+    words(listener_tls::CLIENT_AUTH)
+}
+
+pub(super) fn starttls(_: &mut SchemaGenerator) -> Schema {
+    words(listener_tls::STARTTLS)
+}
+
+pub(super) fn challenges(_: &mut SchemaGenerator) -> Schema {
+    words(acme::CHALLENGES)
+}
+
 pub(super) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": r"^0*(100|[1-9]?[0-9])%$|\$\{" })
 }
@@ -254,6 +271,32 @@ pub(super) fn accept_off() -> Option<AcceptProxy> {
 #[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
 pub(super) fn handshake_timeout() -> Option<Time> {
     Some(Time(defaults::HANDSHAKE_TIMEOUT))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn min_version() -> Option<&'static str> {
+    Some(TlsVersion::V1_2.as_str())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn no_protocols() -> Option<OneOrMore> {
+    Some(nobody())
+}
+
+pub(super) fn nobody() -> OneOrMore {
+    OneOrMore(Vec::new())
+}
+
+pub(super) fn directory() -> String {
+    defaults::ACME_DIRECTORY.to_owned()
+}
+
+pub(super) fn tls_alpn() -> &'static str {
+    "tls-alpn-01"
+}
+
+pub(super) fn share() -> u32 {
+    routes::WEIGHT
 }
 
 pub(super) fn no_networks() -> OneOrMore {

@@ -98,6 +98,11 @@ pub(super) fn slow_start(pool: &Pool) -> Sum {
     Sum::of(Term::of("slow_start", pool.slow_start))
 }
 
+/// What a listener gives a client for all that is read before a backend is picked.
+pub(super) fn handshake(listener: &Listener) -> Sum {
+    Sum::of(Term::of("handshake_timeout", listener.handshake_timeout))
+}
+
 /// A backend that takes sessions as the file has it.
 pub(in crate::config) fn takes_sessions(member: &Member) -> bool {
     member.weight > 0 && member.state == AdminState::Ready

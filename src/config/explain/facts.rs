@@ -6,7 +6,9 @@ use super::arithmetic::{self, Chain};
 use super::sum::Sum;
 use super::{Bound, Fact, Part, connects};
 use crate::config::units::write_duration;
-use crate::config::{AcceptProxy, Closing, Health, Listener, Pool, Probe, Process, Protocol};
+use crate::config::{
+    AcceptProxy, Closing, Health, Listener, ListenerTls, Pool, Probe, Process, Protocol,
+};
 
 fn fact(
     id: &'static str,
@@ -74,7 +76,7 @@ pub(super) fn picked(pool: &Pool, protocol: Protocol) -> Part {
         Sight::Kernel => {
             let hung = format!(
                 "NOT seen by probe {probe}: the kernel goes on accepting for a program that hangs \
-                 (SIGSTOP); use a probe that expects an answer, as http, send-expect, dns or exec"
+                 (SIGSTOP); use a probe that expects an answer, as tls, http, send-expect, dns or exec"
             );
             let resetting = format!("NOT seen by probe {probe}: it has connected by then");
             (String::new(), (None, hung), (None, resetting))
@@ -170,13 +172,20 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         Some(time) => format!("idle_timeout {} after its last byte", write_duration(time)),
         None => "nothing, since idle_timeout is 0s".to_owned(),
     };
-    let hung = format!("connected, and not answered; what ends it is {silence}");
+    let hung = if chain.first.tls.is_some() {
+        let note =
+            "its kernel accepts, its TLS handshake is not answered: as if the host were gone";
+        fact("wait_hung", "program hangs", chain.after_unanswered(), note)
+    } else {
+        let note = format!("connected, and not answered; what ends it is {silence}");
+        fact("wait_hung", "program hangs", chain.full(), note)
+    };
     let reset = "connected, then reset, which counts as a failure; if the reset comes with the \
                  connect, as for a killed process";
-    let facts = vec![
+    let mut facts = vec![
         fact("wait_killed", "process killed", chain.after_refused(), after_refused(chain)),
         fact("wait_host_gone", "host gone", chain.after_unanswered(), after_unanswered(chain)),
-        fact("wait_hung", "program hangs", chain.full(), hung),
+        hung,
         fact("wait_reset", "resets its sessions", chain.after_refused(), reset),
         fact("wait_full", "all are at their caps", chain.full(), full(chain)),
         fact("wait_worst", "the worst of all", chain.worst(), worst(chain)),
@@ -187,12 +196,27 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         write_duration(chain.late(step))
     );
     let mut remarks = vec![late];
-    if listener.accept_proxy_protocol != AcceptProxy::Off {
+    if let Some(what) = read_first(listener) {
+        let own = "before all that, of its own making; who is not done by then is refused";
+        let bound = arithmetic::handshake(listener);
+        facts.insert(0, fact("wait_handshake", "sends too little", bound, own));
         let before = write_duration(listener.handshake_timeout);
-        remarks
-            .push(format!("Before that a client has handshake_timeout {before} for its header."));
+        remarks.push(format!("Before that a client has handshake_timeout {before} for {what}."));
     }
     Part { title, facts, remarks }
+}
+
+/// What a client must send before a backend is picked for it.
+fn read_first(listener: &Listener) -> Option<&'static str> {
+    let is_ended = listener.tls.as_ref().is_some_and(ListenerTls::terminates);
+    match (listener.accept_proxy_protocol != AcceptProxy::Off, listener.needs_hello()) {
+        (true, _) if is_ended => Some("its header and its TLS handshake"),
+        (false, _) if is_ended => Some("its TLS handshake"),
+        (true, true) => Some("its header and its ClientHello"),
+        (false, true) => Some("its ClientHello"),
+        (true, false) => Some("its header"),
+        (false, false) => None,
+    }
 }
 
 fn after_refused(chain: &Chain<'_>) -> &'static str {

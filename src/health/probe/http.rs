@@ -11,13 +11,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
 
 use crate::addr::BackendAddr;
 use crate::config::{HttpProbe, Member};
 use crate::health::StartError;
+use crate::health::probe::handshake::Handshake;
 use crate::health::probe::{Answer, Miss, Peer, Stream, connect, why_broken};
 use crate::pool::Verdict;
 use crate::tls;
@@ -32,7 +30,7 @@ pub(in crate::health) struct Request {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    tls: Option<Handshake>,
 }
 
 impl Request {
@@ -41,7 +39,7 @@ impl Request {
         pool: &Arc<str>,
         member: &Member,
         spec: &HttpProbe,
-        tls: Option<&Arc<ClientConfig>>,
+        tls: Option<Handshake>,
     ) -> Result<Self, StartError> {
         let refused = |key, value: &str, why: &dyn ToString| StartError::Request {
             pool: Arc::clone(pool),
@@ -62,24 +60,15 @@ impl Request {
         headers.entry(HOST).or_insert(host);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
-        let tls = match (tls, &spec.tls) {
-            (Some(config), Some(spec)) => {
-                let name = tls::server_name(spec.server_name.as_deref(), &member.address.host());
-                let pool = Arc::clone(pool);
-                let name = name.map_err(|why| StartError::Tls { pool, why: why.into() })?;
-                Some((Arc::clone(config), name))
-            }
-            _ => None,
-        };
         Ok(Self { spec: spec.clone(), method, uri, headers, tls })
     }
 
     pub(super) async fn ask(&self, peer: Peer) -> Result<Answer, Miss> {
         let stream = connect(peer).await?;
-        let Some((config, name)) = &self.tls else { return self.exchange(stream).await };
-        let connector = TlsConnector::from(Arc::clone(config));
-        let shaken = connector.connect(name.clone(), stream).await;
-        self.exchange(shaken.map_err(|error| Miss::Failed(why_not_shaken(&error)))?).await
+        match &self.tls {
+            None => self.exchange(stream).await,
+            Some(handshake) => self.exchange(handshake.shake(stream).await?).await,
+        }
     }
 
     async fn exchange(&self, stream: impl Stream + 'static) -> Result<Answer, Miss> {
@@ -173,14 +162,6 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, Miss> {
         }
     }
     Ok(seen)
-}
-
-fn why_not_shaken(error: &io::Error) -> String {
-    let refused = tls::why_refused(error);
-    refused.unwrap_or_else(|| match error.kind() {
-        io::ErrorKind::UnexpectedEof => "tls: closed during the handshake".to_owned(),
-        _ => format!("tls: {}", why_broken(error)),
-    })
 }
 
 fn failed(error: &hyper::Error) -> Miss {

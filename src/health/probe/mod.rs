@@ -3,6 +3,7 @@
 mod datagram;
 mod dns;
 mod exec;
+mod handshake;
 mod http;
 mod send_expect;
 mod tcp;
@@ -18,12 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::{self, Member, Probe, ProxyVersion};
+use crate::config::{self, ClientTls, Member, Probe, ProxyVersion};
 use crate::health::StartError;
 use crate::net;
 use crate::pool::Verdict;
 use crate::tls;
 use crate::wire::proxy_protocol;
+use handshake::Handshake;
 
 /// A probe that was answered.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(in crate::health) enum Prober {
     Tcp,
+    Tls(Box<Handshake>),
     Http(Box<http::Request>),
     SendExpect(send_expect::Dialogue),
     Dns(dns::Query),
@@ -73,21 +76,28 @@ impl Prober {
     /// One for each member, in their order; `None` for `probe = "none"`. Reads the files of
     /// `[pool.NAME.health.tls]`.
     pub(super) fn of_all(spec: &config::Pool) -> Result<Option<Vec<Arc<Self>>>, StartError> {
-        let tls = tls_of(spec)?;
-        let probers = spec.members.iter().map(|member| Self::of(spec, member, tls.as_ref()));
+        let settings = settings(spec)?;
+        let handshake = |member| {
+            let made = settings.as_ref().map(|(tls, config)| Handshake::new(member, tls, config));
+            made.transpose().map_err(|why| useless(spec, why))
+        };
+        let prober = |member| Self::of(spec, member, handshake(member)?);
+        let probers = spec.members.iter().map(prober);
         probers.map(|prober| Ok(prober?.map(Arc::new))).collect()
     }
 
+    /// `handshake` is there for probes over TLS.
     fn of(
         spec: &config::Pool,
         member: &Member,
-        tls: Option<&Arc<ClientConfig>>,
+        handshake: Option<Handshake>,
     ) -> Result<Option<Self>, StartError> {
         Ok(Some(match &spec.health.probe {
             Probe::None => return Ok(None),
-            Probe::Tcp | Probe::Tls(_) => Self::Tcp,
+            Probe::Tcp => Self::Tcp,
+            Probe::Tls(_) => handshake.map_or(Self::Tcp, |shaken| Self::Tls(Box::new(shaken))),
             Probe::Http(http) => {
-                Self::Http(Box::new(http::Request::new(&spec.name, member, http, tls)?))
+                Self::Http(Box::new(http::Request::new(&spec.name, member, http, handshake)?))
             }
             Probe::Dns(dns) => Self::Dns(dns::Query::new(&spec.name, dns)?),
             Probe::SendExpect { send, expect, over } => {
@@ -103,6 +113,7 @@ impl Prober {
         let asked = async {
             match self {
                 Self::Tcp => tcp::ask(peer).await,
+                Self::Tls(handshake) => handshake.ask(peer, until).await,
                 Self::Http(request) => request.ask(peer).await,
                 Self::SendExpect(dialogue) => dialogue.ask(peer, until).await,
                 Self::Dns(query) => query.ask(peer, until).await,
@@ -114,10 +125,22 @@ impl Prober {
     }
 }
 
-fn tls_of(spec: &config::Pool) -> Result<Option<Arc<ClientConfig>>, StartError> {
-    let Probe::Http(http) = &spec.health.probe else { return Ok(None) };
-    let built = http.tls.as_ref().map(|tls| tls::client(tls, &[b"http/1.1"])).transpose();
-    built.map_err(|why| StartError::Tls { pool: Arc::clone(&spec.name), why: why.into() })
+/// What a probe speaks TLS by, and what was made of it; `None` for one that does not.
+fn settings(spec: &config::Pool) -> Result<Option<(&ClientTls, Arc<ClientConfig>)>, StartError> {
+    let (tls, alpn): (_, &[&[u8]]) = match &spec.health.probe {
+        Probe::Tls(tls) => (tls, &[]),
+        Probe::Http(http) => match &http.tls {
+            Some(tls) => (tls, &[b"http/1.1"]),
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let config = tls::client(tls, alpn).map_err(|why| useless(spec, why))?;
+    Ok(Some((tls, config)))
+}
+
+fn useless(spec: &config::Pool, why: tls::Error) -> StartError {
+    StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) }
 }
 
 /// What a probe of bytes reads from and writes to.

@@ -14,7 +14,7 @@ use crate::harness::client::connect;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The line of version 1.
-fn v1(source: &str, destination: &str) -> Vec<u8> {
+pub(crate) fn v1(source: &str, destination: &str) -> Vec<u8> {
     let (source, destination) = ends(source, destination);
     let kind = if source.is_ipv4() { "TCP4" } else { "TCP6" };
     let (from, to) = (source.ip(), destination.ip());
@@ -38,7 +38,7 @@ fn v2_with(source: &str, destination: &str, facts: &[u8]) -> Vec<u8> {
 }
 
 /// The header of version 2.
-fn v2(source: &str, destination: &str) -> Vec<u8> {
+pub(crate) fn v2(source: &str, destination: &str) -> Vec<u8> {
     v2_with(source, destination, b"")
 }
 
