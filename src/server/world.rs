@@ -7,7 +7,7 @@ use crate::config::{self, Config, Protocol};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
-use crate::route::{self, Routes, Way};
+use crate::route::{self, Routes, Signpost, Way};
 use crate::server::{StartError, limits};
 use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
@@ -101,24 +101,16 @@ fn proxy(
             let shared = |pool| gateway(pool).map(Arc::new);
             let routes = Routes::new(&spec.routes, spec.pool, shared);
             let plain = spec.plain_pool.and_then(shared);
-            let plain = plain.map(|to| Way { route: route::DEFAULT.into(), to });
+            let plain = plain.map(|to| Way { route: Signpost::new(route::PLAIN), to });
             let proxy =
                 tcp::Proxy { listener, routes, plain, tls, idle_timeout, max_lifetime, access };
             Some(Proxy::Tcp(Arc::new(proxy)))
         }
         Protocol::Udp => {
-            let entrance = gateway(spec.pool?)?.entrance;
-            let route = route::DEFAULT.into();
+            let shared = |pool| gateway(pool).map(|gateway| Arc::new(gateway.entrance));
+            let routes = Routes::new(&spec.routes, spec.pool, shared);
             let (responses, admission) = (spec.responses, Arc::clone(admission));
-            let proxy = udp::Proxy {
-                listener,
-                entrance,
-                route,
-                idle_timeout,
-                responses,
-                admission,
-                access,
-            };
+            let proxy = udp::Proxy { listener, routes, idle_timeout, responses, admission, access };
             Some(Proxy::Udp(Arc::new(proxy)))
         }
     }

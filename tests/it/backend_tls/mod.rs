@@ -1,7 +1,6 @@
 //! TLS to backends: whom it is spoken to, who is believed, and what a backend without it costs.
 
 mod attempts;
-mod authority;
 mod backend;
 mod first_bytes;
 mod identity;
@@ -10,6 +9,7 @@ mod resumption;
 mod starttls;
 mod verification;
 
+use crate::harness::authority;
 use crate::harness::client::try_hold;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;

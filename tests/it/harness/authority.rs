@@ -11,19 +11,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
 /// An authority with `ca.pem` in a folder.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// A certificate and its key.
-pub(super) struct Signed {
+pub(crate) struct Signed {
     certificate: rcgen::Certificate,
     key: KeyPair,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         // Of two with the same name and other keys one would be taken for the other.
         static NUMBER: AtomicUsize = AtomicUsize::new(1);
@@ -37,17 +37,23 @@ impl Authority {
     }
 
     /// The line that trusts it.
-    pub(super) fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         format!("ca = \"{}\"", self.folder.path().join("ca.pem").display())
     }
 
     /// For these names and addresses.
-    pub(super) fn sign(&self, names: &[&str]) -> Signed {
+    pub(crate) fn sign(&self, names: &[&str]) -> Signed {
         self.sign_as(names, |_| {})
     }
 
+    /// With a key of RSA.
+    pub(crate) fn sign_rsa(&self, names: &[&str]) -> Signed {
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        self.sign_with(names, key, |_| {})
+    }
+
     /// One that has expired.
-    pub(super) fn sign_expired(&self, names: &[&str]) -> Signed {
+    pub(crate) fn sign_expired(&self, names: &[&str]) -> Signed {
         self.sign_as(names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -55,20 +61,28 @@ impl Authority {
     }
 
     /// One that is good for a long time.
-    pub(super) fn sign_until(&self, names: &[&str], year: i32) -> Signed {
+    pub(crate) fn sign_until(&self, names: &[&str], year: i32) -> Signed {
         self.sign_as(names, |params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
     }
 
     fn sign_as(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Signed {
+        self.sign_with(names, KeyPair::generate().unwrap(), change)
+    }
+
+    fn sign_with(
+        &self,
+        names: &[&str],
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Signed {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
         Signed { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
     }
 
     /// Puts a certificate and its key into the folder.
-    pub(super) fn write(&self, name: &str, signed: &Signed) -> (PathBuf, PathBuf) {
+    pub(crate) fn write(&self, name: &str, signed: &Signed) -> (PathBuf, PathBuf) {
         let folder = self.folder.path();
         let (cert, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
         fs::write(&cert, signed.certificate.pem()).unwrap();
@@ -77,7 +91,7 @@ impl Authority {
     }
 
     /// Who trusts it alone.
-    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         Arc::new(roots)
@@ -85,11 +99,11 @@ impl Authority {
 }
 
 impl Signed {
-    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.der().clone()]
     }
 
-    pub(super) fn key(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
     }
 }
