@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::Authority;
+use super::{authority, ca, ending};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::process::{Owned, finish};
 use crate::harness::seat::Seat;
@@ -23,12 +23,12 @@ fn redis_clients_speak_tls_with_a_redis_that_does_not() {
         return;
     };
     let Some(server) = redis::start() else { return };
-    let authority = Authority::new();
-    let proxy = Evenkeel::start(&authority.ending(NAME, "", server.address()));
+    let authority = authority();
+    let proxy = Evenkeel::start(&ending(&authority, NAME, "", server.address()));
     let client = |program| {
         let mut command = Command::new(program);
         command.args(["-p", &proxy.at().port().to_string(), "--tls", "--sni", NAME, "--cacert"]);
-        command.arg(authority.ca());
+        command.arg(ca(&authority));
         command
     };
     let said = finish(client(&cli).args(["SET", "word", "kept"]), PATIENCE).expect_code(0);
@@ -66,12 +66,12 @@ fn mqtt_messages_go_to_and_from_a_broker_that_speaks_no_tls() {
         return;
     };
     let Some((seat, _dir, _broker)) = mosquitto() else { return };
-    let authority = Authority::new();
-    let proxy = Evenkeel::start(&authority.ending(NAME, "", seat.address()));
+    let authority = authority();
+    let proxy = Evenkeel::start(&ending(&authority, NAME, "", seat.address()));
     let run = |program, words: &[&str]| {
         let mut command = Command::new(program);
         command.args(["-h", "127.0.0.1", "-p", &proxy.at().port().to_string(), "--cafile"]);
-        command.arg(authority.ca()).args(["-t", "state", "-q", "1"]).args(words);
+        command.arg(ca(&authority)).args(["-t", "state", "-q", "1"]).args(words);
         finish(&mut command, PATIENCE).expect_code(0)
     };
     // Kept by the broker, so that whoever asks later gets it.

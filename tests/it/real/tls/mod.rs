@@ -6,7 +6,7 @@ mod postgres;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,62 +14,37 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use tempfile::TempDir;
-
+use crate::harness::authority::Authority;
 use crate::harness::process::Owned;
 use crate::harness::wait::PATIENCE;
 
-/// An authority in a folder that everybody may read, and what it signs.
-struct Authority {
-    dir: TempDir,
-    issuer: Issuer<'static, KeyPair>,
+/// An authority in a folder that everybody may read, servers that are not root among them.
+fn authority() -> Authority {
+    let authority = Authority::new();
+    fs::set_permissions(authority.folder(), PermissionsExt::from_mode(0o755)).unwrap();
+    authority
 }
 
-impl Authority {
-    fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { dir, issuer: Issuer::new(params, key) }
-    }
+/// Where its own certificate is.
+fn ca(authority: &Authority) -> PathBuf {
+    authority.folder().join("ca.pem")
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
+/// A certificate for this name and 127.0.0.1: where it is, and its key.
+fn issue(authority: &Authority, name: &str) -> (PathBuf, PathBuf) {
+    authority.write(name, &authority.sign(&[name, "127.0.0.1"]))
+}
 
-    /// Where its own certificate is.
-    fn ca(&self) -> PathBuf {
-        self.path("ca.pem")
-    }
-
-    /// A certificate for this name and 127.0.0.1: where it is, and its key.
-    fn issue(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let (cert_file, key_file) =
-            (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
-        fs::write(&cert_file, cert.pem()).unwrap();
-        fs::write(&key_file, key.serialize_pem()).unwrap();
-        (cert_file, key_file)
-    }
-
-    /// A file with one listener `l` that ends TLS as `name`, with more keys, on one unprobed pool.
-    fn ending(&self, name: &str, tls: &str, backend: SocketAddr) -> String {
-        let (cert, key) = self.issue(name);
-        format!(
-            "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
-             [listener.l.tls]\ncertificates = [{{ cert = \"{}\", key = \"{}\" }}]\n{tls}\n{}",
-            cert.display(),
-            key.display(),
-            pool("p", backend)
-        )
-    }
+/// A file with one listener `l` that ends TLS as `name`, with more keys, on one unprobed pool.
+fn ending(authority: &Authority, name: &str, tls: &str, backend: SocketAddr) -> String {
+    let (cert, key) = issue(authority, name);
+    format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+         [listener.l.tls]\ncertificates = [{{ cert = \"{}\", key = \"{}\" }}]\n{tls}\n{}",
+        cert.display(),
+        key.display(),
+        pool("p", backend)
+    )
 }
 
 /// A pool of one backend that nobody probes.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Authority, pool};
+use super::{authority, ca, ending, issue, pool};
+use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::process::{Finished, finish};
 use crate::harness::wait::{PATIENCE, eventually};
@@ -23,7 +24,7 @@ fn connection(proxy: &Evenkeel, authority: &Authority, name: &str, mode: &str) -
         "host={name} hostaddr=127.0.0.1 port={} user=bench dbname=postgres sslmode={mode} \
          sslrootcert={} gssencmode=disable connect_timeout=15",
         proxy.at().port(),
-        authority.ca().display()
+        ca(authority).display()
     )
 }
 
@@ -36,8 +37,8 @@ fn psql(server: &Postgres, connection: &str) -> Finished {
 #[test]
 fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
     let Some(server) = Postgres::bare("plain", &[]) else { return };
-    let authority = Authority::new();
-    let proxy = Evenkeel::start(&authority.ending(NAME, UPGRADE, server.address()));
+    let authority = authority();
+    let proxy = Evenkeel::start(&ending(&authority, NAME, UPGRADE, server.address()));
     let to = |name, mode| connection(&proxy, &authority, name, mode);
     let said = psql(&server, &to(NAME, "verify-full")).expect_code(0);
     assert_eq!(said.stdout, "f|plain\n");
@@ -49,7 +50,9 @@ fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
     proxy.wait_idle();
     // A connection for each transaction, each with an upgrade.
     let mut load = Command::new(server.program("pgbench"));
-    load.args(["-n", "-S", "-C", "-c", "4", "-j", "2", "-t", "25"]);
+    let script = authority.folder().join("script.sql");
+    std::fs::write(&script, "SELECT 1;\n").unwrap();
+    load.args(["-n", "-C", "-c", "4", "-j", "2", "-t", "25", "-f"]).arg(script);
     let run = finish(load.arg(to(NAME, "verify-full")), 3 * PATIENCE).expect_code(0);
     assert!(run.stdout.contains("processed: 100/100"), "{}", run.text());
 }
@@ -57,9 +60,8 @@ fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
 #[test]
 fn psql_without_tls_is_let_through_to_a_plain_pool() {
     let Some(server) = Postgres::bare("plain", &[]) else { return };
-    let authority = Authority::new();
-    let file = authority
-        .ending(NAME, UPGRADE, server.address())
+    let authority = authority();
+    let file = ending(&authority, NAME, UPGRADE, server.address())
         .replace("pool = \"p\"\n", "pool = \"p\"\nplain_pool = \"q\"\n");
     let proxy = Evenkeel::start(&format!("{file}{}", pool("q", server.address())));
     for (mode, reached) in [("disable", "q"), ("require", "p"), ("verify-full", "p")] {
@@ -72,9 +74,9 @@ fn psql_without_tls_is_let_through_to_a_plain_pool() {
 
 #[test]
 fn psql_reaches_servers_by_name_and_verifies_each_of_them_itself() {
-    let authority = Authority::new();
+    let authority = authority();
     let speaking = |name: &str| {
-        let (cert, key) = authority.issue(name);
+        let (cert, key) = issue(&authority, name);
         let file = |key: &str, path: &Path| format!("{key}={}", path.display());
         let words = ["ssl=on".to_owned(), file("ssl_cert_file", &cert), file("ssl_key_file", &key)];
         crate::real::postgres::private(&key);
@@ -117,8 +119,8 @@ fn psycopg() -> Option<PathBuf> {
 fn a_libpq_that_begins_with_tls_is_served_too_and_known_by_its_protocol() {
     let Some(python) = psycopg() else { return };
     let Some(server) = Postgres::bare("plain", &[]) else { return };
-    let authority = Authority::new();
-    let file = authority.ending(NAME, UPGRADE, server.address());
+    let authority = authority();
+    let file = ending(&authority, NAME, UPGRADE, server.address());
     let proxy = Evenkeel::start(&format!(
         "{file}[[listener.l.route]]\nname = \"direct\"\nalpn = \"postgresql\"\npool = \"q\"\n{}",
         pool("q", server.address())
