@@ -1,6 +1,6 @@
 //! Backends that want to know who connects.
 
-use super::authority::{Authority, Signed};
+use crate::harness::authority::{Authority, Signed};
 use super::backend::{Backend, Plan};
 use super::{file, refused};
 use crate::harness::client::{try_hold, who};
@@ -21,12 +21,8 @@ fn a_backend_that_asks_is_shown_the_certificate_of_the_pool() {
     let authority = Authority::new();
     let signed = authority.sign(&["127.0.0.1"]);
     let (cert, key) = authority.write("client", &authority.sign(&["evenkeel"]));
-    let shown = format!(
-        "{}\ncert = \"{}\"\nkey = \"{}\"",
-        authority.ca(),
-        cert.display(),
-        key.display()
-    );
+    let shown =
+        format!("{}\ncert = \"{}\"\nkey = \"{}\"", authority.ca(), cert.display(), key.display());
     for version in rustls::ALL_VERSIONS {
         let backend = asking(&authority, &signed, version);
         let proxy = Evenkeel::start(&file(&[&backend], &shown, ""));

@@ -19,7 +19,9 @@ use backend::Backend;
 /// A pool `p` of these backends without probes and ejections, with these lines of `[pool.p.tls]`.
 fn file(backends: &[&Backend], tls: &str, pool: &str) -> String {
     let list: Vec<_> = backends.iter().map(|backend| backend.entry()).collect();
-    let keys = format!("passive = {{ failures = 0 }}\n{pool}");
+    // Long enough for a good handshake on a machine that stalls.
+    let patient = if pool.contains("connect_timeout") { "" } else { "connect_timeout = \"5s\"" };
+    let keys = format!("passive = {{ failures = 0 }}\n{patient}\n{pool}");
     let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\naccess = \"{dir}/access.log\"\n";
     let file = unprobed(&format!("[{}]", list.join(", ")), "", &keys);
     format!("{log}{file}[pool.p.tls]\n{tls}\n")

@@ -38,7 +38,11 @@ impl Authority {
 
     /// The line that trusts it.
     pub(crate) fn ca(&self) -> String {
-        format!("ca = \"{}\"", self.folder.path().join("ca.pem").display())
+        format!("ca = \"{}\"", self.ca_file().display())
+    }
+
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
     }
 
     /// Where it keeps its own certificate, as `ca.pem`, and what is written.

@@ -1,5 +1,6 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod backend_tls;
 mod chromium;
 mod chromium_dashboard;
 mod deploy;

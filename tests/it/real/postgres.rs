@@ -1,12 +1,11 @@
 //! Two PostgreSQL servers behind one listener, and `pgbench` through it.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{as_user, installed};
@@ -20,31 +19,24 @@ use crate::harness::wait::{PATIENCE, eventually};
 pub(super) struct Postgres {
     bin: PathBuf,
     dir: TempDir,
-    seat: Seat,
-    settings: Vec<String>,
+    pub(super) seat: Seat,
     server: Option<Owned>,
-}
-
-/// Gives a key to whom the server runs as, as it insists.
-pub(super) fn private(key: &Path) {
-    std::fs::set_permissions(key, PermissionsExt::from_mode(0o600)).unwrap();
-    if geteuid().is_root() {
-        must(Command::new("chown").arg("postgres").arg(key));
-    }
+    /// Further settings, as in `ssl=on`.
+    settings: Vec<String>,
 }
 
 impl Postgres {
     /// Creates the cluster and starts it with `pgbench`'s tables; `None` when not installed.
     fn create() -> Option<Self> {
-        let server = Self::bare("bench", &[])?;
+        let server = Self::bare("bench")?;
         must(
             server.client("pgbench", server.seat.port()).args(["-i", "-q", "-s", "1", "postgres"]),
         );
         Some(server)
     }
 
-    /// Creates the cluster under a name, and starts it with these settings.
-    pub(super) fn bare(name: &str, settings: &[String]) -> Option<Self> {
+    /// Creates the cluster under a name, and starts it.
+    pub(super) fn bare(name: &str) -> Option<Self> {
         let mut versions: Vec<_> =
             glob::glob("/usr/lib/postgresql/*/bin").unwrap().flatten().collect();
         versions.sort();
@@ -53,8 +45,8 @@ impl Postgres {
         let bin = initdb.parent().unwrap().to_owned();
         let dir = TempDir::new().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let settings = [&[format!("cluster_name={name}")], settings].concat();
-        let mut server = Self { bin, dir, seat: Seat::take(), settings, server: None };
+        let settings = vec![format!("cluster_name={name}")];
+        let mut server = Self { bin, dir, seat: Seat::take(), server: None, settings };
         let data = server.dir.path().join("data");
         let mut init = as_user("postgres", &initdb);
         init.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]);
@@ -63,14 +55,31 @@ impl Postgres {
         Some(server)
     }
 
-    /// Where it is.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.seat.address()
-    }
-
     /// One of its programs.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)
+    }
+
+    /// As [`create`](Self::create), with TLS.
+    pub(super) fn create_with_tls(cert: &Path, key: &Path) -> Option<Self> {
+        let mut server = Self::create()?;
+        server.speak_tls(cert, key);
+        Some(server)
+    }
+
+    /// Starts it anew, with TLS.
+    pub(super) fn speak_tls(&mut self, cert: &Path, key: &Path) {
+        self.stop();
+        // It wants its key to be its own.
+        let own = self.dir.path().join("server.key");
+        let mut copy = as_user("postgres", Path::new("install"));
+        must(copy.args(["-m", "600"]).arg(key).arg(&own).current_dir(self.dir.path()));
+        self.settings.extend([
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", cert.display()),
+            format!("ssl_key_file={}", own.display()),
+        ]);
+        self.start();
     }
 
     fn start(&mut self) {
@@ -102,7 +111,7 @@ impl Postgres {
         server.exit("the server dies", PATIENCE);
     }
 
-    fn client(&self, program: &str, port: u16) -> Command {
+    pub(super) fn client(&self, program: &str, port: u16) -> Command {
         let mut command = Command::new(self.bin.join(program));
         // With the default a refused encryption is one more connection, and they are counted here.
         command.env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");

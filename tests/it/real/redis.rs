@@ -1,6 +1,5 @@
 //! Redis behind the balancer, and `redis-benchmark` through it.
 
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,23 +12,24 @@ use crate::harness::wait::{PATIENCE, eventually};
 
 /// A Redis of a test's own.
 pub(super) struct Redis {
-    seat: Seat,
+    pub(super) seat: Seat,
     _server: Owned,
-}
-
-impl Redis {
-    /// Where it is.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.seat.address()
-    }
 }
 
 /// Starts one; `None` when not installed.
 pub(super) fn start() -> Option<Redis> {
+    start_with(|command, port| {
+        command.args(["--port", port]);
+    })
+}
+
+/// With its own words for the port.
+pub(super) fn start_with(listen: impl FnOnce(&mut Command, &str)) -> Option<Redis> {
     let program = installed("redis-server", &[])?;
     let seat = Seat::take();
     let mut command = Command::new(program);
-    command.args(["--port", &seat.port().to_string(), "--bind", "127.0.0.1"]);
+    listen(&mut command, &seat.port().to_string());
+    command.args(["--bind", "127.0.0.1"]);
     command.args(["--save", "", "--appendonly", "no"]);
     let server = Owned(command.stdout(Stdio::null()).spawn().unwrap());
     eventually("redis listens", PATIENCE, || std::net::TcpStream::connect(seat.address()).is_ok());

@@ -24,7 +24,7 @@ fn redis_clients_speak_tls_with_a_redis_that_does_not() {
     };
     let Some(server) = redis::start() else { return };
     let authority = authority();
-    let proxy = Evenkeel::start(&ending(&authority, NAME, "", server.address()));
+    let proxy = Evenkeel::start(&ending(&authority, NAME, "", server.seat.address()));
     let client = |program| {
         let mut command = Command::new(program);
         command.args(["-p", &proxy.at().port().to_string(), "--tls", "--sni", NAME, "--cacert"]);

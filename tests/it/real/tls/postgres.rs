@@ -1,6 +1,6 @@
 //! PostgreSQL: the upgrade that its clients ask for, and TLS from the first byte.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{authority, ca, ending, issue, pool};
@@ -36,9 +36,9 @@ fn psql(server: &Postgres, connection: &str) -> Finished {
 
 #[test]
 fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
-    let Some(server) = Postgres::bare("plain", &[]) else { return };
+    let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let proxy = Evenkeel::start(&ending(&authority, NAME, UPGRADE, server.address()));
+    let proxy = Evenkeel::start(&ending(&authority, NAME, UPGRADE, server.seat.address()));
     let to = |name, mode| connection(&proxy, &authority, name, mode);
     let said = psql(&server, &to(NAME, "verify-full")).expect_code(0);
     assert_eq!(said.stdout, "f|plain\n");
@@ -59,11 +59,11 @@ fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
 
 #[test]
 fn psql_without_tls_is_let_through_to_a_plain_pool() {
-    let Some(server) = Postgres::bare("plain", &[]) else { return };
+    let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let file = ending(&authority, NAME, UPGRADE, server.address())
+    let file = ending(&authority, NAME, UPGRADE, server.seat.address())
         .replace("pool = \"p\"\n", "pool = \"p\"\nplain_pool = \"q\"\n");
-    let proxy = Evenkeel::start(&format!("{file}{}", pool("q", server.address())));
+    let proxy = Evenkeel::start(&format!("{file}{}", pool("q", server.seat.address())));
     for (mode, reached) in [("disable", "q"), ("require", "p"), ("verify-full", "p")] {
         let to = connection(&proxy, &authority, NAME, mode);
         assert_eq!(psql(&server, &to).expect_code(0).stdout, "f|plain\n", "{mode}");
@@ -77,10 +77,9 @@ fn psql_reaches_servers_by_name_and_verifies_each_of_them_itself() {
     let authority = authority();
     let speaking = |name: &str| {
         let (cert, key) = issue(&authority, name);
-        let file = |key: &str, path: &Path| format!("{key}={}", path.display());
-        let words = ["ssl=on".to_owned(), file("ssl_cert_file", &cert), file("ssl_key_file", &key)];
-        crate::real::postgres::private(&key);
-        Postgres::bare(name, &words)
+        let mut server = Postgres::bare(name)?;
+        server.speak_tls(&cert, &key);
+        Some(server)
     };
     let (Some(one), Some(two)) = (speaking("one.example"), speaking("two.example")) else {
         return;
@@ -89,8 +88,8 @@ fn psql_reaches_servers_by_name_and_verifies_each_of_them_itself() {
         "[listener.l]\nbind = \"127.0.0.1:0\"\n[listener.l.tls]\n{UPGRADE}\n\
          [[listener.l.route]]\nsni = \"one.example\"\npool = \"one\"\n\
          [[listener.l.route]]\nsni = \"two.example\"\npool = \"two\"\n{}{}",
-        pool("one", one.address()),
-        pool("two", two.address())
+        pool("one", one.seat.address()),
+        pool("two", two.seat.address())
     ));
     for name in ["one.example", "two.example", "one.example"] {
         let to = connection(&proxy, &authority, name, "verify-full");
@@ -118,12 +117,12 @@ fn psycopg() -> Option<PathBuf> {
 #[test]
 fn a_libpq_that_begins_with_tls_is_served_too_and_known_by_its_protocol() {
     let Some(python) = psycopg() else { return };
-    let Some(server) = Postgres::bare("plain", &[]) else { return };
+    let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let file = ending(&authority, NAME, UPGRADE, server.address());
+    let file = ending(&authority, NAME, UPGRADE, server.seat.address());
     let proxy = Evenkeel::start(&format!(
         "{file}[[listener.l.route]]\nname = \"direct\"\nalpn = \"postgresql\"\npool = \"q\"\n{}",
-        pool("q", server.address())
+        pool("q", server.seat.address())
     ));
     for (negotiation, times) in [("direct", 1), ("postgres", 2)] {
         let to = connection(&proxy, &authority, NAME, "verify-full");
