@@ -38,6 +38,7 @@ mod real;
 mod relay;
 mod route;
 mod signals;
+mod sni;
 mod sticky;
 mod terminate;
 mod tiers;

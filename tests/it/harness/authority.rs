@@ -50,6 +50,11 @@ impl Authority {
         self.folder.path()
     }
 
+    /// The file that holds it.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
     /// For these names and addresses.
     pub(crate) fn sign(&self, names: &[&str]) -> Signed {
         self.sign_as(names, |_| {})

@@ -7,6 +7,7 @@ pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod evenkeel;
 pub(crate) mod files;
+pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod namespace;

@@ -11,7 +11,9 @@ mod postgres;
 mod promtool;
 mod quic;
 mod redis;
+mod sni;
 mod syslog;
+mod terminate;
 mod tls;
 
 use std::env;

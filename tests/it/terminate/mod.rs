@@ -2,8 +2,8 @@
 //! the others.
 
 mod alpn;
-mod clients;
 mod client;
+mod clients;
 mod crowds;
 mod failures;
 mod names;

@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{authority, ca, ending, issue, pool};
+use super::{NAME, authority, ending, pool};
 use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::process::{Finished, finish};
 use crate::harness::wait::{PATIENCE, eventually};
 use crate::real::postgres::Postgres;
-
-const NAME: &str = "db.example";
 
 const UPGRADE: &str = "starttls = \"postgres\"";
 
@@ -24,7 +22,7 @@ fn connection(proxy: &Evenkeel, authority: &Authority, name: &str, mode: &str) -
         "host={name} hostaddr=127.0.0.1 port={} user=bench dbname=postgres sslmode={mode} \
          sslrootcert={} gssencmode=disable connect_timeout=15",
         proxy.at().port(),
-        ca(authority).display()
+        authority.ca_file().display()
     )
 }
 
@@ -38,7 +36,7 @@ fn psql(server: &Postgres, connection: &str) -> Finished {
 fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
     let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let proxy = Evenkeel::start(&ending(&authority, NAME, UPGRADE, server.seat.address()));
+    let proxy = Evenkeel::start(&ending(&authority, UPGRADE, server.seat.address()));
     let to = |name, mode| connection(&proxy, &authority, name, mode);
     let said = psql(&server, &to(NAME, "verify-full")).expect_code(0);
     assert_eq!(said.stdout, "f|plain\n");
@@ -61,7 +59,7 @@ fn psql_verifies_the_balancer_while_the_server_is_spoken_to_in_cleartext() {
 fn psql_without_tls_is_let_through_to_a_plain_pool() {
     let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let file = ending(&authority, NAME, UPGRADE, server.seat.address())
+    let file = ending(&authority, UPGRADE, server.seat.address())
         .replace("pool = \"p\"\n", "pool = \"p\"\nplain_pool = \"q\"\n");
     let proxy = Evenkeel::start(&format!("{file}{}", pool("q", server.seat.address())));
     for (mode, reached) in [("disable", "q"), ("require", "p"), ("verify-full", "p")] {
@@ -76,7 +74,7 @@ fn psql_without_tls_is_let_through_to_a_plain_pool() {
 fn psql_reaches_servers_by_name_and_verifies_each_of_them_itself() {
     let authority = authority();
     let speaking = |name: &str| {
-        let (cert, key) = issue(&authority, name);
+        let (cert, key) = authority.write(name, &authority.sign(&[name]));
         let mut server = Postgres::bare(name)?;
         server.speak_tls(&cert, &key);
         Some(server)
@@ -119,7 +117,7 @@ fn a_libpq_that_begins_with_tls_is_served_too_and_known_by_its_protocol() {
     let Some(python) = psycopg() else { return };
     let Some(server) = Postgres::bare("plain") else { return };
     let authority = authority();
-    let file = ending(&authority, NAME, UPGRADE, server.seat.address());
+    let file = ending(&authority, UPGRADE, server.seat.address());
     let proxy = Evenkeel::start(&format!(
         "{file}[[listener.l.route]]\nname = \"direct\"\nalpn = \"postgresql\"\npool = \"q\"\n{}",
         pool("q", server.seat.address())
