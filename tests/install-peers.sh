@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the integration tests run against: real servers and a few tools, from Debian's (or
-# Ubuntu's) packages, and only those that are missing. No service is started: the tests start their
-# own, on free ports, in temporary folders.
+# Installs what the integration tests run against: real servers and clients and a few tools, from
+# Debian's (or Ubuntu's) packages, and only those that are missing. No service is started: the tests
+# start their own, on free ports, in temporary folders.
 set -eu
 
 # A command or file that shows the package is there, and the package.
@@ -42,8 +42,24 @@ missing=$(printf '%s\n' "$wanted" | while read -r sign package; do
     [ -z "$sign" ] || present "$sign" || printf '%s ' "$package"
 done)
 
+# Debian's Python has no venv without it; others bring theirs.
+python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+
+# A libpq of 17 or later, which Debian may not have yet, comes with psycopg's wheel from PyPI, into a
+# folder of this build. What cannot be fetched costs the one test that wants it, which says so.
+install_psycopg() {
+    folder=$(dirname "$0")/../target/peers/psycopg
+    if "$folder/bin/python" -c 'import psycopg' 2>/dev/null; then return; fi
+    echo "install-peers: installing psycopg from PyPI into target/peers/psycopg"
+    python3 -m venv --clear "$folder" &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 --timeout 30 \
+            --only-binary=:all: 'psycopg[binary]' ||
+        echo "install-peers: NO PSYCOPG to be had: the test of a libpq that begins with TLS is skipped" >&2
+}
+
 if [ -z "$missing" ]; then
-    echo "install-peers: everything is there"
+    echo "install-peers: everything is there from apt"
+    install_psycopg
     exit 0
 fi
 
@@ -81,3 +97,4 @@ $root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y --no-install-recommends $missing
 
 [ "$made_policy" = no ] || echo "install-peers: no service was started"
+install_psycopg

@@ -6,15 +6,16 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 
-use crate::datagrams;
-use crate::scenario::{MESSAGE, Work};
+use crate::scenario::{Handshake, MESSAGE, Work};
 use crate::wire::{self, CHUNK, Readiness};
+use crate::{datagrams, secure};
 
 #[derive(Args)]
 pub(crate) struct Plan {
@@ -35,9 +36,18 @@ pub(crate) struct Plan {
     /// Connections, round trips or bytes in all
     #[arg(long)]
     pub(crate) amount: u64,
+    /// Speak TLS
+    #[arg(long, value_enum, requires = "ca")]
+    pub(crate) tls: Option<Handshake>,
+    /// The authority of the proxy's certificate, PEM
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
+    if let Some(handshake) = plan.tls {
+        return secure::run(plan, handshake);
+    }
     match plan.work {
         Work::Connect => short_connections(plan),
         Work::Exchange => round_trips(plan),
@@ -53,17 +63,20 @@ impl Plan {
         self.targets[number as usize % self.targets.len()]
     }
 
-    fn open(&self, number: u64) -> anyhow::Result<OwnedFd> {
+    pub(crate) fn open(&self, number: u64) -> anyhow::Result<OwnedFd> {
         let target = self.target(number);
         wire::connect(target).with_context(|| format!("connection {number} to {target}"))
     }
 
-    fn open_all(&self) -> anyhow::Result<Vec<OwnedFd>> {
-        (0..self.width).map(|number| self.open(number)).collect()
+    fn open_all<L>(
+        &self,
+        mut open: impl FnMut(u64) -> anyhow::Result<L>,
+    ) -> anyhow::Result<Vec<L>> {
+        (0..self.width).map(&mut open).collect()
     }
 
     /// Bytes of each connection.
-    fn share(&self) -> u64 {
+    pub(crate) fn share(&self) -> u64 {
         self.amount / self.width
     }
 }
@@ -78,7 +91,7 @@ pub(crate) fn gate() -> anyhow::Result<Instant> {
 }
 
 /// Reports, and keeps what is open until the figures have been read.
-fn finish(took: Duration) -> anyhow::Result<()> {
+pub(crate) fn finish(took: Duration) -> anyhow::Result<()> {
     report(&took.as_nanos().to_string())
 }
 
@@ -153,7 +166,7 @@ fn round_trips(plan: &Plan) -> anyhow::Result<()> {
     let mut ready = Readiness::new()?;
     let mut tokens = Vec::new();
     let mut slots = Vec::new();
-    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
+    for (token, socket) in plan.open_all(|number| plan.open(number))?.into_iter().enumerate() {
         // One exchange each before anything counts: the proxy's side stands too, then.
         let mut slot = Slot::ask(socket)?;
         while !slot.hear()? {}
@@ -184,26 +197,27 @@ fn round_trips(plan: &Plan) -> anyhow::Result<()> {
 }
 
 /// One of a few connections that carry much.
-struct Stream {
-    socket: OwnedFd,
-    token: usize,
+pub(crate) struct Stream<L> {
+    pub(crate) link: L,
+    pub(crate) token: usize,
     /// Bytes that are still to go.
-    left: u64,
+    pub(crate) left: u64,
 }
 
 /// Opens the streams and calls `step` with each that is ready, until it says that it is through.
-fn bulk(
+pub(crate) fn bulk<L: AsFd>(
     plan: &Plan,
-    watch: impl Fn(&Readiness, &OwnedFd, usize) -> rustix::io::Result<()>,
-    mut step: impl FnMut(&Readiness, &mut Stream) -> anyhow::Result<bool>,
+    open: impl FnMut(u64) -> anyhow::Result<L>,
+    watch: impl Fn(&Readiness, &L, usize) -> rustix::io::Result<()>,
+    mut step: impl FnMut(&Readiness, &mut Stream<L>) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let mut ready = Readiness::new()?;
     let mut tokens = Vec::new();
     let start = gate()?;
     let mut streams = Vec::new();
-    for (token, socket) in plan.open_all()?.into_iter().enumerate() {
-        watch(&ready, &socket, token)?;
-        streams.push(Some(Stream { socket, token, left: plan.share() }));
+    for (token, link) in plan.open_all(open)?.into_iter().enumerate() {
+        watch(&ready, &link, token)?;
+        streams.push(Some(Stream { link, token, left: plan.share() }));
     }
     let mut running = plan.width;
     while running > 0 {
@@ -223,9 +237,10 @@ fn download(plan: &Plan) -> anyhow::Result<()> {
     let mut chunk = vec![0; CHUNK];
     bulk(
         plan,
+        |number| plan.open(number),
         |ready, socket, token| ready.reads(socket, token),
         |_, stream| {
-            let taken = wire::discard(&stream.socket, &mut chunk)?;
+            let taken = wire::discard(&stream.link, &mut chunk)?;
             let Some(taken) = taken else {
                 anyhow::bail!("cut {} bytes before the end", stream.left)
             };
@@ -239,9 +254,10 @@ fn upload(plan: &Plan) -> anyhow::Result<()> {
     let mut chunk = vec![0x5a; CHUNK];
     bulk(
         plan,
+        |number| plan.open(number),
         |ready, socket, token| ready.writes(socket, token),
         |ready, stream| {
-            let Stream { socket, token, left } = stream;
+            let Stream { link: socket, token, left } = stream;
             if *left == 0 {
                 ensure!(wire::receive(&*socket, &mut chunk)? == 1, "no receipt for an upload");
                 return Ok(true);

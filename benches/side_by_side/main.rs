@@ -15,6 +15,7 @@
 mod backend;
 mod children;
 mod datagrams;
+mod identity;
 mod load;
 mod machine;
 mod peers;
@@ -22,6 +23,7 @@ mod perf;
 mod report;
 mod run;
 mod scenario;
+mod secure;
 mod tables;
 mod usage;
 mod wire;

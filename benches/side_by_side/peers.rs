@@ -56,11 +56,13 @@ impl Peer {
         if self == Self::Nginx { 3 } else { 1 }
     }
 
-    /// The memory of no proxy is not worth a run, and HAProxy has no UDP.
+    /// The memory of no proxy is not worth a run, and without one nobody ends TLS. HAProxy has no
+    /// UDP, and what it decrypts it cannot splice.
     pub(crate) fn takes(self, scenario: Scenario) -> bool {
         match self {
-            Self::None => scenario != Scenario::Idle,
-            Self::Haproxy | Self::HaproxySplice => !scenario.is_udp(),
+            Self::None => scenario != Scenario::Idle && scenario.tls().is_none(),
+            Self::Haproxy => !scenario.is_udp(),
+            Self::HaproxySplice => !scenario.is_udp() && scenario.tls().is_none(),
             Self::Evenkeel | Self::Nginx | Self::Envoy => true,
         }
     }
@@ -106,6 +108,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) scale: Scale,
     /// Where its files go.
     pub(crate) dir: &'a Path,
+    /// Where its certificate and key are.
+    pub(crate) identity: &'a Path,
     pub(crate) listen: SocketAddr,
     pub(crate) backends: &'a [SocketAddr],
 }
@@ -163,20 +167,24 @@ impl Installed {
         }
     }
 
-    fn template(&self, udp: bool) -> &'static str {
-        match (self.peer, udp) {
-            (Peer::Evenkeel, false) => include_str!("peers/evenkeel.toml"),
-            (Peer::Evenkeel, true) => include_str!("peers/evenkeel-udp.toml"),
-            (Peer::Nginx, false) => include_str!("peers/nginx.conf"),
-            (Peer::Nginx, true) => include_str!("peers/nginx-udp.conf"),
-            (Peer::Envoy, false) => include_str!("peers/envoy.yaml"),
-            (Peer::Envoy, true) => include_str!("peers/envoy-udp.yaml"),
-            _ => include_str!("peers/haproxy.cfg"),
+    fn template(&self, scenario: Scenario) -> &'static str {
+        match (self.peer, scenario.is_udp(), scenario.tls().is_some()) {
+            (Peer::Evenkeel, false, false) => include_str!("peers/evenkeel.toml"),
+            (Peer::Evenkeel, true, _) => include_str!("peers/evenkeel-udp.toml"),
+            (Peer::Evenkeel, _, true) => include_str!("peers/evenkeel-tls.toml"),
+            (Peer::Nginx, false, false) => include_str!("peers/nginx.conf"),
+            (Peer::Nginx, true, _) => include_str!("peers/nginx-udp.conf"),
+            (Peer::Nginx, _, true) => include_str!("peers/nginx-tls.conf"),
+            (Peer::Envoy, false, false) => include_str!("peers/envoy.yaml"),
+            (Peer::Envoy, true, _) => include_str!("peers/envoy-udp.yaml"),
+            (Peer::Envoy, _, true) => include_str!("peers/envoy-tls.yaml"),
+            (_, _, false) => include_str!("peers/haproxy.cfg"),
+            (_, _, true) => include_str!("peers/haproxy-tls.cfg"),
         }
     }
 
     fn config(&self, setting: &Setting<'_>) -> String {
-        let &Setting { scenario, scale, dir, listen, backends } = setting;
+        let &Setting { scenario, scale, dir, identity, listen, backends } = setting;
         let splice = self.peer == Peer::HaproxySplice;
         // A flow that asks once is over with its answer; one that stands has no such end. Envoy,
         // which knows no such end, runs out of descriptors unless its idle flows go soon.
@@ -191,11 +199,12 @@ impl Installed {
         let module = Path::new(NGINX_STREAM).exists();
         let load_module =
             if module { format!("load_module {NGINX_STREAM};") } else { String::new() };
-        self.template(scenario.is_udp())
+        self.template(scenario)
             .replace("@SERVERS@", &servers.join(between))
             .replace("@LISTEN@", &listen.to_string())
             .replace("@HOST@", &listen.ip().to_string())
             .replace("@PORT@", &listen.port().to_string())
+            .replace("@IDENTITY@", &identity.display().to_string())
             .replace("@DIR@", &dir.display().to_string())
             .replace("@LOAD_MODULE@", &load_module)
             .replace("@FILES@", &scale.files.to_string())

@@ -31,6 +31,11 @@ processes of their own; the figures are the proxy's alone, all its processes and
   flight on each; bursts are 1200 bytes on 8 standing flows, 64 in flight on each; new flows are 64
   bytes from another address and port each, 64 at a time. What has no answer after 200 ms is sent
   again, and counted as resent. The load and the backends send and receive datagrams one by one.
+- TLS: ended by the proxy, cleartext to the backends. Every proxy shows the same certificate, ECDSA
+  on P-256. The client offers TLS 1.3 with AES-256-GCM and X25519 and nothing else, so that all do
+  the same work, and checks of each connection that it was a full handshake, or a resumed one. A
+  resumed one has a ticket and a key exchange. For the rest as without TLS; each proxy sends as many
+  tickets as it does by itself.
 
 Every round starts every proxy anew, on fresh ports, each round beginning with another proxy. The best
 round of a proxy is the one with the fewest instructions per unit of work, or the least CPU time
@@ -119,7 +124,7 @@ struct Goal {
     at_most: f64,
 }
 
-const GOALS: [Goal; 9] = [
+const GOALS: [Goal; 16] = [
     Goal { scenario: Scenario::Conn, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Rtt, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Bulk1, rival: Peer::HaproxySplice, at_most: 0.6 },
@@ -129,6 +134,13 @@ const GOALS: [Goal; 9] = [
     Goal { scenario: Scenario::Idle, rival: Peer::Haproxy, at_most: 0.5 },
     Goal { scenario: Scenario::UdpRtt, rival: Peer::Nginx, at_most: 0.9 },
     Goal { scenario: Scenario::UdpBurst, rival: Peer::Nginx, at_most: 0.5 },
+    Goal { scenario: Scenario::TlsFull, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsResumed, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsBulk1, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsBulk8, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsUpload1, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsUpload8, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::TlsIdle, rival: Peer::Envoy, at_most: 1.0 },
 ];
 
 type Figures = fn(&Sample) -> Vec<String>;

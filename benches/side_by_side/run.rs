@@ -12,6 +12,7 @@ use rustix::process::Pid;
 
 use crate::backend::Kind;
 use crate::children::{Child, PROMPT, wait_until};
+use crate::identity::Identity;
 use crate::peers::{Installed, Peer, Setting};
 use crate::perf::{self, Counting, Counts};
 use crate::scenario::{Scale, Scenario, Work};
@@ -25,6 +26,7 @@ pub(crate) struct Bench {
     /// Why there are no counters, if there are none.
     pub(crate) counters: Result<(), String>,
     own: PathBuf,
+    identity: Identity,
 }
 
 /// The figures of one proxy in one scenario in one round.
@@ -42,7 +44,8 @@ pub(crate) struct Sample {
 
 impl Bench {
     pub(crate) fn new(scale: Scale) -> anyhow::Result<Self> {
-        Ok(Self { scale, counters: perf::probe(), own: std::env::current_exe()? })
+        let (own, identity) = (std::env::current_exe()?, Identity::make()?);
+        Ok(Self { scale, counters: perf::probe(), own, identity })
     }
 
     /// Fresh processes on fresh ports: no run meets what another left in TIME_WAIT, or in memory.
@@ -127,7 +130,8 @@ impl Bench {
     ) -> anyhow::Result<(Child, SocketAddr)> {
         let listen = free_address(scenario.is_udp())?;
         let knock = Knock::new(scenario.is_udp(), listen)?;
-        let setting = Setting { scenario, scale: self.scale, dir, listen, backends };
+        let (scale, identity) = (self.scale, self.identity.folder());
+        let setting = Setting { scenario, scale, dir, identity, listen, backends };
         let log = std::fs::File::create(dir.join("log"))?;
         let mut command = peer.command(&setting)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -156,6 +160,10 @@ impl Bench {
             .args(["--depth", &scenario.depth().to_string()])
             .args(["--message", &scenario.message().to_string()])
             .args(["--amount", &scenario.amount(self.scale).to_string()]);
+        if let Some(handshake) = scenario.tls() {
+            command.args(["--tls", &value_name(handshake)]);
+            command.arg("--ca").arg(self.identity.folder().join("ca.pem"));
+        }
         let mut child = Child::talking(&mut command, "the load")?;
         let said = child.line()?;
         anyhow::ensure!(said == "ready", "the load said {said}");

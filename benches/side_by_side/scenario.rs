@@ -7,6 +7,8 @@ pub(crate) const MESSAGE: usize = 64;
 
 const NO_UDP: &str = "HAProxy: left out, it has no UDP";
 
+const NO_SPLICE: &str = "HAProxy, splice-auto: left out, what it decrypts it cannot splice";
+
 const NO_RESPONSES: &str =
     "Envoy: a flow ends by its idle timeout only, here 0.1 s; the others give it back at once";
 
@@ -22,6 +24,22 @@ pub(crate) enum Scenario {
     UdpRtt,
     UdpBurst,
     UdpFlows,
+    TlsFull,
+    TlsResumed,
+    TlsBulk1,
+    TlsBulk8,
+    TlsUpload1,
+    TlsUpload8,
+    TlsIdle,
+}
+
+/// How the client's TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Handshake {
+    /// With the certificate, its signature and a key exchange
+    Full,
+    /// With a ticket of an earlier session and a key exchange
+    Resumed,
 }
 
 /// What the client does, and with which kind of backend.
@@ -80,16 +98,23 @@ impl Scenario {
             Self::UdpRtt => "udp-rtt",
             Self::UdpBurst => "udp-burst",
             Self::UdpFlows => "udp-flows",
+            Self::TlsFull => "tls-full",
+            Self::TlsResumed => "tls-resumed",
+            Self::TlsBulk1 => "tls-bulk1",
+            Self::TlsBulk8 => "tls-bulk8",
+            Self::TlsUpload1 => "tls-upload1",
+            Self::TlsUpload8 => "tls-upload8",
+            Self::TlsIdle => "tls-idle",
         }
     }
 
     pub(crate) fn work(self) -> Work {
         match self {
-            Self::Conn => Work::Connect,
+            Self::Conn | Self::TlsFull | Self::TlsResumed => Work::Connect,
             Self::Rtt => Work::Exchange,
-            Self::Bulk1 | Self::Bulk8 => Work::Download,
-            Self::Upload1 | Self::Upload8 => Work::Upload,
-            Self::Idle => Work::Hold,
+            Self::Bulk1 | Self::Bulk8 | Self::TlsBulk1 | Self::TlsBulk8 => Work::Download,
+            Self::Upload1 | Self::Upload8 | Self::TlsUpload1 | Self::TlsUpload8 => Work::Upload,
+            Self::Idle | Self::TlsIdle => Work::Hold,
             Self::UdpRtt | Self::UdpBurst => Work::Datagrams,
             Self::UdpFlows => Work::Flows,
         }
@@ -99,13 +124,29 @@ impl Scenario {
         matches!(self.work(), Work::Datagrams | Work::Flows)
     }
 
+    /// What the client speaks with the proxy; none is cleartext.
+    pub(crate) fn tls(self) -> Option<Handshake> {
+        match self {
+            Self::TlsResumed => Some(Handshake::Resumed),
+            Self::TlsFull
+            | Self::TlsBulk1
+            | Self::TlsBulk8
+            | Self::TlsUpload1
+            | Self::TlsUpload8
+            | Self::TlsIdle => Some(Handshake::Full),
+            _ => None,
+        }
+    }
+
     /// Connections or flows at a time.
     pub(crate) fn width(self, scale: Scale) -> u64 {
         match self {
             Self::Conn | Self::Rtt | Self::UdpRtt | Self::UdpFlows => 64,
-            Self::Bulk1 | Self::Upload1 => 1,
+            Self::TlsFull | Self::TlsResumed => 64,
+            Self::Bulk1 | Self::Upload1 | Self::TlsBulk1 | Self::TlsUpload1 => 1,
             Self::Bulk8 | Self::Upload8 | Self::UdpBurst => 8,
-            Self::Idle => scale.share(scale.idle()),
+            Self::TlsBulk8 | Self::TlsUpload8 => 8,
+            Self::Idle | Self::TlsIdle => scale.share(scale.idle()),
         }
     }
 
@@ -123,11 +164,14 @@ impl Scenario {
     /// for a minute, and beyond 131,072 of them the kernel changes its ways: hence 10,000.
     pub(crate) fn amount(self, scale: Scale) -> u64 {
         match self {
-            Self::Conn => scale.share(10_000),
+            Self::Conn | Self::TlsFull | Self::TlsResumed => scale.share(10_000),
             Self::UdpFlows => scale.share(20_000),
             Self::Rtt | Self::UdpRtt | Self::UdpBurst => scale.share(192_000),
             Self::Bulk1 | Self::Bulk8 | Self::Upload1 | Self::Upload8 => scale.share(2_000_000_000),
-            Self::Idle => self.width(scale),
+            Self::TlsBulk1 | Self::TlsBulk8 | Self::TlsUpload1 | Self::TlsUpload8 => {
+                scale.share(2_000_000_000)
+            }
+            Self::Idle | Self::TlsIdle => self.width(scale),
         }
     }
 
@@ -153,6 +197,13 @@ impl Scenario {
             Self::UdpRtt => "UDP: 64-byte round trips on 64 flows",
             Self::UdpBurst => "UDP: 1200 bytes, 64 in flight on each of 8 flows",
             Self::UdpFlows => "UDP: a new flow for each 64-byte round trip",
+            Self::TlsFull => "TLS: short connections, a full handshake each",
+            Self::TlsResumed => "TLS: short connections, a resumed session each",
+            Self::TlsBulk1 => "TLS: bulk download on 1 connection",
+            Self::TlsBulk8 => "TLS: bulk download on 8 connections",
+            Self::TlsUpload1 => "TLS: bulk upload on 1 connection",
+            Self::TlsUpload8 => "TLS: bulk upload on 8 connections",
+            Self::TlsIdle => "TLS: memory of idle sessions",
         }
     }
 
@@ -161,6 +212,7 @@ impl Scenario {
         match self {
             Self::UdpRtt | Self::UdpBurst => &[NO_UDP],
             Self::UdpFlows => &[NO_UDP, NO_RESPONSES],
+            _ if self.tls().is_some() => &[NO_SPLICE],
             _ => &[],
         }
     }

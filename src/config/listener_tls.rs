@@ -42,7 +42,7 @@ pub(super) fn read(listener: &Section<'_>) -> Option<ListenerTls> {
             .value("min_version")
             .and_then(|value| version(&value))
             .unwrap_or(TlsVersion::V1_2),
-        alpn: alpn(&section),
+        alpn: alpn(&section, starttls),
         client_auth: client_auth(&section),
         starttls,
     })
@@ -113,8 +113,11 @@ fn client_auth(section: &Section<'_>) -> Option<ClientAuth> {
     pem::authorities(&value).map(|ca| ClientAuth { ca, required })
 }
 
-fn alpn(section: &Section<'_>) -> Vec<String> {
-    let Some(value) = section.value("alpn") else { return Vec::new() };
+fn alpn(section: &Section<'_>, starttls: Option<StartTls>) -> Vec<String> {
+    let Some(value) = section.value("alpn") else {
+        // A client of PostgreSQL that begins with TLS goes on only if its protocol is confirmed.
+        return starttls.map(|StartTls::Postgres| "postgresql".to_owned()).into_iter().collect();
+    };
     let items = value.one_or_more();
     let taken = items.iter().filter_map(|item| {
         let name = protocol(item)?;

@@ -140,6 +140,9 @@ fn build(
         .map_err(Error::Refused)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(shown);
+    // All suites here are strong, and ours are in the order of their cost. A client's own order is
+    // what scanners find fault with.
+    config.ignore_client_order = true;
     config.ticketer = ticketer;
     // Tickets do, and hold no memory here; the library's own store has a lock besides.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::Backend;
 use super::{complaints, failures, file, refused};
 use crate::harness::client::{reset, who};

@@ -11,7 +11,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::authority::Signed;
+use crate::harness::authority::Signed;
 use crate::harness::servers::Server;
 use crate::harness::wait::PATIENCE;
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::file;
 use crate::harness::client::{close, connect, ping, read_line, who};

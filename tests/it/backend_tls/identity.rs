@@ -1,6 +1,6 @@
 //! Backends that want to know who connects.
 
-use super::authority::{Authority, Signed};
+use crate::harness::authority::{Authority, Signed};
 use super::backend::{Backend, Plan};
 use super::{file, refused};
 use crate::harness::client::{try_hold, who};

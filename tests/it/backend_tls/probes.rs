@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::pool;

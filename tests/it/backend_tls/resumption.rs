@@ -1,6 +1,6 @@
 //! A session with a backend goes on where an earlier one left off, and only with that backend.
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::Backend;
 use super::file;
 use crate::harness::client::{close, hold, ping};

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::{failures, file, refused};
 use crate::harness::client::who;

@@ -2,7 +2,7 @@
 
 use rustls::ProtocolVersion;
 
-use super::authority::Authority;
+use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::{complaints, failures, file, refused};
 use crate::harness::client::{close, hold, ping, who};

@@ -1,7 +1,7 @@
 //! Certificates for tests: an authority in a folder, and what it signs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +39,11 @@ impl Authority {
     /// The line that trusts it.
     pub(crate) fn ca(&self) -> String {
         format!("ca = \"{}\"", self.ca_file().display())
+    }
+
+    /// Where it keeps its own certificate, as `ca.pem`, and what is written.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The file that holds it.

@@ -16,6 +16,7 @@ mod redis;
 mod sni;
 mod syslog;
 mod terminate;
+mod tls;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -28,6 +28,15 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Creates the cluster and starts it with `pgbench`'s tables; `None` when not installed.
     fn create() -> Option<Self> {
+        let server = Self::bare("bench")?;
+        must(
+            server.client("pgbench", server.seat.port()).args(["-i", "-q", "-s", "1", "postgres"]),
+        );
+        Some(server)
+    }
+
+    /// Creates the cluster under a name, and starts it.
+    pub(super) fn bare(name: &str) -> Option<Self> {
         let mut versions: Vec<_> =
             glob::glob("/usr/lib/postgresql/*/bin").unwrap().flatten().collect();
         versions.sort();
@@ -36,33 +45,41 @@ impl Postgres {
         let bin = initdb.parent().unwrap().to_owned();
         let dir = TempDir::new().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let mut server = Self { bin, dir, seat: Seat::take(), server: None, settings: Vec::new() };
+        let settings = vec![format!("cluster_name={name}")];
+        let mut server = Self { bin, dir, seat: Seat::take(), server: None, settings };
         let data = server.dir.path().join("data");
         let mut init = as_user("postgres", &initdb);
         init.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]);
         must(init.current_dir(server.dir.path()));
         server.start();
-        must(
-            server.client("pgbench", server.seat.port()).args(["-i", "-q", "-s", "1", "postgres"]),
-        );
         Some(server)
+    }
+
+    /// One of its programs.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
     }
 
     /// As [`create`](Self::create), with TLS.
     pub(super) fn create_with_tls(cert: &Path, key: &Path) -> Option<Self> {
         let mut server = Self::create()?;
-        server.stop();
+        server.speak_tls(cert, key);
+        Some(server)
+    }
+
+    /// Starts it anew, with TLS.
+    pub(super) fn speak_tls(&mut self, cert: &Path, key: &Path) {
+        self.stop();
         // It wants its key to be its own.
-        let own = server.dir.path().join("server.key");
+        let own = self.dir.path().join("server.key");
         let mut copy = as_user("postgres", Path::new("install"));
-        must(copy.args(["-m", "600"]).arg(key).arg(&own).current_dir(server.dir.path()));
-        server.settings = vec![
+        must(copy.args(["-m", "600"]).arg(key).arg(&own).current_dir(self.dir.path()));
+        self.settings.extend([
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", cert.display()),
             format!("ssl_key_file={}", own.display()),
-        ];
-        server.start();
-        Some(server)
+        ]);
+        self.start();
     }
 
     fn start(&mut self) {
@@ -71,9 +88,7 @@ impl Postgres {
         command.args(["-p", &self.seat.port().to_string(), "-h", "127.0.0.1", "-k"]);
         command.arg(self.dir.path());
         command.args(["-c", "fsync=off", "-c", "max_connections=150", "-c", "shared_buffers=32MB"]);
-        for setting in &self.settings {
-            command.args(["-c", setting]);
-        }
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         command.current_dir(self.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
         self.server = Some(Owned(command.spawn().unwrap()));
         eventually("the server takes queries", PATIENCE, || {

@@ -10,12 +10,14 @@ use crate::harness::process::{Owned, finish};
 use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
+/// A Redis of a test's own.
 pub(super) struct Redis {
     pub(super) seat: Seat,
     _server: Owned,
 }
 
-fn start() -> Option<Redis> {
+/// Starts one; `None` when not installed.
+pub(super) fn start() -> Option<Redis> {
     start_with(|command, port| {
         command.args(["--port", port]);
     })
