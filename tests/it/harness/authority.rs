@@ -41,10 +41,6 @@ impl Authority {
         format!("ca = \"{}\"", self.ca_file().display())
     }
 
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
     /// Where it keeps its own certificate, as `ca.pem`, and what is written.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
