@@ -41,11 +41,14 @@ impl Authority {
         format!("ca = \"{}\"", self.ca_file().display())
     }
 
+<<<<<<< HEAD
     /// Where it keeps its own certificate, as `ca.pem`, and what is written.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
+=======
+>>>>>>> h-terminate
     /// The file that holds it.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
