@@ -11,7 +11,7 @@ pub(crate) fn facts(bench: &Bench, peers: &[Installed], rounds: u32) -> Vec<(Str
         ("processors".to_owned(), processors()),
         ("net.core.rmem_max".to_owned(), read("/proc/sys/net/core/rmem_max")),
         ("open files".to_owned(), bench.scale.files.to_string()),
-        ("rounds".to_owned(), rounds_text(rounds, bench.scale.quick)),
+        ("rounds".to_owned(), rounds_text(rounds, bench.scale.part)),
         ("hardware counters".to_owned(), counters(bench)),
     ];
     let versions = peers.iter().filter(|peer| !peer.version.is_empty());
@@ -31,8 +31,8 @@ fn processors() -> String {
     format!("{count} × {}", model.unwrap_or("unknown model"))
 }
 
-fn rounds_text(rounds: u32, quick: bool) -> String {
-    if quick { format!("{rounds}, a tenth of the work each") } else { rounds.to_string() }
+fn rounds_text(rounds: u32, part: u64) -> String {
+    if part > 1 { format!("{rounds}, 1/{part} of the work each") } else { rounds.to_string() }
 }
 
 fn counters(bench: &Bench) -> String {

@@ -13,6 +13,7 @@
 #![allow(missing_docs, reason = "a program, not a library")]
 
 mod backend;
+mod callgrind;
 mod children;
 mod datagrams;
 mod identity;
@@ -35,7 +36,7 @@ use clap::{Parser, Subcommand};
 
 use crate::peers::{Installed, Peer};
 use crate::run::Bench;
-use crate::scenario::{Scale, Scenario};
+use crate::scenario::{Scale, Scenario, Work};
 
 /// Evenkeel beside HAProxy, nginx, Envoy and no proxy, per unit of work
 #[derive(Parser)]
@@ -87,13 +88,14 @@ fn main() -> anyhow::Result<()> {
 
 fn side_by_side(args: &Args) -> anyhow::Result<()> {
     let files = usage::raise_file_limit();
-    let scale = Scale { quick: args.quick, files };
+    let scale = Scale { part: if args.quick { 10 } else { 1 }, files };
     let scenarios = or_all(&args.scenario);
     let (peers, missing) = Installed::find(&or_all(&args.only));
     let bench = Bench::new(scale)?;
     let facts = machine::facts(&bench, &peers, args.rounds);
 
-    let results = rounds(&bench, args.rounds, &scenarios, &peers);
+    let mut results = rounds(&bench, args.rounds, &scenarios, &peers);
+    count(&bench, &scenarios, &peers, &mut results);
     let report = report::Report { facts, missing, results, scenarios };
     print!("{}", report.text());
 
@@ -133,6 +135,31 @@ fn rounds(
         }
     }
     results
+}
+
+/// What perf could not count of TLS, callgrind does, once for each.
+fn count(
+    bench: &Bench,
+    scenarios: &[Scenario],
+    peers: &[Installed],
+    results: &mut tables::Results,
+) {
+    let wanted = scenarios.iter().filter(|s| s.tls().is_some() && s.work() != Work::Hold);
+    for &scenario in wanted.filter(|_| bench.counters.is_err() && callgrind::probe().is_ok()) {
+        for peer in peers.iter().filter(|peer| peer.peer.takes(scenario)) {
+            match bench.count(scenario, peer) {
+                Ok(count) => {
+                    eprintln!(
+                        "callgrind {:9} {:14} {count:>12.0}",
+                        scenario.key(),
+                        peer.peer.key()
+                    );
+                    results.counted(scenario, peer.peer, count);
+                }
+                Err(error) => eprintln!("callgrind of {}: {error:#}", peer.peer.key()),
+            }
+        }
+    }
 }
 
 fn outcome_line(scenario: Scenario, peer: Peer, outcome: &anyhow::Result<run::Sample>) -> String {

@@ -21,6 +21,9 @@ pub(crate) enum Peer {
     None,
 }
 
+/// nginx in one process, which listens once.
+const ALONE: &str = "master_process off; worker_processes 1;";
+
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 impl Peer {
@@ -51,9 +54,10 @@ impl Peer {
         !matches!(self, Self::Evenkeel | Self::None)
     }
 
-    /// Processes it has when it is ready: nginx's workers come after its port.
-    pub(crate) fn processes(self) -> usize {
-        if self == Self::Nginx { 3 } else { 1 }
+    /// Processes it has when it is ready: nginx's workers come after its port, unless it is to be
+    /// counted and has none.
+    pub(crate) fn processes(self, scale: Scale) -> usize {
+        if self == Self::Nginx && !scale.is_counted() { 3 } else { 1 }
     }
 
     /// The memory of no proxy is not worth a run, and without one nobody ends TLS. HAProxy has no
@@ -207,6 +211,7 @@ impl Installed {
             .replace("@IDENTITY@", &identity.display().to_string())
             .replace("@DIR@", &dir.display().to_string())
             .replace("@LOAD_MODULE@", &load_module)
+            .replace("@WORKERS@", if scale.is_counted() { ALONE } else { "worker_processes 2;" })
             .replace("@FILES@", &scale.files.to_string())
             .replace("@SESSIONS@", &scale.sessions().to_string())
             // HAProxy counts pipes into its descriptors, and would refuse so many sessions otherwise.

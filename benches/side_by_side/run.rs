@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +12,8 @@ use clap::ValueEnum;
 use rustix::process::Pid;
 
 use crate::backend::Kind;
-use crate::children::{Child, PROMPT, wait_until};
+use crate::callgrind;
+use crate::children::{Child, PATIENCE, PROMPT, wait_until};
 use crate::identity::Identity;
 use crate::peers::{Installed, Peer, Setting};
 use crate::perf::{self, Counting, Counts};
@@ -21,12 +23,13 @@ use crate::usage;
 /// Servers behind each proxy.
 const BACKENDS: usize = 2;
 
+#[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) scale: Scale,
     /// Why there are no counters, if there are none.
     pub(crate) counters: Result<(), String>,
     own: PathBuf,
-    identity: Identity,
+    identity: Rc<Identity>,
 }
 
 /// The figures of one proxy in one scenario in one round.
@@ -44,7 +47,7 @@ pub(crate) struct Sample {
 
 impl Bench {
     pub(crate) fn new(scale: Scale) -> anyhow::Result<Self> {
-        let (own, identity) = (std::env::current_exe()?, Identity::make()?);
+        let (own, identity) = (std::env::current_exe()?, Rc::new(Identity::make()?));
         Ok(Self { scale, counters: perf::probe(), own, identity })
     }
 
@@ -65,6 +68,26 @@ impl Bench {
             Some(_) => error.context(last_words(dir.path())),
             None => error,
         })
+    }
+
+    /// User instructions of a unit, of a small part of the work under callgrind.
+    pub(crate) fn count(&self, scenario: Scenario, peer: &Installed) -> anyhow::Result<f64> {
+        let bench = Self { scale: self.scale.counted(), ..self.clone() };
+        bench.counted(scenario, peer).with_context(|| format!("counting {}", peer.peer.key()))
+    }
+
+    fn counted(&self, scenario: Scenario, peer: &Installed) -> anyhow::Result<f64> {
+        let dir = tempfile::tempdir()?;
+        let (_backend, addresses) = self.backends(scenario)?;
+        let (child, address) = self.proxy(scenario, peer, dir.path(), &addresses)?;
+        let mut load = self.load(scenario, &[address])?;
+        let family = usage::family(child.pid());
+        callgrind::count(&family, true)?;
+        load.tell("go")?;
+        let done = load.line()?;
+        callgrind::count(&family, false)?;
+        anyhow::ensure!(done.starts_with("done "), "the load said {done}");
+        Ok(callgrind::total(&family, dir.path())? / scenario.units(self.scale))
     }
 
     fn figures(
@@ -134,13 +157,17 @@ impl Bench {
         let setting = Setting { scenario, scale, dir, identity, listen, backends };
         let log = std::fs::File::create(dir.join("log"))?;
         let mut command = peer.command(&setting)?;
+        let mut limit = PROMPT;
+        if scale.is_counted() {
+            (command, limit) = (callgrind::wrap(&command, dir), PATIENCE);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = Child::spawn(&mut command, peer.peer.key())?;
-        let ready = wait_until(PROMPT, || {
+        let ready = wait_until(limit, || {
             if let Some(status) = child.exited() {
                 return Some(Err(status));
             }
-            let whole = usage::family(child.pid()).len() >= peer.peer.processes();
+            let whole = usage::family(child.pid()).len() >= peer.peer.processes(scale);
             (whole && knock.is_answered()).then_some(Ok(()))
         });
         match ready {

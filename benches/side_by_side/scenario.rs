@@ -61,10 +61,14 @@ pub(crate) enum Work {
     Flows,
 }
 
+/// The part of the work that is counted under callgrind.
+const COUNTED: u64 = 20;
+
 /// How much of it fits this run and this machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale {
-    pub(crate) quick: bool,
+    /// This part of the whole work, as a divisor.
+    pub(crate) part: u64,
     /// Open files a process may have.
     pub(crate) files: u64,
 }
@@ -81,7 +85,21 @@ impl Scale {
     }
 
     fn share(self, whole: u64) -> u64 {
-        if self.quick { whole / 10 } else { whole }
+        whole / self.part
+    }
+
+    /// So little that it can be counted instruction by instruction.
+    pub(crate) fn counted(self) -> Self {
+        Self { part: COUNTED, ..self }
+    }
+
+    pub(crate) fn is_counted(self) -> bool {
+        self.part == COUNTED
+    }
+
+    /// Connections at a time, of which fewer are counted: each takes long then.
+    fn at_a_time(self) -> u64 {
+        if self.is_counted() { 8 } else { 64 }
     }
 }
 
@@ -142,7 +160,7 @@ impl Scenario {
     pub(crate) fn width(self, scale: Scale) -> u64 {
         match self {
             Self::Conn | Self::Rtt | Self::UdpRtt | Self::UdpFlows => 64,
-            Self::TlsFull | Self::TlsResumed => 64,
+            Self::TlsFull | Self::TlsResumed => scale.at_a_time(),
             Self::Bulk1 | Self::Upload1 | Self::TlsBulk1 | Self::TlsUpload1 => 1,
             Self::Bulk8 | Self::Upload8 | Self::UdpBurst => 8,
             Self::TlsBulk8 | Self::TlsUpload8 => 8,

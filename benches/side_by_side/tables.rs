@@ -13,6 +13,8 @@ const CONTAMINATED: f64 = 1.25;
 #[derive(Default)]
 pub(crate) struct Results {
     cells: BTreeMap<(Scenario, Peer), Cell>,
+    /// User instructions a unit, by callgrind.
+    counted: BTreeMap<(Scenario, Peer), f64>,
 }
 
 #[derive(Default)]
@@ -60,6 +62,16 @@ impl Results {
             Ok(sample) => cell.samples.push(sample),
             Err(error) => cell.failures.push(format!("{error:#}")),
         }
+    }
+
+    pub(crate) fn counted(&mut self, scenario: Scenario, peer: Peer, instructions: f64) {
+        self.counted.insert((scenario, peer), instructions);
+    }
+
+    /// What callgrind counted, in the order of the peers.
+    pub(crate) fn counts(&self, scenario: Scenario) -> Vec<(Peer, f64)> {
+        let own = self.counted.iter().filter(|((of, _), _)| *of == scenario);
+        own.map(|((_, peer), count)| (*peer, *count)).collect()
     }
 
     /// Failed twice and never succeeded: not worth another round.

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use crate::harness::authority::Authority;
 use super::backend::Backend;
 use super::{complaints, failures, file, refused};
+use crate::harness::authority::Authority;
 use crate::harness::client::{reset, who};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::servers::Server;

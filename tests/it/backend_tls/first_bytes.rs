@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::file;
+use crate::harness::authority::Authority;
 use crate::harness::client::{close, connect, ping, read_line, who};
 use crate::harness::evenkeel::Evenkeel;
 use crate::proxy_protocol::{v1, v2};

@@ -1,8 +1,8 @@
 //! Backends that want to know who connects.
 
-use crate::harness::authority::{Authority, Signed};
 use super::backend::{Backend, Plan};
 use super::{file, refused};
+use crate::harness::authority::{Authority, Signed};
 use crate::harness::client::{try_hold, who};
 use crate::harness::evenkeel::Evenkeel;
 use rustls::SupportedProtocolVersion;

@@ -9,7 +9,6 @@ mod resumption;
 mod starttls;
 mod verification;
 
-use crate::harness::authority;
 use crate::harness::client::try_hold;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
+use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::pool;
 use crate::harness::servers::Server;

@@ -1,8 +1,8 @@
 //! A session with a backend goes on where an earlier one left off, and only with that backend.
 
-use crate::harness::authority::Authority;
 use super::backend::Backend;
 use super::file;
+use crate::harness::authority::Authority;
 use crate::harness::client::{close, hold, ping};
 use crate::harness::evenkeel::Evenkeel;
 

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::{failures, file, refused};
+use crate::harness::authority::Authority;
 use crate::harness::client::who;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::servers::Server;

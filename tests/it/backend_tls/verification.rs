@@ -2,9 +2,9 @@
 
 use rustls::ProtocolVersion;
 
-use crate::harness::authority::Authority;
 use super::backend::{Backend, Plan};
 use super::{complaints, failures, file, refused};
+use crate::harness::authority::Authority;
 use crate::harness::client::{close, hold, ping, who};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::Written;

@@ -32,7 +32,5 @@ fn ending(authority: &Authority, tls: &str, backend: SocketAddr) -> String {
 
 /// A pool of one backend that nobody probes.
 fn pool(name: &str, backend: SocketAddr) -> String {
-    format!(
-        "[pool.{name}]\nbackends = [\"{backend}\"]\n[pool.{name}.health]\nprobe = \"none\"\n"
-    )
+    format!("[pool.{name}]\nbackends = [\"{backend}\"]\n[pool.{name}.health]\nprobe = \"none\"\n")
 }
