@@ -19,10 +19,13 @@ pub(super) struct World {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) listeners: Vec<Arc<Listener>>,
     /// By name, those at which TLS ends.
-    pub(super) inbound: Vec<(Arc<str>, Arc<Inbound>)>,
+    pub(super) inbound: Vec<Terminating>,
     /// What authorities are shown that ask whether a name is ours.
     pub(super) challenges: Arc<Challenges>,
 }
+
+/// A listener's name, and what ends TLS at it.
+type Terminating = (Arc<str>, Arc<Inbound>);
 
 impl World {
     /// Reads the files of `[listener.NAME.tls]` and `[pool.NAME.tls]`.
@@ -53,10 +56,7 @@ impl World {
 }
 
 /// What ends TLS at the listeners that do.
-fn inbound(
-    config: &Config,
-    challenges: &Arc<Challenges>,
-) -> Result<Vec<(Arc<str>, Arc<Inbound>)>, StartError> {
+fn inbound(config: &Config, challenges: &Arc<Challenges>) -> Result<Vec<Terminating>, StartError> {
     let ending = config.listeners.iter().filter_map(|spec| {
         let tls = spec.tls.as_ref().filter(|tls| tls.terminates())?;
         Some((&spec.name, tls))
