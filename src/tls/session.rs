@@ -312,6 +312,12 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, due: &mut Vec<u8>) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use rustls::ClientConnection as Other;
+
     use super::*;
     use crate::config::ClientTls;
 
@@ -321,20 +327,29 @@ mod tests {
     }
 
     fn pair_with(change: impl Fn(&mut ServerConfig)) -> (Session, Session) {
+        let mut server = server(rustls::ALL_VERSIONS);
+        change(&mut server);
+        let client = Session::client(client(), name()).unwrap();
+        (client, Session::server(Arc::new(server)).unwrap())
+    }
+
+    fn server(versions: &[&'static rustls::SupportedProtocolVersion]) -> ServerConfig {
         let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-        let mut server = ServerConfig::builder_with_provider(crate::tls::provider())
-            .with_safe_default_protocol_versions()
+        ServerConfig::builder_with_provider(crate::tls::provider())
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key.unwrap())
-            .unwrap();
-        change(&mut server);
-        let any = ClientTls { verify: false, ..ClientTls::default() };
-        let client = crate::tls::client(&any, &[]).unwrap();
-        let name = ServerName::try_from("db.example").unwrap();
-        let client = Session::client(client, name).unwrap();
-        (client, Session::server(Arc::new(server)).unwrap())
+            .unwrap()
+    }
+
+    fn client() -> Arc<ClientConfig> {
+        crate::tls::client(&ClientTls { verify: false, ..ClientTls::default() }, &[]).unwrap()
+    }
+
+    fn name() -> ServerName<'static> {
+        ServerName::try_from("db.example").unwrap()
     }
 
     /// Hands over what one side has to send; gives the plaintext in it.
@@ -409,5 +424,83 @@ mod tests {
         server.open(&mut garbage, &mut Vec::new()).unwrap_err();
         server.open(&mut garbage, &mut Vec::new()).unwrap_err();
         assert_eq!(server.due.first(), Some(&21));
+    }
+
+    /// A connection of the library's other kind, shaken with a session of ours.
+    fn with_another(version: &'static rustls::SupportedProtocolVersion) -> (Other, Session) {
+        let mut server = Session::server(Arc::new(server(&[version]))).unwrap();
+        let mut other = Other::new(client(), name()).unwrap();
+        while other.is_handshaking() || server.is_handshaking() {
+            let mut flight = written(&mut other);
+            let taken = server.open(&mut flight, &mut Vec::new()).unwrap();
+            assert_eq!(taken, flight.len());
+            hear(&mut other, &std::mem::take(&mut server.due));
+        }
+        (other, server)
+    }
+
+    fn written(other: &mut Other) -> Vec<u8> {
+        let mut flight = Vec::new();
+        while other.wants_write() {
+            other.write_tls(&mut flight).unwrap();
+        }
+        flight
+    }
+
+    /// Has it read all of it; gives the plaintext.
+    fn hear(other: &mut Other, mut bytes: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        while !bytes.is_empty() {
+            other.read_tls(&mut bytes).unwrap();
+            other.process_new_packets().unwrap();
+            other.reader().read_to_end(&mut plain).ok();
+        }
+        plain
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn whatever_is_said_and_however_it_is_cut_it_arrives(
+            is_new in any::<bool>(),
+            pieces in vec((0..40_000_usize, any::<bool>()), 1..6),
+            cuts in vec(1..20_000_usize, 1..20),
+        ) {
+            let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+            let (mut other, mut session) = with_another(versions[usize::from(is_new)]);
+            let (mut said, mut heard, mut answered) = (Vec::new(), Vec::new(), Vec::new());
+            let mut cuts = cuts.into_iter().cycle();
+            for (n, (length, renews)) in pieces.into_iter().enumerate() {
+                if renews && is_new {
+                    other.refresh_traffic_keys().unwrap();
+                }
+                let piece: Vec<u8> = (0..length).map(|at| (at * 31 + n) as u8).collect();
+                let mut flight = Vec::new();
+                for part in piece.chunks(30_000) {
+                    other.writer().write_all(part).unwrap();
+                    flight.extend(written(&mut other));
+                }
+                let mut rest = flight.as_slice();
+                while !rest.is_empty() {
+                    let (part, behind) = rest.split_at(rest.len().min(cuts.next().unwrap()));
+                    let mut held = std::mem::take(&mut session.held);
+                    held.extend_from_slice(part);
+                    let taken = session.open(&mut held, &mut heard).unwrap();
+                    session.held = held.split_off(taken);
+                    rest = behind;
+                    // In the middle of a record, and with an update of the keys to be answered.
+                    seal(&mut session, part);
+                    prop_assert_eq!(&hear(&mut other, &std::mem::take(&mut session.due)), part);
+                    answered.extend_from_slice(part);
+                }
+                prop_assert!(session.held.is_empty());
+                said.extend(piece);
+            }
+            prop_assert!(heard == said);
+            other.send_close_notify();
+            prop_assert_eq!(session.open(&mut written(&mut other), &mut Vec::new()).is_ok(), true);
+            prop_assert!(session.has_ended());
+        }
     }
 }
