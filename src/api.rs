@@ -226,8 +226,8 @@ pub struct Steer {
 pub struct Route {
     /// The listener's name.
     pub listener: String,
-    /// The route that takes it; `default` is the listener's own pool.
-    pub route: String,
+    /// The route that takes it; `default` is the listener's own pool. Null if none does.
+    pub route: Option<String>,
     /// The pool it leads to, or that one's fallback if a backend of it is picked.
     pub pool: Option<String>,
     /// The backend it would get; null if none.
@@ -238,8 +238,19 @@ pub struct Route {
     pub reason: String,
     /// The reason of `rejected_total` if it would be turned away, else null.
     pub rejected: Option<String>,
+    /// The routes before that one, which do not take it.
+    pub passed: Vec<PassedRoute>,
     /// Everybody who was looked at, in the order of the file.
     pub candidates: Vec<Candidate>,
+}
+
+/// A route that does not take a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedRoute {
+    /// Its name.
+    pub route: String,
+    /// What it wants.
+    pub reason: String,
 }
 
 /// A backend that was looked at for a [`Route`].

@@ -3,14 +3,18 @@
 //! Nothing here knows what the ways lead to. Chance comes with each question, so a dry run can ask
 //! the same one.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::addr::Networks;
 use crate::config::{Leads, Matchers, NamePattern, Route};
+use crate::metric::Counter;
 
 /// The name of the way that a listener's own pool is.
 pub const DEFAULT: &str = "default";
+/// The name of the way to the pool of those who do not speak TLS.
+pub const PLAIN: &str = "plain";
 
 /// The routes of one listener, with what each leads to.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub struct Routes<T> {
 
 #[derive(Debug)]
 struct Rule<T> {
+    route: Arc<Signpost>,
     when: When,
     ways: Ways<T>,
 }
@@ -36,10 +41,47 @@ enum Ways<T> {
 /// A way that a session may go.
 #[derive(Debug, Clone)]
 pub struct Way<T> {
-    /// The name of the route, [`DEFAULT`] for the listener's own pool.
-    pub route: Arc<str>,
+    /// The route.
+    pub route: Arc<Signpost>,
     /// What it leads to.
     pub to: T,
+}
+
+/// What reports say of a route.
+#[derive(Debug)]
+pub struct Signpost {
+    /// Its name, [`DEFAULT`] for the listener's own pool, [`PLAIN`] for that of cleartext.
+    pub name: Arc<str>,
+    /// Sessions that it was taken for.
+    pub sessions: Counter,
+}
+
+impl Signpost {
+    /// Of a route that nobody has taken.
+    pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), sessions: Counter::default() })
+    }
+}
+
+/// What keeps a session from a route: the first of its matchers that does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// It asks for another server name, or for none.
+    Sni,
+    /// It does not offer the protocol.
+    Alpn,
+    /// It comes from elsewhere.
+    Client,
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sni => "sni",
+            Self::Alpn => "alpn",
+            Self::Client => "client",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -73,12 +115,17 @@ impl When {
         }
     }
 
-    fn matches(&self, flight: &Flight<'_>) -> bool {
+    fn miss(&self, flight: &Flight<'_>) -> Option<Miss> {
         let named = |name| self.sni.iter().any(|pattern| pattern.matches(name));
         let offered = |wanted: &[u8]| flight.alpn.iter().any(|offer| **offer == *wanted);
-        (self.sni.is_empty() || flight.sni.is_some_and(named))
-            && (self.alpn.is_empty() || self.alpn.iter().any(|wanted| offered(wanted)))
-            && (!self.is_from_networks || self.client.contain(flight.client))
+        if !self.sni.is_empty() && !flight.sni.is_some_and(named) {
+            return Some(Miss::Sni);
+        }
+        if !self.alpn.is_empty() && !self.alpn.iter().any(|wanted| offered(wanted)) {
+            return Some(Miss::Alpn);
+        }
+        let is_elsewhere = self.is_from_networks && !self.client.contain(flight.client);
+        is_elsewhere.then_some(Miss::Client)
     }
 }
 
@@ -87,7 +134,8 @@ impl<T: Clone> Routes<T> {
     /// index, is for this listener.
     pub fn new(specs: &[Route], default: Option<usize>, to: impl Fn(usize) -> Option<T>) -> Self {
         let rule = |spec: &Route| {
-            let way = |pool| Some(Way { route: Arc::clone(&spec.name), to: to(pool)? });
+            let route = Signpost::new(Arc::clone(&spec.name));
+            let way = |pool| Some(Way { route: Arc::clone(&route), to: to(pool)? });
             let ways = match &spec.leads {
                 Leads::Pool(pool) => Ways::One(way(*pool)?),
                 Leads::Split(shares) => {
@@ -100,19 +148,32 @@ impl<T: Clone> Routes<T> {
                     Ways::Split(split.into())
                 }
             };
-            Some(Rule { when: When::new(&spec.when), ways })
+            Some(Rule { when: When::new(&spec.when), ways, route })
         };
-        let default = default.and_then(|pool| Some(Way { route: DEFAULT.into(), to: to(pool)? }));
+        let default =
+            default.and_then(|pool| Some(Way { route: Signpost::new(DEFAULT), to: to(pool)? }));
         Self { rules: specs.iter().filter_map(rule).collect(), default }
     }
 
     /// The way that this session goes; `chance` decides where a route splits. `None` = no route
     /// takes it and there is no default.
     pub fn find(&self, flight: &Flight<'_>, chance: u64) -> Option<&Way<T>> {
-        match self.rules.iter().find(|rule| rule.when.matches(flight)) {
+        match self.rules.iter().find(|rule| rule.when.miss(flight).is_none()) {
             Some(rule) => rule.ways.draw(chance),
             None => self.default.as_ref(),
         }
+    }
+
+    /// The routes that come before the one that takes this session, with what keeps it from each.
+    pub fn passed(&self, flight: &Flight<'_>) -> Vec<(Arc<str>, Miss)> {
+        let missed = |rule: &Rule<T>| Some((Arc::clone(&rule.route.name), rule.when.miss(flight)?));
+        self.rules.iter().map_while(missed).collect()
+    }
+
+    /// All routes, the default among them.
+    pub fn signposts(&self) -> impl Iterator<Item = &Arc<Signpost>> {
+        let default = self.default.iter().map(|way| &way.route);
+        self.rules.iter().map(|rule| &rule.route).chain(default)
     }
 }
 
@@ -125,5 +186,87 @@ impl<T> Ways<T> {
                 split.iter().find(|(upto, _)| drawn < *upto).map(|(_, way)| way)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Share;
+
+    fn route(name: &str, sni: &[&str], alpn: &[&str], client: &[&str], leads: Leads) -> Route {
+        let pattern = |text: &&str| match text.strip_prefix("*.") {
+            _ if *text == "*" => NamePattern::Any,
+            Some(parent) => NamePattern::Below(parent.into()),
+            None => NamePattern::Exact((*text).into()),
+        };
+        let when = Matchers {
+            sni: sni.iter().map(pattern).collect(),
+            alpn: alpn.iter().map(|&name| name.to_owned()).collect(),
+            client: client.iter().map(|network| network.parse().unwrap()).collect(),
+        };
+        Route { name: name.into(), when, leads }
+    }
+
+    fn found(routes: &Routes<usize>, sni: Option<&str>, alpn: &[&str], client: &str) -> String {
+        let alpn: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let flight = Flight { client: client.parse().unwrap(), sni, alpn: &alpn };
+        let way = routes.find(&flight, 0);
+        way.map_or_else(|| "nowhere".to_owned(), |way| format!("{} {}", way.route.name, way.to))
+    }
+
+    #[test]
+    fn the_first_route_of_which_every_matcher_matches_takes_the_session() {
+        let routes = [
+            route("both", &["a.example", "b.example"], &["h2", "h3"], &[], Leads::Pool(1)),
+            route("below", &["*.example"], &[], &[], Leads::Pool(2)),
+            route("near", &[], &[], &["10.0.0.0/8", "2001:db8::/32"], Leads::Pool(3)),
+            route("named", &["*"], &[], &[], Leads::Pool(4)),
+        ];
+        let routes = Routes::new(&routes, Some(9), Some);
+        let far = "192.0.2.1";
+        for (sni, alpn, client, taken) in [
+            (Some("a.example"), &["x", "h3"][..], far, "both 1"),
+            (Some("b.example"), &["h2"], far, "both 1"),
+            (Some("a.example"), &["h1"], far, "below 2"),
+            (Some("a.example"), &[], far, "below 2"),
+            (Some("example"), &["h2"], far, "named 4"),
+            (Some("a.b.example"), &[], far, "named 4"),
+            (None, &["h2"], "10.1.2.3", "near 3"),
+            (Some("x"), &[], "2001:db8::1", "near 3"),
+            (None, &[], far, "default 9"),
+        ] {
+            assert_eq!(found(&routes, sni, alpn, client), taken, "{sni:?} {alpn:?} {client}");
+        }
+        let none = Routes::new(&[route("n", &["a"], &[], &[], Leads::Pool(1))], None, Some);
+        assert_eq!(found(&none, Some("b"), &[], far), "nowhere");
+    }
+
+    #[test]
+    fn a_split_is_drawn_by_weight_and_its_ways_are_one_route() {
+        let share = |pool, weight| Share { pool, weight };
+        let split = Leads::Split(vec![share(1, 3), share(2, 0), share(3, 1)]);
+        let routes = Routes::new(&[route("s", &[], &[], &[], split)], None, Some);
+        let flight = Flight { client: [192, 0, 2, 1].into(), sni: None, alpn: &[] };
+        let drawn: Vec<_> =
+            (0..8).filter_map(|chance| routes.find(&flight, chance)).map(|way| way.to).collect();
+        assert_eq!(drawn, [1, 1, 1, 3, 1, 1, 1, 3]);
+        assert_eq!(routes.signposts().count(), 1);
+    }
+
+    #[test]
+    fn what_keeps_a_session_from_each_route_before_its_own_can_be_told() {
+        let routes = [
+            route("a", &["a.example"], &["h2"], &[], Leads::Pool(1)),
+            route("b", &["b.example"], &["h2"], &[], Leads::Pool(1)),
+            route("c", &[], &[], &["10.0.0.0/8"], Leads::Pool(1)),
+            route("d", &["b.example"], &[], &[], Leads::Pool(1)),
+            route("e", &["a.example"], &[], &[], Leads::Pool(1)),
+        ];
+        let routes = Routes::new(&routes, None, Some);
+        let flight = Flight { client: [192, 0, 2, 1].into(), sni: Some("b.example"), alpn: &[] };
+        let passed: Vec<_> =
+            routes.passed(&flight).iter().map(|(name, miss)| format!("{name}: {miss}")).collect();
+        assert_eq!(passed, ["a: sni", "b: alpn", "c: client"]);
     }
 }

@@ -27,7 +27,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("admission", 2, &["config", "metric", "addr", "outcome"]),
     ("log", 2, &["config", "record", "metric"]),
     ("pool", 2, &["config", "metric", "addr", "outcome", "session"]),
-    ("route", 2, &["config", "addr"]),
+    ("route", 2, &["config", "metric", "addr"]),
     ("tls", 2, &["config", "metric", "net"]),
     ("relay", 3, &["tls", "net", "record", "session", "metric", "outcome"]),
     (

@@ -65,7 +65,12 @@ fn every_key_stands_in_the_reference_with_its_default() {
         ("Queue", "## `[pool.NAME.queue]`"),
         ("Close", "## `[pool.NAME.close]`"),
         ("Sticky", "## `[pool.NAME.sticky]`"),
-        ("ProbeTls", "## `[pool.NAME.health.tls]`"),
+        ("ListenerTls", "## `[listener.NAME.tls]`"),
+        ("Certificate", "### `certificates`"),
+        ("Acme", "## `[listener.NAME.tls.acme]`"),
+        ("Route", "## `[[listener.NAME.route]]`"),
+        ("Share", "### `split`"),
+        ("ClientTls", "## `[pool.NAME.tls]`"),
     ];
     let text = read("docs/configuration.md");
     let schema = evenkeel::config::schema();

@@ -10,12 +10,15 @@ wanted='
 /usr/lib/postgresql/*/bin/pgbench postgresql-contrib
 redis-server redis-server
 redis-benchmark redis-tools
+mosquitto mosquitto
+mosquitto_pub mosquitto-clients
 nginx nginx
 haproxy haproxy
 promtool prometheus
 chromium chromium
 curl curl
 openssl openssl
+gnutls-cli gnutls-bin
 ss iproute2
 nft nftables
 unbound unbound

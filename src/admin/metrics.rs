@@ -109,12 +109,16 @@ fn workers(book: &Book, handle: &Handle) {
 fn listeners(book: &Book, snapshot: &Snapshot) {
     let rejected = book.family(&names::REJECTED);
     let paused = book.family(&names::ACCEPT_PAUSED);
+    let led = book.family(&names::ROUTE_SESSIONS);
     for listener in &snapshot.listeners {
         let name = || named("listener", &listener.name);
         for (reason, count) in listener.figures.rejected() {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
+        for route in &listener.routes {
+            led.set(vec![name(), named("route", &route.name)], route.sessions.get());
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod steer;
 mod tests;
 mod tls;
 mod token;
+mod ways;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

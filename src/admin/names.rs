@@ -54,6 +54,8 @@ metrics! {
         "How long ended sessions lasted, from accept to end.";
     REJECTED Counter "evenkeel_rejected_total"
         "Clients turned away before they reached a backend, by reason.";
+    ROUTE_SESSIONS Counter "evenkeel_route_sessions_total"
+        "Sessions that each route of a listener took, whatever became of them; UDP flows once opened.";
     BYTES Counter "evenkeel_bytes_total"
         "Payload handed on; in = from clients to backends. At most a second behind.";
     CONNECT_DURATION Histogram "evenkeel_connect_duration_seconds"

@@ -9,11 +9,12 @@ use crate::admin::answer::{Answer, Refusal, json};
 use crate::admin::path;
 use crate::admin::status::rfc3339;
 use crate::admin::steer::unknown;
+use crate::admin::ways;
 use crate::api;
-use crate::config::AdminState;
+use crate::config::{AdminState, Listener};
 use crate::outcome::Rejection;
 use crate::pool::{Because, Candidate, Ending, Health, Pool, Preview, Reason, Standing};
-use crate::server::{Handle, Snapshot};
+use crate::server::{Foretold, Handle, Snapshot};
 
 const EXAMPLE: &str = "/api/v1/route?listener=NAME&client=192.0.2.7";
 
@@ -32,31 +33,61 @@ pub(super) fn answer(handle: &Handle, query: Option<&str>) -> Result<Answer, Ref
     if !known.contains(&&*listener) {
         return Err(unknown("listener", &listener, &known));
     }
-    let foretold = handle.preview(&listener, client);
-    let preview = foretold.filter(|_| !handle.is_stopping()).ok_or_else(|| {
+    let (sni, alpn) = (wanted("sni"), protocols(wanted("alpn")));
+    let foretold = handle.preview(&listener, client, sni.as_deref(), &alpn);
+    let foretold = foretold.filter(|_| !handle.is_stopping()).ok_or_else(|| {
         Refusal::unavailable("the process is starting or stopping: it takes no session now")
     })?;
-    Ok(json(StatusCode::OK, &route(&snapshot, &listener, client, preview)))
+    let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener);
+    let spec = spec.ok_or_else(|| unknown("listener", &listener, &known))?;
+    Ok(json(StatusCode::OK, &route(&snapshot, spec, client, foretold)))
 }
 
-fn route(snapshot: &Snapshot, listener: &str, client: ClientAddr, preview: Preview) -> api::Route {
-    let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener);
-    let default = spec.and_then(|spec| snapshot.pools.get(spec.pool?));
+/// The application protocols that a query names, with commas between them.
+fn protocols(given: Option<String>) -> Vec<Vec<u8>> {
+    let given = given.unwrap_or_default();
+    let names = given.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| name.as_bytes().to_vec()).collect()
+}
+
+fn route(
+    snapshot: &Snapshot,
+    spec: &Listener,
+    client: ClientAddr,
+    foretold: Foretold,
+) -> api::Route {
     let mut route = api::Route {
-        listener: listener.to_owned(),
-        route: "default".to_owned(),
-        pool: default.map(|pool| pool.name().to_string()),
+        listener: spec.name.to_string(),
+        route: foretold.led.as_ref().map(|led| led.route.to_string()),
+        pool: foretold.led.as_ref().map(|led| led.pool.to_string()),
         backend: None,
         address: None,
         reason: String::new(),
         rejected: None,
+        passed: ways::passed(spec, &foretold.passed),
         candidates: Vec::new(),
     };
-    if let Some((why, reason)) = turned_away(snapshot, listener, client) {
-        route.rejected = Some(why.as_str().to_owned());
-        route.reason = reason;
-        return route;
+    let refused = turned_away(snapshot, &spec.name, client);
+    let led = match (refused, foretold.led) {
+        (Some(refused), _) => Err(refused),
+        (None, None) => Err((Rejection::NoRoute, ways::nowhere(&route.passed))),
+        (None, Some(led)) => Ok(led),
+    };
+    match led {
+        Err((why, reason)) => {
+            route.rejected = Some(why.as_str().to_owned());
+            route.reason = reason;
+        }
+        Ok(led) => {
+            choose(&mut route, snapshot, led.preview);
+            route.reason += &ways::share(spec, &snapshot.config, &led.route, &led.pool);
+        }
     }
+    route
+}
+
+/// What the pool that it was led to does with it.
+fn choose(route: &mut api::Route, snapshot: &Snapshot, preview: Preview) {
     let chosen = preview.candidates.iter().find(|one| matches!(one.reason, Reason::Picked(_)));
     let name = chosen.map(|candidate| candidate.backend.to_string()).unwrap_or_default();
     let named = |candidate: &Candidate| words(snapshot, candidate, &name);
@@ -80,7 +111,6 @@ fn route(snapshot: &Snapshot, listener: &str, client: ClientAddr, preview: Previ
         }
     };
     route.candidates = preview.candidates.iter().map(|one| candidate(one, named(one))).collect();
-    route
 }
 
 /// What would keep the client out before anybody is picked for it. Its rate is not asked: asking
@@ -154,7 +184,7 @@ fn against_it(because: &Because, picked: &str) -> String {
     }
 }
 
-fn percent(part: f64) -> String {
+pub(super) fn percent(part: f64) -> String {
     format!("{:.0} %", part * 100.0)
 }
 

@@ -18,6 +18,7 @@ no balancer answers. 2 bad usage.
 
 Examples:
   evenkeel route --listener postgres --client 192.0.2.7
+  evenkeel route --listener front --client 192.0.2.7 --sni db.example.com
   evenkeel route --listener postgres --client [2001:db8::7]:51000 --json";
 
 /// Ask where a session would go, and why
@@ -30,13 +31,16 @@ pub(crate) struct Args {
     /// The client's address, with a port or without
     #[arg(long, value_name = "IP[:PORT]", value_parser = client)]
     client: String,
-    /// The server name of its TLS hello; for routes, which this version has not
+    /// The server name of its TLS hello
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
-    /// The host of its request; for routes, which this version has not
+    /// The application protocols that it offers, with commas between them
+    #[arg(long, value_name = "NAME,…")]
+    alpn: Option<String>,
+    /// The host of its request; for http, which this version has not
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// The path of its request; for routes, which this version has not
+    /// The path of its request; for http, which this version has not
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
     /// Print the answer as JSON
@@ -70,6 +74,7 @@ impl Args {
             ("listener", Some(&self.listener)),
             ("client", Some(&self.client)),
             ("sni", self.sni.as_ref()),
+            ("alpn", self.alpn.as_ref()),
             ("host", self.host.as_ref()),
             ("path", self.path.as_ref()),
         ];
@@ -88,7 +93,7 @@ fn text(route: &api::Route) -> String {
     let none = || "-".to_owned();
     let mut lines = vec![
         format!("listener  {}", route.listener),
-        format!("route     {}", route.route),
+        format!("route     {}", route.route.clone().unwrap_or_else(none)),
         format!("pool      {}", route.pool.clone().unwrap_or_else(none)),
         match (&route.backend, &route.address) {
             (Some(backend), Some(address)) => format!("backend   {backend} ({address})"),
@@ -97,6 +102,7 @@ fn text(route: &api::Route) -> String {
         format!("because   {}", route.reason),
     ];
     lines.extend(route.rejected.as_ref().map(|why| format!("rejected  {why}")));
+    lines.extend(route.passed.iter().map(|one| format!("passed    {}: {}", one.route, one.reason)));
     if !route.candidates.is_empty() {
         let mut table = Table::new(&["BACKEND", "VERDICT", "REASON"]);
         for one in &route.candidates {
@@ -118,6 +124,7 @@ mod tests {
         let route: api::Route = serde_json::from_str(
             r#"{"listener": "front", "route": "default", "pool": "db", "backend": "b1",
                 "address": "10.0.0.1:5432", "reason": "its turn", "rejected": null,
+                "passed": [{"route": "a", "reason": "wants sni a.example"}],
                 "candidates": [
                     {"pool": "db", "backend": "b1", "verdict": "picked", "reason": "its turn"},
                     {"pool": "db", "backend": "b2", "verdict": "passed-over", "reason": "drain"}]}"#,
@@ -125,6 +132,7 @@ mod tests {
         .unwrap();
         let shown = text(&route);
         assert!(shown.contains("\nbackend   b1 (10.0.0.1:5432)\n"), "{shown}");
+        assert!(shown.contains("\npassed    a: wants sni a.example\n"), "{shown}");
         assert!(shown.ends_with("\ndb/b2    passed-over  drain\n"), "{shown}");
     }
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::address;
+use super::listener;
 use super::names;
 use super::pem;
 use super::problem::Place;
@@ -47,6 +48,29 @@ pub(super) fn bound_at(listener: &Section<'_>, acme: &Acme) -> Vec<(SocketAddr, 
     let by_default = section.value("challenge").map_or(section.place, |value| value.node.place);
     let place = |number| items.get(number).map_or(by_default, |item: &Value<'_>| item.node.place);
     addresses.iter().enumerate().map(|(number, at)| (*at, place(number))).collect()
+}
+
+/// Notes each listener whose table differs from that of another one and would write the same files.
+pub(super) fn clashes(sections: &[(&str, Section<'_>)], listeners: &[listener::Read]) {
+    let tables: Vec<_> = listeners
+        .iter()
+        .zip(sections)
+        .filter_map(|(read, section)| Some((section, read.listener.tls.as_ref()?.acme.as_ref()?)))
+        .collect();
+    let at =
+        |acme: &Acme| (acme.storage.clone(), acme.directory.clone(), acme.domains.first().cloned());
+    for (number, ((_, section), acme)) in tables.iter().enumerate() {
+        let mut before = tables.iter().take(number);
+        let clash = before.find(|(_, other)| at(other) == at(acme) && other != acme);
+        if let Some(((name, _), _)) = clash
+            && let Some(value) = section.section("tls").section("acme").value("storage")
+        {
+            let message = format!(
+                "keeps the certificate of listener \"{name}\" too, and their tables differ"
+            );
+            value.refuse(&message, "make them equal to share it, or give each its own storage");
+        }
+    }
 }
 
 fn domains(section: &Section<'_>) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::acme;
 use super::carried::{self, Carried};
 use super::datagrams;
 use super::doubtful_routes;
@@ -47,6 +48,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         report.absence(root.place, "the file has no listener".to_owned(), way_out);
     }
     addresses(report, &root, &listeners, &admin);
+    acme::clashes(&frontends, &listeners);
     cycles(&sections, &pools);
     datagrams::check(&sections, &pools, &listeners);
     if !report.has_errors() {

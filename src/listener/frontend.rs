@@ -8,8 +8,9 @@ use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
 use crate::listener::handshake::{Greeting, Handshake};
 use crate::outcome::Rejection;
-use crate::pool::{Ask, Preview};
-use crate::route::Flight;
+use crate::pool::{Ask, Entrance, Preview};
+use crate::route::{Flight, Miss, Routes, Signpost};
+use crate::wire::client_hello;
 use crate::{tcp, udp};
 
 /// What is done with what comes to a listener.
@@ -22,15 +23,48 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    fn preview(&self, ask: &Ask<'_>) -> Option<Preview> {
-        let flight = Flight { client: ask.client.ip(), sni: None, alpn: &[] };
+    fn preview(&self, ask: &Ask<'_>, flight: &Flight<'_>) -> Foretold {
         match self {
-            Self::Tcp(proxy) => {
-                proxy.routes.find(&flight, ask.chance).map(|way| way.to.entrance.preview(ask))
-            }
-            Self::Udp(proxy) => Some(proxy.entrance.preview(ask)),
+            Self::Tcp(proxy) => foretell(&proxy.routes, ask, flight, |way| &way.entrance),
+            Self::Udp(proxy) => foretell(&proxy.routes, ask, flight, |way| way),
         }
     }
+}
+
+/// What would become of a session.
+#[derive(Debug)]
+pub struct Foretold {
+    /// The routes that would not take it, up to the one that would, and what keeps it from each.
+    pub passed: Vec<(Arc<str>, Miss)>,
+    /// Where it would go; `None` = nowhere.
+    pub led: Option<ForetoldWay>,
+}
+
+/// Where a session would go.
+#[derive(Debug)]
+pub struct ForetoldWay {
+    /// The name of the route.
+    pub route: Arc<str>,
+    /// The name of the pool that it leads to.
+    pub pool: Arc<str>,
+    /// What the pool would do with it.
+    pub preview: Preview,
+}
+
+fn foretell<T>(
+    routes: &Routes<Arc<T>>,
+    ask: &Ask<'_>,
+    flight: &Flight<'_>,
+    entrance: impl Fn(&T) -> &Entrance,
+) -> Foretold {
+    // Another chance than the one that a backend is drawn by.
+    let chance = ask.chance.rotate_left(32);
+    let led = routes.find(flight, chance).map(|way| {
+        let entrance = entrance(&way.to);
+        let (route, pool) = (Arc::clone(&way.route.name), Arc::clone(entrance.pool().name()));
+        ForetoldWay { route, pool, preview: entrance.preview(ask) }
+    });
+    Foretold { passed: routes.passed(flight), led }
 }
 
 /// What stands behind a listener: replaced whole by a reload.
@@ -63,9 +97,23 @@ impl Listener {
         self.frontend.load().proxy.clone()
     }
 
-    /// Whom a session that comes now would get. Nothing is changed by it.
-    pub fn preview(&self, ask: &Ask<'_>) -> Option<Preview> {
-        self.frontend.load().proxy.preview(ask)
+    /// What would become of a session that comes now, and asks for this server name and for one of
+    /// these protocols. Nothing is changed by it.
+    pub fn preview(&self, ask: &Ask<'_>, sni: Option<&str>, alpn: &[Vec<u8>]) -> Foretold {
+        let sni = sni.and_then(|name| client_hello::host_name(name.as_bytes()));
+        let flight = Flight { client: ask.client.ip(), sni: sni.as_deref(), alpn };
+        self.frontend.load().proxy.preview(ask, &flight)
+    }
+
+    /// Its routes, the ways to its own pools among them.
+    pub fn signposts(&self) -> Vec<Arc<Signpost>> {
+        match &self.frontend.load().proxy {
+            Proxy::Tcp(proxy) => {
+                let plain = proxy.plain.iter().map(|way| &way.route);
+                proxy.routes.signposts().chain(plain).cloned().collect()
+            }
+            Proxy::Udp(proxy) => proxy.routes.signposts().cloned().collect(),
+        }
     }
 
     /// Lets a connection in, or says why not. Whoever must send a header first is screened by what it

@@ -117,7 +117,10 @@ pub(super) async fn greet(
     let left = greeting.handshake.timeout.saturating_sub(client.since.elapsed());
     let hear = hear(client, greeting, proxy, admission, turnstile);
     let refused = match clock.limit(left, hear).await {
-        Ok(Ok(way)) => return Some(way),
+        Ok(Ok(way)) => {
+            way.route.sessions.increment();
+            return Some(way);
+        }
         Ok(Err(refused)) => refused,
         Err(Overdue) => Refused::Inside(Rejection::HandshakeTimeout),
     };
@@ -188,7 +191,16 @@ fn insecure(
 
 /// The way that the client goes, by what is known of it. `None` = it has been turned away.
 pub(super) fn lead(client: &mut Client, proxy: &Proxy, admission: &Admission) -> Option<Led> {
-    find(client, proxy).inspect_err(|refused| turn_away(client, proxy, admission, refused)).ok()
+    match find(client, proxy) {
+        Ok(way) => {
+            way.route.sessions.increment();
+            Some(way)
+        }
+        Err(refused) => {
+            turn_away(client, proxy, admission, &refused);
+            None
+        }
+    }
 }
 
 fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {

@@ -10,7 +10,7 @@ mod terminate;
 mod worker;
 
 pub use crew::{Crew, Door};
-pub use frontend::{Frontend, Listener, Proxy};
+pub use frontend::{Foretold, ForetoldWay, Frontend, Listener, Proxy};
 pub use handshake::Handshake;
 use worker::Worker;
 pub use worker::{Order, Pace, Plan, run};

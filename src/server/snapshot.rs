@@ -13,10 +13,11 @@ use crate::admission::Figures;
 use crate::config::Config;
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
-use crate::listener::Listener;
+use crate::listener::{Foretold, Listener};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
-use crate::pool::{Ask, Pool, Preview};
+use crate::pool::{Ask, Pool};
+use crate::route::Signpost;
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -41,6 +42,8 @@ pub struct ListenerView {
     pub figures: Arc<Figures>,
     /// The kernel's numbers of its datagram sockets; empty for TCP.
     pub datagram_sockets: Vec<u64>,
+    /// Its routes, the ways to its own pools among them.
+    pub routes: Vec<Arc<Signpost>>,
     /// What ends TLS at it, with its certificates and counters.
     pub tls: Option<Arc<Inbound>>,
     /// What serves it; `None` where nothing does, as in a test of reports.
@@ -131,15 +134,23 @@ impl Handle {
         if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
-    /// Whom a session of this client would get at a listener, as far as it is known from here; `None`
-    /// if there is no such listener. Nothing is changed by it.
-    pub fn preview(&self, listener: &str, client: ClientAddr) -> Option<Preview> {
+    /// What would become of a session of this client at a listener, as far as it is known from here,
+    /// if it asks for this server name and for one of these protocols; `None` if there is no such
+    /// listener. Nothing is changed by it.
+    pub fn preview(
+        &self,
+        listener: &str,
+        client: ClientAddr,
+        sni: Option<&str>,
+        alpn: &[Vec<u8>],
+    ) -> Option<Foretold> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
-        view.live.as_ref()?.preview(&Ask { client, chance, now, tried: &[] })
+        let ask = Ask { client, chance, now, tried: &[] };
+        Some(view.live.as_ref()?.preview(&ask, sni, alpn))
     }
 
     /// The pools are watched from now on.

@@ -80,7 +80,9 @@ pub(super) fn pace(config: &Config) -> Pace {
         |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
     let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
-    let heard = config.listeners.iter().filter(|l| l.accept_proxy_protocol != AcceptProxy::Off);
+    let is_heard =
+        |l: &&config::Listener| l.accept_proxy_protocol != AcceptProxy::Off || l.needs_hello();
+    let heard = config.listeners.iter().filter(is_heard);
     let handshakes = heard.map(|listener| listener.handshake_timeout);
     let waits =
         |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff, pool.queue.timeout];

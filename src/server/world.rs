@@ -7,7 +7,7 @@ use crate::config::{self, Config, Protocol};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
-use crate::route::{self, Routes, Way};
+use crate::route::{self, Routes, Signpost, Way};
 use crate::server::{StartError, limits};
 use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
@@ -19,10 +19,13 @@ pub(super) struct World {
     pub(super) pools: Vec<Arc<Pool>>,
     pub(super) listeners: Vec<Arc<Listener>>,
     /// By name, those at which TLS ends.
-    pub(super) inbound: Vec<(Arc<str>, Arc<Inbound>)>,
+    pub(super) inbound: Vec<Terminating>,
     /// What authorities are shown that ask whether a name is ours.
     pub(super) challenges: Arc<Challenges>,
 }
+
+/// A listener's name, and what ends TLS at it.
+type Terminating = (Arc<str>, Arc<Inbound>);
 
 impl World {
     /// Reads the files of `[listener.NAME.tls]` and `[pool.NAME.tls]`.
@@ -53,10 +56,7 @@ impl World {
 }
 
 /// What ends TLS at the listeners that do.
-fn inbound(
-    config: &Config,
-    challenges: &Arc<Challenges>,
-) -> Result<Vec<(Arc<str>, Arc<Inbound>)>, StartError> {
+fn inbound(config: &Config, challenges: &Arc<Challenges>) -> Result<Vec<Terminating>, StartError> {
     let ending = config.listeners.iter().filter_map(|spec| {
         let tls = spec.tls.as_ref().filter(|tls| tls.terminates())?;
         Some((&spec.name, tls))
@@ -101,24 +101,16 @@ fn proxy(
             let shared = |pool| gateway(pool).map(Arc::new);
             let routes = Routes::new(&spec.routes, spec.pool, shared);
             let plain = spec.plain_pool.and_then(shared);
-            let plain = plain.map(|to| Way { route: route::DEFAULT.into(), to });
+            let plain = plain.map(|to| Way { route: Signpost::new(route::PLAIN), to });
             let proxy =
                 tcp::Proxy { listener, routes, plain, tls, idle_timeout, max_lifetime, access };
             Some(Proxy::Tcp(Arc::new(proxy)))
         }
         Protocol::Udp => {
-            let entrance = gateway(spec.pool?)?.entrance;
-            let route = route::DEFAULT.into();
+            let shared = |pool| gateway(pool).map(|gateway| Arc::new(gateway.entrance));
+            let routes = Routes::new(&spec.routes, spec.pool, shared);
             let (responses, admission) = (spec.responses, Arc::clone(admission));
-            let proxy = udp::Proxy {
-                listener,
-                entrance,
-                route,
-                idle_timeout,
-                responses,
-                admission,
-                access,
-            };
+            let proxy = udp::Proxy { listener, routes, idle_timeout, responses, admission, access };
             Some(Proxy::Udp(Arc::new(proxy)))
         }
     }

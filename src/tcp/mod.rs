@@ -145,7 +145,7 @@ impl Line {
             protocol: "tcp",
             client: client.address,
             local: client.local(),
-            way: way.map(|way| (&way.route, way.to.entrance.pool().name())),
+            way: way.map(|way| (&way.route.name, way.to.entrance.pool().name())),
         };
         let mut record = Record::begun(way_in, SystemTime::now());
         record.tls = facts(client).map(Box::new);

@@ -65,6 +65,9 @@ pub fn in_words(error: &rustls::Error) -> String {
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             return "tls: what it answered is not tls".to_owned();
         }
+        rustls::Error::AlertReceived(alert) => {
+            return format!("tls: refused by the backend: {}", spaced(&format!("{alert:?}")));
+        }
         error => return format!("tls: {error}"),
     };
     let flaw = match flaw {
@@ -80,6 +83,20 @@ pub fn in_words(error: &rustls::Error) -> String {
         flaw => flaw.to_string(),
     };
     format!("certificate: {flaw}")
+}
+
+/// `certificate required` of `CertificateRequired`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    let mut was_small = false;
+    for letter in name.chars() {
+        if letter.is_uppercase() && was_small {
+            words.push(' ');
+        }
+        was_small = letter.is_lowercase();
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
 }
 
 /// When a certificate expires; `None` if it cannot be read.
@@ -201,6 +218,15 @@ mod tests {
         let mismatch = ClientTls { identity: Some((cert, key)), verify: false, ..spec() };
         let said = client(&mismatch, &[]).unwrap_err().to_string();
         assert!(said.contains("key.pem does not fit the certificate"), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_words() {
+        let said = |alert| in_words(&rustls::Error::AlertReceived(alert));
+        use rustls::AlertDescription as Alert;
+        let required = said(Alert::CertificateRequired);
+        assert_eq!(required, "tls: refused by the backend: certificate required");
+        assert_eq!(said(Alert::UnknownCA), "tls: refused by the backend: unknown ca");
     }
 
     #[test]

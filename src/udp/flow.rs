@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::pool::{Health, Lease};
 use crate::record::{Record, WayIn};
 use crate::session::Direction;
-use crate::udp::Proxy;
+use crate::udp::{Led, Proxy};
 
 /// A flow's side towards its backend.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) struct Course {
     pub(super) lease: Lease,
     /// Taken over by the flow that goes on where this one moved from.
     pub(super) place: Option<Place>,
+    /// How it was led here.
+    pub(super) way: Led,
     /// The name of the pool in which the backend was picked.
     pub(super) pool: Arc<str>,
     /// Backends that were tried, this one included.
@@ -35,11 +37,18 @@ pub(super) struct Course {
 }
 
 impl Course {
-    pub(super) fn new(socket: Socket, lease: Lease, pool: Arc<str>, attempts: u32) -> Self {
+    pub(super) fn new(
+        socket: Socket,
+        lease: Lease,
+        way: Led,
+        pool: Arc<str>,
+        attempts: u32,
+    ) -> Self {
         Self {
             socket,
             lease,
             place: None,
+            way,
             pool,
             attempts,
             is_refused: false,
@@ -120,7 +129,7 @@ impl Course {
             bytes_in: self.bytes[Direction::In as usize],
             bytes_out: self.bytes[Direction::Out as usize],
             outcome: outcome.as_str(),
-            ..begun(proxy, key)
+            ..begun(proxy, key, Some(&self.way))
         });
     }
 }
@@ -133,14 +142,20 @@ pub(super) struct Ends {
 }
 
 /// The line of a datagram that began no flow.
-pub(super) fn refused(proxy: &Proxy, ends: Ends, why: &'static str, attempts: u32) {
+pub(super) fn refused(
+    proxy: &Proxy,
+    ends: Ends,
+    way: Option<&Led>,
+    why: &'static str,
+    attempts: u32,
+) {
     if let Some(access) = &proxy.access {
-        access.write(&Record { outcome: why, attempts, ..begun(proxy, ends) });
+        access.write(&Record { outcome: why, attempts, ..begun(proxy, ends, way) });
     }
 }
 
-fn begun(proxy: &Proxy, Ends { client, local }: Ends) -> Record {
-    let way = Some((&proxy.route, proxy.entrance.pool().name()));
+fn begun(proxy: &Proxy, Ends { client, local }: Ends, way: Option<&Led>) -> Record {
+    let way = way.map(|way| (&way.route.name, way.to.pool().name()));
     let way_in = WayIn { listener: &proxy.listener, protocol: "udp", client, local, way };
     Record::begun(way_in, SystemTime::now())
 }

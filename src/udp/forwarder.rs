@@ -22,12 +22,13 @@ use crate::metric::Gauge;
 use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals};
 use crate::outcome::{Outcome, Rejection};
 use crate::pool::Backend;
+use crate::route::Flight;
 use crate::session::{Direction, Roll};
 use crate::udp::flow::{self, Course, Ends};
 use crate::udp::opening::{self, Opening, Unopened};
 use crate::udp::refusal::{Refusal, is_lost, why_dropped};
 use crate::udp::table::{Key, Rules, Table, Tick};
-use crate::udp::{Proxy, Stage, Switch, Tools};
+use crate::udp::{Led, Proxy, Stage, Switch, Tools};
 
 /// Batches taken from one socket in a row before others get their turn.
 pub(super) const BATCHES: usize = 4;
@@ -193,15 +194,17 @@ impl Forwarder {
             }
             Err(why) => return Err(Refusal::AtTheDoor(why)),
         };
-        let opened = match self.opening(client, None).run(slot) {
+        let way = self.find_way(client)?;
+        let opened = match self.opening(&way, client, None).run(slot) {
             // Out of descriptors or ports below the cap: the same rule makes room.
             Err(Unopened::Short { .. }) if place.is_some() && self.give_up_stale() => {
                 let slot = self.table.next_slot();
-                self.opening(client, None).run(slot)
+                self.opening(&way, client, None).run(slot)
             }
             opened => opened,
         };
-        let mut course = opened.map_err(Refusal::of)?;
+        let mut course = opened.map_err(|unopened| Refusal::of(unopened, way))?;
+        course.way.route.sessions.increment();
         if place.is_some() {
             course.place = place;
             self.load(Gauge::increment);
@@ -226,11 +229,12 @@ impl Forwarder {
         let Some(flow) = self.table.get(slot) else { return Ok(slot) };
         let may_stay = !flow.load.is_stranded();
         let (key, left) = (flow.key, Arc::clone(flow.load.lease.backend()));
-        match self.opening(ClientAddr::new(key.client), Some(&left)).run(slot) {
+        let way = flow.load.way.clone();
+        match self.opening(&way, ClientAddr::new(key.client), Some(&left)).run(slot) {
             Ok(course) => self.replace(slot, key, course, Outcome::Moved),
             Err(Unopened::NowhereElse) => self.stay(slot),
             Err(Unopened::Failed { why: Rejection::QueueFull, .. }) if may_stay => self.stay(slot),
-            Err(unopened) => return Err(Refusal::of(unopened)),
+            Err(unopened) => return Err(Refusal::of(unopened, way)),
         }
         Ok(slot)
     }
@@ -242,9 +246,20 @@ impl Forwarder {
         }
     }
 
-    fn opening<'a>(&'a self, client: ClientAddr, left: Option<&'a Arc<Backend>>) -> Opening<'a> {
-        let entrance = &self.proxy.entrance;
-        Opening { entrance, tools: &self.tools, queue: &self.queue, client, left }
+    /// The way that a new flow of this client goes.
+    fn find_way(&self, client: ClientAddr) -> Result<Led, Refusal> {
+        let flight = Flight { client: client.ip(), sni: None, alpn: &[] };
+        let way = self.proxy.routes.find(&flight, fastrand::u64(..)).cloned();
+        way.ok_or(Refusal::Inside { way: None, why: Rejection::NoRoute, attempts: 0 })
+    }
+
+    fn opening<'a>(
+        &'a self,
+        way: &'a Led,
+        client: ClientAddr,
+        left: Option<&'a Arc<Backend>>,
+    ) -> Opening<'a> {
+        Opening { way, tools: &self.tools, queue: &self.queue, client, left }
     }
 
     /// Puts a flow where another was, which ends; its place goes over to the new one.
@@ -260,7 +275,9 @@ impl Forwarder {
     /// says that nobody is there.
     fn hand_on(&mut self, slot: usize, run: &Run<'_>) {
         let mut skip = 0;
-        for _ in 0..self.proxy.entrance.pool().connecting.retry.attempts.max(2) {
+        let attempts = |course: &Course| course.way.to.pool().connecting.retry.attempts.max(2);
+        let Some(most) = self.table.get(slot).map(|flow| attempts(&flow.load)) else { return };
+        for _ in 0..most {
             let Some(flow) = self.table.get_mut(slot) else { return };
             let (course, key) = (&mut flow.load, flow.key);
             let to = course.lease.address();
@@ -282,15 +299,16 @@ impl Forwarder {
             }
         }
         let Some(flow) = self.table.get(slot) else { return };
-        let refused = Refusal::Inside { why: Rejection::Refused, attempts: flow.load.attempts };
+        let (way, attempts) = (Some(flow.load.way.clone()), flow.load.attempts);
+        let refused = Refusal::Inside { way, why: Rejection::Refused, attempts };
         self.refuse(flow.key, run.count() - skip, refused);
     }
 
     /// The network says that a flow's backend cannot be reached: a failure of the backend, and the
     /// flow's next datagram goes elsewhere.
     pub(super) fn lose(&mut self, slot: usize, errno: Errno) {
-        let slowest = self.proxy.entrance.pool().connecting.timeout;
         if let Some(flow) = self.table.get_mut(slot) {
+            let slowest = flow.load.way.to.pool().connecting.timeout;
             flow.load.is_refused = true;
             opening::failed(&flow.load.lease, errno, slowest, self.now);
         }
@@ -301,10 +319,11 @@ impl Forwarder {
         match refused {
             Refusal::Counted => {}
             Refusal::AtTheDoor(why) => self.figures().reject_all(why, count as u64),
-            Refusal::Inside { why, attempts } => {
+            Refusal::Inside { way, why, attempts } => {
                 self.figures().reject_all(why, count as u64);
                 for _ in 0..count {
-                    flow::refused(&self.proxy, self.ends(key), why.as_str(), attempts);
+                    let (ends, way) = (self.ends(key), way.as_ref());
+                    flow::refused(&self.proxy, ends, way, why.as_str(), attempts);
                 }
             }
         }

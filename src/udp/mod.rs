@@ -24,20 +24,22 @@ use crate::log::AccessLog;
 use crate::metric::Gauge;
 use crate::net::Reactor;
 use crate::pool::Entrance;
+use crate::route::{Routes, Way};
 use crate::session::{Bell, Clock};
 pub use forwarder::Forwarder;
 use switch::Stage;
 pub use switch::Switch;
+
+/// The way of a flow to a pool, in which it stays whatever becomes of its backend.
+type Led = Way<Arc<Entrance>>;
 
 /// What is done with the datagrams of one listener.
 #[derive(Debug)]
 pub struct Proxy {
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The pool behind it.
-    pub entrance: Entrance,
-    /// The name of the way to it.
-    pub route: Arc<str>,
+    /// Where its flows go.
+    pub routes: Routes<Arc<Entrance>>,
     /// No datagram either way for so long ends a flow; `None` = never.
     pub idle_timeout: Option<Duration>,
     /// A flow ends once it has had this many replies for each of its datagrams; 0 = no such end.

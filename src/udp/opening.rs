@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use crate::addr::ClientAddr;
 use crate::net::{Queue, Socket, connect_failure, is_own_shortage, open_flow};
 use crate::outcome::Rejection;
-use crate::pool::{Ask, Backend, Entrance, Lease, Picked};
-use crate::udp::Tools;
+use crate::pool::{Ask, Backend, Lease, Picked};
 use crate::udp::flow::Course;
+use crate::udp::{Led, Tools};
 
 /// Why no flow could be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) enum Unopened {
 
 /// What a flow is opened with.
 pub(super) struct Opening<'a> {
-    pub(super) entrance: &'a Entrance,
+    pub(super) way: &'a Led,
     pub(super) tools: &'a Tools,
     pub(super) queue: &'a Rc<Queue>,
     pub(super) client: ClientAddr,
@@ -50,13 +50,13 @@ impl Opening<'_> {
     /// a shortage of our own, make an attempt fail.
     pub(super) fn run(&self, tag: usize) -> Result<Course, Unopened> {
         let mut tried: Vec<Arc<Backend>> = self.left.cloned().into_iter().collect();
-        let most = self.entrance.pool().connecting.retry.attempts;
+        let entrance = &self.way.to;
+        let most = entrance.pool().connecting.retry.attempts;
         let now = self.tools.clock.now();
         let mut attempts = 0;
         loop {
             let ask = Ask { client: self.client, chance: fastrand::u64(..), now, tried: &tried };
-            let picked = self
-                .entrance
+            let picked = entrance
                 .pick(&ask)
                 .map_err(|none| Unopened::Failed { why: none.rejection(attempts), attempts })?;
             if self.left.is_some_and(|left| Arc::ptr_eq(left, picked.lease.backend())) {
@@ -70,7 +70,8 @@ impl Opening<'_> {
                 Ok(socket) => {
                     let Picked { lease, pool } = picked;
                     lease.tally().connected.increment();
-                    return Ok(Course::new(socket, lease, Arc::clone(pool.name()), attempts));
+                    let (way, pool) = (self.way.clone(), Arc::clone(pool.name()));
+                    return Ok(Course::new(socket, lease, way, pool, attempts));
                 }
                 Err(errno) => {
                     failed(&picked.lease, errno, picked.pool.connecting.timeout, now);

@@ -5,26 +5,28 @@ use rustix::io::Errno;
 use crate::admission::Dropped;
 use crate::net::connect_failure;
 use crate::outcome::{ConnectFailure, Rejection};
+use crate::udp::Led;
 use crate::udp::opening::Unopened;
 
 /// Why a datagram goes nowhere.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Refusal {
     /// It has been counted.
     Counted,
     /// It leaves no line.
     AtTheDoor(Rejection),
-    /// It was let in, and no backend could be had.
-    Inside { why: Rejection, attempts: u32 },
+    /// It was let in, and there was no way for it, or no backend could be had on that.
+    Inside { way: Option<Led>, why: Rejection, attempts: u32 },
 }
 
 impl Refusal {
-    pub(super) fn of(unopened: Unopened) -> Self {
-        match unopened {
-            Unopened::Failed { why, attempts } => Self::Inside { why, attempts },
-            Unopened::Short { attempts } => Self::Inside { why: Rejection::Refused, attempts },
-            Unopened::NowhereElse => Self::Inside { why: Rejection::NoBackend, attempts: 0 },
-        }
+    pub(super) fn of(unopened: Unopened, way: Led) -> Self {
+        let (why, attempts) = match unopened {
+            Unopened::Failed { why, attempts } => (why, attempts),
+            Unopened::Short { attempts } => (Rejection::Refused, attempts),
+            Unopened::NowhereElse => (Rejection::NoBackend, 0),
+        };
+        Self::Inside { way: Some(way), why, attempts }
     }
 }
 

@@ -207,6 +207,43 @@ fn a_probe_that_expects_an_answer_sees_a_program_that_hangs() {
 }
 
 #[test]
+fn tls_to_the_backends_shows_a_program_that_hangs_to_clients_and_to_its_probe() {
+    let mut secured = pool("p", 2);
+    said(&config(listener(Protocol::Tcp), vec![secured.clone()]), &[("hung", None)]);
+    secured.tls = Some(config::ClientTls::default());
+    secured.health.probe = Probe::Tls(config::ClientTls::default());
+    // A client is tried elsewhere after connect_timeout, as if the host were gone.
+    let secured = config(listener(Protocol::Tcp), vec![secured]);
+    said(&secured, &[("hung", Some(7000)), ("wait_hung", Some(1000))]);
+}
+
+#[test]
+fn what_a_client_must_send_first_is_told() {
+    let told = |listener: Listener| {
+        let facts = facts(&config(listener, vec![pool("p", 2)]));
+        facts.into_iter().find(|(id, _, _)| *id == "wait_handshake").map(|(_, bound, _)| bound)
+    };
+    assert_eq!(told(listener(Protocol::Tcp)), None);
+    let mut reading = listener(Protocol::Tcp);
+    reading.handshake_timeout = ms(4000);
+    reading.accept_proxy_protocol = config::AcceptProxy::All;
+    assert_eq!(told(reading.clone()), Some(Some(4000)));
+    reading.accept_proxy_protocol = config::AcceptProxy::Off;
+    let sni = vec![config::NamePattern::Any];
+    reading.routes = vec![config::Route {
+        name: "1".into(),
+        when: config::Matchers { sni, ..config::Matchers::default() },
+        leads: config::Leads::Pool(0),
+    }];
+    let explained = config(reading, vec![pool("p", 2)]);
+    let text = explain(&explained, STEP).text();
+    assert!(
+        text.contains("Before that a client has handshake_timeout 4s for its ClientHello."),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_leaves_is_bounded_by_close_or_by_the_lifetime() {
     let mut listener = listener(Protocol::Tcp);
     listener.max_lifetime = Some(ms(60_000));

@@ -353,3 +353,81 @@ fn files_that_cannot_serve_are_errors() {
     // A folder for certificates is made when it is missing.
     assert!(problems.iter().all(|it| !it.message.contains("folder")), "{problems:#?}");
 }
+
+#[test]
+fn listeners_share_a_certificate_only_if_they_ask_for_the_same() {
+    let acme = |name: &str, more: &str| {
+        format!(
+            "[listener.{name}]\nbind = \"0.0.0.0:0\"\npool = \"postgres\"\n\
+             [listener.{name}.tls.acme]\ndomains = [\"a.example\"{more}]\nstorage = \"x\"\n"
+        )
+    };
+    let other = ", \"b.example\"";
+    good(&format!("{SMALLEST}{}{}", acme("a", ""), acme("b", "")));
+    let clash = format!("{}{}", acme("a", ""), acme("b", other));
+    told(&clash, "certificate of listener \"a\" too", "its own storage");
+    good(&format!("{SMALLEST}{}", clash.replacen("\"x\"", "\"y\"", 1)));
+}
+
+/// The one warning of these routes, if there is any.
+fn doubt(routes: &str) -> Option<String> {
+    let spare = "[pool.spare]\nbackends = [\"a:1\", \"b:1\"]\n[listener.spare]\n\
+                 bind = \"0.0.0.0:1\"\npool = \"spare\"\n";
+    let mut warnings = warnings(&format!("{spare}{}", routed(routes)));
+    assert!(warnings.len() < 2, "{warnings:#?}");
+    warnings.pop()
+}
+
+#[test]
+fn a_route_that_nothing_comes_to_is_a_warning() {
+    let two = |one: &str, other: &str| {
+        let route = |keys: &str| format!("[[listener.r.route]]\n{keys}\npool = \"postgres\"\n");
+        doubt(&format!("{}{}", route(one), route(other)))
+    };
+    for (one, other) in [
+        ("sni = \"*\"", "sni = \"a\""),
+        ("sni = \"*.b\"", "sni = [\"a.B.\", \"*.b\"]\nalpn = \"h2\""),
+        ("", "client = \"10.0.0.1\""),
+        ("client = [\"10.0.0.0/9\", \"10.128.0.0/9\"]", "client = \"10.0.0.0/8\""),
+        ("alpn = [\"h2\", \"x\"]", "alpn = \"x\"\nsni = \"*\""),
+    ] {
+        let said = two(one, other).unwrap_or_default();
+        assert!(said.contains("route 2: can never match: route \"1\""), "{one}; {other}: {said}");
+    }
+    for (one, other) in [
+        ("sni = \"a\"", "sni = \"*\""),
+        ("sni = \"*.b\"", "sni = \"a.a.b\""),
+        ("sni = \"*.b\"", "sni = [\"a.b\", \"b\"]"),
+        ("sni = \"*\"", "client = \"10.0.0.1\""),
+        ("sni = \"*\"\nalpn = \"h2\"", "sni = \"a\""),
+        ("client = \"10.0.0.0/9\"", "client = \"10.0.0.0/8\""),
+        ("alpn = \"h2\"", "alpn = [\"h2\", \"x\"]"),
+    ] {
+        assert_eq!(two(one, other), None, "{one}; {other}");
+    }
+    let all = "pool = \"spare\"\n[[listener.r.route]]\npool = \"postgres\"\n";
+    assert!(doubt(all).unwrap().contains("pool is never used: route \"1\" has no matcher"));
+}
+
+#[test]
+fn tls_within_tls_and_tls_that_nobody_verifies_are_warnings() {
+    let tls = "tls = {}\nhealth.probe = \"tls\"\n";
+    let said = |more: &str| warnings(more);
+    assert_eq!(said(tls), [""; 0]);
+    let by_name = routed("[[listener.r.route]]\nsni = \"a\"\npool = \"postgres\"\n");
+    let twice = said(&format!("{tls}{by_name}"));
+    assert!(twice.len() == 1 && twice[0].contains("TLS within TLS"), "{twice:?}");
+    let by_client = by_name.replace("sni = \"a\"", "client = \"10.0.0.1\"");
+    assert_eq!(said(&format!("{tls}{by_client}")), [""; 0]);
+    let ended =
+        format!("{by_name}[listener.r.tls]\ncertificates = [{{ cert = \"c\", key = \"k\" }}]\n");
+    assert_eq!(said(&format!("{tls}{ended}")), [""; 0]);
+    let upgraded =
+        "[listener.r]\nbind = \"0.0.0.0:1\"\npool = \"postgres\"\ntls.starttls = \"postgres\"\n";
+    let twice = said(&format!("{tls}{upgraded}"));
+    assert!(twice.len() == 1 && twice[0].contains("TLS within TLS"), "{twice:?}");
+    let unseen = said("tls = {}\n");
+    assert!(unseen.len() == 1 && unseen[0].contains("probe \"tcp\" sees no broken"), "{unseen:?}");
+    let anybody = said("tls = { verify = false }\nhealth.probe = \"https\"\n");
+    assert!(anybody.len() == 1 && anybody[0].contains("verify lets anybody"), "{anybody:?}");
+}

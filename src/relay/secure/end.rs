@@ -163,9 +163,7 @@ impl<'a> End<'a> {
             (Ok(n), None) => {
                 return Poll::Ready((incoming.get(..n).unwrap_or_default(), Next::More));
             }
-            (Ok(n), Some(_)) => {
-                self.open(incoming.get_mut(..held + n).unwrap_or_default(), plain)
-            }
+            (Ok(n), Some(_)) => self.open(incoming.get_mut(..held + n).unwrap_or_default(), plain),
         };
         Poll::Ready((plain, next))
     }

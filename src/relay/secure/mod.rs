@@ -139,9 +139,7 @@ impl<'a> Relay<'a> {
                 Parting::unlike(Outcome::Ok, direction, Manner::Close)
             }
             // The alert must arrive, and tells that this is no end.
-            Fault::Broken => {
-                Parting::unlike(broken.blame(direction), direction, Manner::Dismiss)
-            }
+            Fault::Broken => Parting::unlike(broken.blame(direction), direction, Manner::Dismiss),
             _ => Parting::alike(broken.blame(direction), Manner::Reset),
         }
     }

@@ -191,9 +191,8 @@ fn relay_with(
         let client_socket = reactor.watch(client_fd).unwrap();
         let server_socket = reactor.watch(server_fd).unwrap();
         let ours = client.map(|version| Session::server(server_config(version)).unwrap());
-        let theirs = server.map(|_| {
-            Session::client(client_config(), "db.example".try_into().unwrap()).unwrap()
-        });
+        let theirs = server
+            .map(|_| Session::client(client_config(), "db.example".try_into().unwrap()).unwrap());
         let (mut ours, mut theirs) = (ours, theirs);
         let client_side = side(&client_socket, ours.as_mut()).await;
         let server_side = side(&server_socket, theirs.as_mut()).await;

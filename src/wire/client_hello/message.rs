@@ -71,7 +71,9 @@ fn server_name(mut content: Bytes<'_>) -> Option<Option<String>> {
     Some(found.flatten())
 }
 
-fn host_name(name: &[u8]) -> Option<String> {
+/// A host name as it is compared: in lower case and without a dot at the end. `None` = these bytes are
+/// none, or an address.
+pub fn host_name(name: &[u8]) -> Option<String> {
     let name = name.strip_suffix(b".").unwrap_or(name);
     let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_label =

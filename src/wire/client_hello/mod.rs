@@ -9,6 +9,8 @@ mod message;
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub use message::host_name;
+
 /// Room for a ClientHello, framing included. What is longer is none: real ones stay far below, even
 /// with post-quantum key shares and a ticket.
 pub const LONGEST: usize = 64 * 1024;

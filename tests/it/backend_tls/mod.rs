@@ -1,7 +1,6 @@
 //! TLS to backends: whom it is spoken to, who is believed, and what a backend without it costs.
 
 mod attempts;
-mod authority;
 mod backend;
 mod first_bytes;
 mod identity;
@@ -10,6 +9,7 @@ mod resumption;
 mod starttls;
 mod verification;
 
+use crate::harness::authority;
 use crate::harness::client::try_hold;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::unprobed;
@@ -19,8 +19,10 @@ use backend::Backend;
 /// A pool `p` of these backends without probes and ejections, with these lines of `[pool.p.tls]`.
 fn file(backends: &[&Backend], tls: &str, pool: &str) -> String {
     let list: Vec<_> = backends.iter().map(|backend| backend.entry()).collect();
-    let keys = format!("passive = {{ failures = 0 }}\n{pool}");
-    let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\n";
+    // Long enough for a good handshake on a machine that stalls.
+    let patient = if pool.contains("connect_timeout") { "" } else { "connect_timeout = \"5s\"" };
+    let keys = format!("passive = {{ failures = 0 }}\n{patient}\n{pool}");
+    let log = "[log]\nlevel = \"debug\"\nformat = \"json\"\naccess = \"{dir}/access.log\"\n";
     let file = unprobed(&format!("[{}]", list.join(", ")), "", &keys);
     format!("{log}{file}[pool.p.tls]\n{tls}\n")
 }

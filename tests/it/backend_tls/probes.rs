@@ -86,7 +86,7 @@ fn a_backend_that_turns_everybody_away_after_the_handshake_is_down() {
         let plan = Plan { clients, versions: &[version], ..Plan::new("b", &signed) };
         let backend = plan.start();
         let proxy = probed(&backend.entry(), TLS, &authority.ca());
-        let reason = "tls: received fatal alert: the peer requires a certificate";
+        let reason = "tls: refused by the backend: certificate required";
         assert_eq!(said(&proxy, "b"), ("down".to_owned(), reason.to_owned()), "{version:?}");
     }
 }

@@ -3,9 +3,11 @@
 //! Nothing here knows a test, and nothing here calls into the library: the balancer is seen only
 //! through its sockets, its files and its exit code.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod evenkeel;
 pub(crate) mod files;
+pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod namespace;

@@ -1,5 +1,6 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
+mod backend_tls;
 mod chromium;
 mod chromium_dashboard;
 mod deploy;
@@ -10,7 +11,9 @@ mod postgres;
 mod promtool;
 mod quic;
 mod redis;
+mod sni;
 mod syslog;
+mod terminate;
 
 use std::env;
 use std::path::{Path, PathBuf};

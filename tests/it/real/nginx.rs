@@ -30,7 +30,7 @@ impl Nginx {
     }
 
     /// With its own words on where it listens and what it does.
-    fn serving(name: &str, words: &str, listen: &str) -> Option<Self> {
+    pub(super) fn serving(name: &str, words: &str, listen: &str) -> Option<Self> {
         let program = installed("nginx", &[])?;
         let (dir, seat) = (TempDir::new().unwrap(), Seat::take());
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();

@@ -1,7 +1,7 @@
 //! Two PostgreSQL servers behind one listener, and `pgbench` through it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,11 +16,13 @@ use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
 /// A cluster in a temporary folder.
-struct Postgres {
+pub(super) struct Postgres {
     bin: PathBuf,
     dir: TempDir,
-    seat: Seat,
+    pub(super) seat: Seat,
     server: Option<Owned>,
+    /// Further settings, as in `ssl=on`.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -34,7 +36,7 @@ impl Postgres {
         let bin = initdb.parent().unwrap().to_owned();
         let dir = TempDir::new().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
-        let mut server = Self { bin, dir, seat: Seat::take(), server: None };
+        let mut server = Self { bin, dir, seat: Seat::take(), server: None, settings: Vec::new() };
         let data = server.dir.path().join("data");
         let mut init = as_user("postgres", &initdb);
         init.arg("-D").arg(&data).args(["-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]);
@@ -46,12 +48,32 @@ impl Postgres {
         Some(server)
     }
 
+    /// As [`create`](Self::create), with TLS.
+    pub(super) fn create_with_tls(cert: &Path, key: &Path) -> Option<Self> {
+        let mut server = Self::create()?;
+        server.stop();
+        // It wants its key to be its own.
+        let own = server.dir.path().join("server.key");
+        let mut copy = as_user("postgres", Path::new("install"));
+        must(copy.args(["-m", "600"]).arg(key).arg(&own).current_dir(server.dir.path()));
+        server.settings = vec![
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", cert.display()),
+            format!("ssl_key_file={}", own.display()),
+        ];
+        server.start();
+        Some(server)
+    }
+
     fn start(&mut self) {
         let mut command = as_user("postgres", &self.bin.join("postgres"));
         command.arg("-D").arg(self.dir.path().join("data"));
         command.args(["-p", &self.seat.port().to_string(), "-h", "127.0.0.1", "-k"]);
         command.arg(self.dir.path());
         command.args(["-c", "fsync=off", "-c", "max_connections=150", "-c", "shared_buffers=32MB"]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
         command.current_dir(self.dir.path()).stdout(Stdio::null()).stderr(Stdio::null());
         self.server = Some(Owned(command.spawn().unwrap()));
         eventually("the server takes queries", PATIENCE, || {
@@ -74,7 +96,7 @@ impl Postgres {
         server.exit("the server dies", PATIENCE);
     }
 
-    fn client(&self, program: &str, port: u16) -> Command {
+    pub(super) fn client(&self, program: &str, port: u16) -> Command {
         let mut command = Command::new(self.bin.join(program));
         // With the default a refused encryption is one more connection, and they are counted here.
         command.env("PGSSLMODE", "disable").env("PGGSSENCMODE", "disable");

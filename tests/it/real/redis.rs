@@ -10,16 +10,24 @@ use crate::harness::process::{Owned, finish};
 use crate::harness::seat::Seat;
 use crate::harness::wait::{PATIENCE, eventually};
 
-struct Redis {
-    seat: Seat,
+pub(super) struct Redis {
+    pub(super) seat: Seat,
     _server: Owned,
 }
 
 fn start() -> Option<Redis> {
+    start_with(|command, port| {
+        command.args(["--port", port]);
+    })
+}
+
+/// With its own words for the port.
+pub(super) fn start_with(listen: impl FnOnce(&mut Command, &str)) -> Option<Redis> {
     let program = installed("redis-server", &[])?;
     let seat = Seat::take();
     let mut command = Command::new(program);
-    command.args(["--port", &seat.port().to_string(), "--bind", "127.0.0.1"]);
+    listen(&mut command, &seat.port().to_string());
+    command.args(["--bind", "127.0.0.1"]);
     command.args(["--save", "", "--appendonly", "no"]);
     let server = Owned(command.stdout(Stdio::null()).spawn().unwrap());
     eventually("redis listens", PATIENCE, || std::net::TcpStream::connect(seat.address()).is_ok());

@@ -8,6 +8,7 @@ mod floods;
 mod flows;
 mod interfaces;
 mod probes;
+mod routes;
 mod stop;
 
 use std::slice::from_ref;
