@@ -73,7 +73,8 @@ impl Peer {
             tls.send_close_notify();
             self.flush().unwrap();
         }
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        // What it has said may have ended the whole connection by now.
+        self.stream.shutdown(Shutdown::Write).ok();
     }
 
     fn reset(self) {
