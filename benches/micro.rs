@@ -1,5 +1,5 @@
 //! What the data path and a reload pay for by themselves: picking, building and asking a Maglev
-//! table, reading a file. `cargo bench --bench micro`.
+//! table, sealing and opening, reading a file. `cargo bench --bench micro`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
 
@@ -7,11 +7,14 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 
 use evenkeel::addr::ClientAddr;
 use evenkeel::config::{self, Config};
 use evenkeel::pool::{Ask, Entrance, Health, Judged, Pool, Standing, Warmth};
+use evenkeel::tls::{self, Session};
 
 /// A file with one listener and one pool of `backends`.
 fn file(balance: &str, backends: usize) -> String {
@@ -86,5 +89,47 @@ fn parse(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, maglev, parse);
+/// Two ends of a TLS connection after their handshake.
+fn secured() -> (Session, Session) {
+    let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    let any = config::ClientTls { verify: false, ..config::ClientTls::default() };
+    let client = tls::client(&any, &[]).unwrap();
+    let mut client = Session::client(client, "db.example".try_into().unwrap()).unwrap();
+    let mut server = Session::server(Arc::new(server.unwrap())).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        client.open(&mut server.due.split_off(0), &mut Vec::new()).unwrap();
+        server.open(&mut client.due.split_off(0), &mut Vec::new()).unwrap();
+    }
+    client.open(&mut server.due.split_off(0), &mut Vec::new()).unwrap();
+    (client, server)
+}
+
+fn seal_and_open(c: &mut Criterion) {
+    let mut group = c.benchmark_group("tls seal and open");
+    for size in [100, 16 * 1024, 128 * 1024] {
+        let (mut client, mut server) = secured();
+        let said = vec![7; size];
+        let mut sealed = vec![0; Session::room_for(size)];
+        let mut heard = Vec::with_capacity(size);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| {
+                let n = client.seal(&said, &mut sealed).unwrap();
+                heard.clear();
+                server.open(&mut sealed[..n], &mut heard).unwrap();
+                assert_eq!(heard.len(), size);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pick, maglev, seal_and_open, parse);
 criterion_main!(benches);

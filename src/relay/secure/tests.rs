@@ -90,7 +90,7 @@ impl Peer {
         }
     }
 
-    fn to_end(&mut self) -> io::Result<Vec<u8>> {
+    fn read_out(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         self.read_to_end(&mut all).map(|_| all)
     }
@@ -252,7 +252,7 @@ fn much_arrives_whole_both_ways_at_once() {
                     peer.read_exact(&mut got[room..]).unwrap();
                 }
                 peer.end();
-                assert_eq!(peer.to_end().unwrap(), b"");
+                assert_eq!(peer.read_out().unwrap(), b"");
                 assert!(got == expected);
             }
         };
@@ -266,10 +266,10 @@ fn each_way_may_end_long_before_the_other() {
     for way in WAYS {
         let early = |mut peer: Peer| {
             peer.end();
-            assert!(peer.to_end().unwrap() == pattern(3, MUCH));
+            assert!(peer.read_out().unwrap() == pattern(3, MUCH));
         };
         let late = |mut peer: Peer| {
-            assert_eq!(peer.to_end().unwrap(), b"", "the end comes first");
+            assert_eq!(peer.read_out().unwrap(), b"", "the end comes first");
             peer.write_all(&pattern(3, MUCH)).unwrap();
             peer.end();
         };
@@ -289,7 +289,7 @@ fn a_slow_reader_slows_the_writer_and_loses_nothing() {
             |mut peer| {
                 peer.write_all(&pattern(4, MUCH)).unwrap();
                 peer.end();
-                assert_eq!(peer.to_end().unwrap(), b"");
+                assert_eq!(peer.read_out().unwrap(), b"");
             },
             |mut peer| {
                 let mut got = Vec::new();
@@ -320,7 +320,7 @@ fn a_reset_stays_a_reset_and_is_no_end() {
         };
         let suffers = |mut peer: Peer| {
             peer.write_all(b"hello").unwrap();
-            peer.to_end().unwrap_err();
+            peer.read_out().unwrap_err();
         };
         assert_eq!(relay(way, suffers, resets).outcome, Outcome::BackendReset, "{way:?}");
         assert_eq!(relay(way, resets, suffers).outcome, Outcome::ClientReset, "{way:?}");
@@ -333,13 +333,13 @@ fn a_stream_that_was_cut_is_delivered_and_then_reset() {
     let cuts = |mut peer: Peer| {
         peer.write_all(&pattern(5, MUCH)).unwrap();
         peer.stream.shutdown(Shutdown::Write).unwrap();
-        peer.to_end().unwrap_err();
+        peer.read_out().unwrap_err();
     };
     let suffers = |mut peer: Peer| {
         let mut got = vec![0; MUCH];
         peer.read_exact(&mut got).unwrap();
         assert!(got == pattern(5, MUCH));
-        let end = peer.to_end().unwrap_err();
+        let end = peer.read_out().unwrap_err();
         assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     };
     for (client, server) in WAYS {
@@ -359,13 +359,13 @@ fn who_was_told_of_the_end_may_leave_without_a_word() {
     for way in [(V13, PLAIN), (V12, V13)] {
         let leaves = |mut peer: Peer| {
             peer.write_all(b"bye").unwrap();
-            assert_eq!(peer.to_end().unwrap(), b"");
+            assert_eq!(peer.read_out().unwrap(), b"");
         };
         let ends = |mut peer: Peer| {
             let mut asked = [0; 3];
             peer.read_exact(&mut asked).unwrap();
             peer.end();
-            let end = peer.to_end().unwrap_err();
+            let end = peer.read_out().unwrap_err();
             assert_eq!(end.kind(), io::ErrorKind::ConnectionReset, "it may not be the whole");
         };
         assert_eq!(relay(way, leaves, ends), End::ok(3, 0), "{way:?}");
@@ -381,7 +381,7 @@ fn a_broken_record_is_answered_by_an_alert_and_resets_the_other_side() {
             peer.write_all(b"good").unwrap();
             peer.stream.write_all(&[23, 3, 3, 0, 40]).unwrap();
             peer.stream.write_all(&[7; 40]).unwrap();
-            let said = peer.to_end().unwrap_err().to_string();
+            let said = peer.read_out().unwrap_err().to_string();
             assert!(said.contains("BadRecordMac"), "{said}");
         };
         let suffers = |mut peer: Peer| {
@@ -389,7 +389,7 @@ fn a_broken_record_is_answered_by_an_alert_and_resets_the_other_side() {
             let mut got = [0; 4];
             peer.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"good");
-            let end = peer.to_end().unwrap_err();
+            let end = peer.read_out().unwrap_err();
             assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
         };
         let end = relay((version, PLAIN), breaks, suffers);
@@ -403,7 +403,7 @@ fn a_broken_record_is_answered_by_an_alert_and_resets_the_other_side() {
 fn idleness_ends_with_an_end() {
     let idle = Some(Duration::from_millis(100));
     for way in WAYS {
-        let sees_the_end = |mut peer: Peer| assert_eq!(peer.to_end().unwrap(), b"");
+        let sees_the_end = |mut peer: Peer| assert_eq!(peer.read_out().unwrap(), b"");
         let end = relay_with(way, None, idle, sees_the_end, sees_the_end);
         assert_eq!(end, End { outcome: Outcome::Idle, bytes: (0, 0) }, "{way:?}");
     }
@@ -429,7 +429,7 @@ fn records_without_payload_are_not_activity() {
             });
             assert!(renewed.is_some(), "it was never idle");
         },
-        |mut peer| assert_eq!(peer.to_end().unwrap(), b""),
+        |mut peer| assert_eq!(peer.read_out().unwrap(), b""),
     );
     assert_eq!(end, End { outcome: Outcome::Idle, bytes: (0, 0) });
 }
@@ -448,7 +448,7 @@ fn keys_may_be_renewed_at_any_time_by_either_side() {
             assert!(heard == said);
         }
         peer.end();
-        assert_eq!(peer.to_end().unwrap(), b"");
+        assert_eq!(peer.read_out().unwrap(), b"");
     };
     let echoes = |mut peer: Peer| {
         let mut piece = vec![0; 5000];

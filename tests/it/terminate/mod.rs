@@ -7,6 +7,7 @@ mod clients;
 mod crowds;
 mod failures;
 mod names;
+mod relayed;
 mod reports;
 mod resumption;
 mod served;
