@@ -116,7 +116,7 @@ fn listeners(book: &Book, snapshot: &Snapshot) {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
-        for route in listener.live.iter().flat_map(|live| live.signposts()) {
+        for route in &listener.routes {
             led.set(vec![name(), named("route", &route.name)], route.sessions.get());
         }
     }

@@ -25,7 +25,7 @@ use crate::listener::{self, Crew, Door, Order, Plan};
 pub use crate::listener::{Foretold, ForetoldWay};
 use crate::log::AccessLog;
 use crate::net::BindError;
-pub use crate::route::Miss;
+pub use crate::route::{Miss, Signpost};
 use crate::session::Bell;
 use crate::tls;
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
@@ -213,6 +213,7 @@ fn views(world: &World, sockets: &[Sockets]) -> Vec<ListenerView> {
         addresses: of(index).map(|sockets| sockets.address).collect(),
         figures: Arc::clone(&listener.admission.figures),
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
+        routes: listener.signposts(),
         tls: tls(&listener.name).map(|(_, tls)| Arc::clone(tls)),
         live: Some(Arc::clone(listener)),
     };

@@ -17,6 +17,7 @@ use crate::listener::{Foretold, Listener};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
+use crate::route::Signpost;
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -41,6 +42,8 @@ pub struct ListenerView {
     pub figures: Arc<Figures>,
     /// The kernel's numbers of its datagram sockets; empty for TCP.
     pub datagram_sockets: Vec<u64>,
+    /// Its routes, the ways to its own pools among them.
+    pub routes: Vec<Arc<Signpost>>,
     /// What ends TLS at it, with its certificates and counters.
     pub tls: Option<Arc<Inbound>>,
     /// What serves it; `None` where nothing does, as in a test of reports.

@@ -20,7 +20,7 @@ use crate::admission::Figures;
 use crate::config::{self, Acme, Challenge, ListenerTls, TlsVersion};
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
 use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing, Warmth};
-use crate::server::{ListenerView, Snapshot};
+use crate::server::{ListenerView, Signpost, Snapshot};
 use crate::tls::Inbound;
 
 const BACKENDS: [&str; 2] = ["10.0.0.1:5432", "10.0.0.2:5432"];
@@ -103,6 +103,7 @@ fn handle() -> Arc<Handle> {
         addresses: vec![address],
         figures,
         datagram_sockets: vec![1],
+        routes: vec![Signpost::new("default")],
         tls: Some(Arc::new(inbound())),
         live: None,
     };

@@ -278,6 +278,7 @@ mod tests {
             addresses: vec![stage.backends[0].address],
             figures: Arc::new(Figures::default()),
             datagram_sockets: Vec::new(),
+            routes: Vec::new(),
             tls: None,
             live: None,
         };
