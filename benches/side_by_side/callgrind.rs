@@ -1,7 +1,8 @@
 //! User instructions of proxies where perf has no counters: callgrind runs them and counts.
 //!
-//! It is exact and repeats, but it is not this machine: no vector instructions beyond AVX2, one
-//! thread at a time, and nothing of the kernel. So it stands beside the CPU time and judges nobody.
+//! It repeats, which CPU time on a busy machine does not, but it is not this processor: no vector
+//! instructions beyond AVX2, one thread at a time, and nothing of the kernel. Where it counted, the
+//! goals are judged by it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

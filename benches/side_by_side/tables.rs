@@ -74,6 +74,12 @@ impl Results {
         own.map(|((_, peer), count)| (*peer, *count)).collect()
     }
 
+    /// The instructions of Evenkeel against those of another, as callgrind counted them.
+    pub(crate) fn counted_ratio(&self, scenario: Scenario, to: Peer) -> Option<f64> {
+        let count = |peer| self.counted.get(&(scenario, peer)).copied();
+        Some(count(Peer::Evenkeel)? / count(to)?)
+    }
+
     /// Failed twice and never succeeded: not worth another round.
     pub(crate) fn is_hopeless(&self, scenario: Scenario, peer: Peer) -> bool {
         let cell = self.cells.get(&(scenario, peer));
