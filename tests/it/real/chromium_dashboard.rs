@@ -190,7 +190,8 @@ fn the_token_is_asked_for_once_and_again_when_it_is_wrong() {
     browser.click(&format!("{} [data-do=drain]", row("beta")));
     browser.click("#ask-yes");
     eventually("beta is in drain", PATIENCE, || state("beta") == "drain");
-    assert_eq!(browser.value("document.getElementById('ask').open"), false);
+    let is_open = || browser.value("document.getElementById('ask').open");
+    eventually("the dialog closes again", PATIENCE, || is_open() == false);
     let kept = "[sessionStorage.length, Object.values(localStorage).includes('sesame')]";
     assert_eq!(browser.value(kept), json!([1, false]));
     nothing_went_wrong(&browser, &scene.page(), &["401"]);
