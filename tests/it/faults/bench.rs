@@ -222,7 +222,10 @@ impl Measured {
         let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
         let is_told = match (self.fault, &**to) {
             (Fault::Hangs, "down") => has(&["timed out"]),
-            (Fault::Resets, "ejected") => has(&["reset before its first byte"]),
+            // A worker that was not let run in between sees the connect and its reset at once.
+            (Fault::Resets, "ejected") => {
+                has(&["reset before its first byte"]) || has(&["reset at the connect"])
+            }
             (Fault::Resets, "down") => has(&["reset"]),
             (Fault::Hangs | Fault::Resets, _) => false,
             (Fault::Gone, "down" | "ejected") => has(&["timed out", "no answer"]),
