@@ -224,7 +224,7 @@ impl Measured {
             (Fault::Hangs, "down") => has(&["timed out"]),
             // A worker that was not let run in between sees the connect and its reset at once.
             (Fault::Resets, "ejected") => {
-                has(&["reset before its first byte"]) || has(&["reset at the connect"])
+                has(&["reset before its first byte", "reset at the connect"])
             }
             (Fault::Resets, "down") => has(&["reset"]),
             (Fault::Hangs | Fault::Resets, _) => false,
