@@ -134,7 +134,7 @@ impl Report {
                 let measure = self.results.measure(goal.scenario);
                 let best = self.results.best(goal.scenario);
                 let counted = self.results.counted_ratio(goal.scenario, goal.rival);
-                let reached = counted.or(ratio(&best, measure, Peer::Evenkeel, goal.rival));
+                let reached = counted.or_else(|| ratio(&best, measure, Peer::Evenkeel, goal.rival));
                 let judged = if counted.is_some() { BY_CALLGRIND } else { measure.name() };
                 let verdict = match (reached, measure) {
                     (None, _) => "not measured",
