@@ -11,7 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use super::file;
 use super::include;
-use super::pending::{Expiry, Lookup, Pending, Promise};
+use super::pending::{Expiry, Lookup, Pending, Promise, Reread};
 use super::problem::{Closed, Disk, Problem, Refused, Report, Source};
 use super::tree::{self, Table};
 use super::{Config, Origin};
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub promises: Vec<Promise>,
     /// The certificates that it names, where files were read.
     pub expiries: Vec<Expiry>,
+    /// The files of those certificates, which are read again whenever they change.
+    pub reread: Vec<Reread>,
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -84,10 +86,10 @@ pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Refused> {
 fn finish(report: Report, root: Option<&Table>, origin: Origin) -> Result<Loaded, Refused> {
     let config = root.map(|root| file::read(&report, root, origin));
     let Closed { problems, warnings, pending } = report.close();
-    let Pending { lookups, promises, expiries } = pending;
+    let Pending { lookups, promises, expiries, reread } = pending;
     match config {
         Some(config) if problems.is_empty() => {
-            Ok(Loaded { config, warnings, lookups, promises, expiries })
+            Ok(Loaded { config, warnings, lookups, promises, expiries, reread })
         }
         _ => Err(Refused { problems, warnings }),
     }

@@ -57,6 +57,11 @@ pub(super) fn identity(cert: &Value<'_>, key: &Value<'_>) -> Option<(PathBuf, Pa
         let all: Option<Vec<_>> = note(cert, &cert_path, read.collect());
         remember(cert, &cert_path, all.unwrap_or_default());
     }
+    if cert.report.disk.is_some() {
+        for (value, path) in [(cert, &cert_path), (key, &key_path)] {
+            pending::reread(value.report, value.node.place, &value.subject, path);
+        }
+    }
     if let (Some(chain), Some(secret)) = (chain, secret) {
         note(key, &key_path, belongs(chain, &secret));
     }
