@@ -100,11 +100,9 @@ fn check_warns_of_a_key_that_the_user_could_not_read_again() {
     let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     fs::write(path("cert.pem"), made.cert.pem()).unwrap();
     fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let toml = format!(
-        "[process]\nuser = \"nobody\"\n[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
-         [listener.l.tls]\ncertificates = [{{ cert = \"cert.pem\", key = \"key.pem\" }}]\n[pool.p]\n\
-         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n"
-    );
+    let toml = "[process]\nuser = \"nobody\"\n[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+         [listener.l.tls]\ncertificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]\n[pool.p]\n\
+         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
     fs::write(path("evenkeel.toml"), toml).unwrap();
     let warned = |folder, key| {
         fs::set_permissions(dir.path(), Permissions::from_mode(folder)).unwrap();

@@ -68,6 +68,7 @@ fn the_old_pair_put_back_is_neither_a_reload_nor_a_refusal() {
     scene.wait_event("l", "refused", "holds no certificate");
     first.write(dir.path());
     eventually("it is noticed", PATIENCE, || log_lines(&scene, "the files hold again") == 1);
+    scene.wait_event("l", "valid until", "holds again what is served");
     assert_eq!(scene.reloads("l"), (0, 1));
     assert!(scene.shows("l", &first));
 }
