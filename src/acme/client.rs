@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
@@ -82,6 +82,10 @@ impl Https {
         let is_json = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("json"));
         if refused && !answer.headers().get("content-type").is_some_and(is_json) {
             return Err(lost(format!("status {status}, and no word why").into()));
+        }
+        if status.is_redirection() {
+            let to = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("?");
+            return Err(lost(format!("status {status} to {to}, which is not followed").into()));
         }
         Ok(answer)
     }
@@ -271,6 +275,7 @@ mod tests {
             (cut, "end of file before message length reached"),
             (huge, "length limit exceeded"),
             (with("502 Bad Gateway", "<html>"), "status 502 Bad Gateway, and no word why"),
+            (with("302 Found\r\nlocation: /x", ""), "302 Found to /x, which is not followed"),
             ("nonsense\r\n\r\n".to_owned(), "invalid HTTP"),
             (String::new(), "connection closed before message completed"),
         ] {

@@ -8,6 +8,9 @@ use crate::tls;
 /// What is kept of a text that the authority wrote.
 const LONGEST: usize = 500;
 
+/// What is kept of all that it has to say about one order.
+const LONGEST_IN_ALL: usize = 4000;
+
 /// Why an order failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -51,6 +54,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The whole on one line of bounded length, however much of it the authority wrote.
+    pub(super) fn said(&self) -> String {
+        cut(&self.to_string(), LONGEST_IN_ALL)
+    }
+
     /// The authority has nothing against us but how often we ask.
     pub(super) fn is_rate(&self) -> bool {
         self.kind() == Some("rateLimited")
@@ -104,8 +112,12 @@ fn said(detail: Option<&str>, name: Option<&str>) -> String {
 
 /// A foreign text on one line of bounded length.
 fn clean(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(LONGEST).map(plain).collect()
+    text.chars().take(longest).map(plain).collect()
 }
 
 #[cfg(test)]
@@ -128,6 +140,18 @@ mod tests {
         assert_eq!(problem(&parsed("{}")), "refused without a word");
         let long = parsed(&format!(r#"{{"detail": "{}"}}"#, "x".repeat(100_000)));
         assert_eq!(problem(&long).len(), LONGEST);
+    }
+
+    #[test]
+    fn what_is_said_of_a_failure_is_one_short_line_whatever_the_authority_wrote() {
+        // The JSON library repeats what it did not expect.
+        let why = serde_json::from_str::<bool>(&format!("\"{}\"", "x\\n".repeat(300_000)));
+        let answer = Failure::Authority { what: "order", why: Error::Json(why.unwrap_err()) };
+        let names = vec!["a\n".repeat(3000); 3];
+        for failure in [answer, Failure::Unproven(names)] {
+            let said = failure.said();
+            assert!(said.len() <= LONGEST_IN_ALL && !said.contains('\n'), "{}", said.len());
+        }
     }
 
     #[test]

@@ -115,7 +115,10 @@ impl Keeper {
                     self.take(issued, &events).await;
                 }
                 Err(failure) if *stopping.borrow() => {
-                    return tracing::debug!(why = %failure, "an order ended with the process");
+                    return tracing::debug!(
+                        why = failure.said(),
+                        "an order ended with the process"
+                    );
                 }
                 Err(failure) => self.put_off(&failure, &asked, &mut backoff, &events),
             }
@@ -163,6 +166,7 @@ impl Keeper {
         let asked = asked.get().or_else(|| failure.is_rate().then_some(TOO_MANY));
         let wait = backoff.wait(self.held, now, asked, fastrand::f64());
         self.due = now + wait;
+        let why = failure.said();
         let shown = match self.held {
             None => "a self-signed one is served",
             Some(held) if held.is_over(now) => "the old one, which has expired, is served",
@@ -171,7 +175,7 @@ impl Keeper {
         tracing::warn!(
             listener = self.listeners(),
             domains = self.domains(),
-            why = %failure,
+            why,
             again_in_s = wait.as_secs(),
             shown,
             "no new certificate"
@@ -179,7 +183,7 @@ impl Keeper {
         self.holders.iter().for_each(|holder| holder.orders.failed.increment());
         let (from, name) = (report::state(self.held), self.spec.domains.first());
         let name = name.map(String::as_str).unwrap_or_default();
-        report::tell(events, &self.holders, name, (&from, "not renewed"), &failure.to_string());
+        report::tell(events, &self.holders, name, (&from, "not renewed"), &why);
     }
 
     fn show(&self, certified: &Certified) {

@@ -55,7 +55,7 @@ impl Applicant<'_> {
         let mut order = match begun {
             Err(failure) if failure.is_unknown_account() => {
                 // The authority has lost it: those for tests do so with every start.
-                let why = failure.to_string();
+                let why = failure.said();
                 let account = account::anew(self.spec, self.place, &https, &why).await?;
                 self.begin(&account).await?
             }

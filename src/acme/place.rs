@@ -1,10 +1,10 @@
 //! The files of an account and of a certificate: where they lie, and how they come to lie there
 //! whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::Hasher;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +12,9 @@ use siphasher::sip::SipHasher13;
 
 /// Characters of a name as they come; what is longer is cut.
 const LONGEST: usize = 100;
+
+/// Size of what is written to see whether there is room: a chain with its key takes half of it.
+const ROOM: usize = 16 * 1024;
 
 /// Why the storage is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +55,13 @@ impl Place {
         }
     }
 
-    /// Makes the folder if it is not there, and shows that files can be written.
+    /// Makes the folder if it is not there, and shows that files can be written: whoever finds out
+    /// only with the account or the certificate in hand asks for another one each time.
     pub(super) fn prepare(&self) -> Result<(), Error> {
         let unwritable = |why| Error::Unwritable { path: self.folder.clone(), why };
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(unwritable)?;
         let trial = Draft::of(&self.certificate);
-        trial.write(b"").map_err(unwritable)
+        trial.write(&[0; ROOM]).map_err(unwritable)
     }
 }
 
@@ -103,10 +107,13 @@ impl Draft {
     }
 
     fn write(&self, content: &[u8]) -> io::Result<()> {
+        // What a crash left may have other permissions, be a link, or be open elsewhere.
+        fs::remove_file(&self.0).or_else(|why| match why.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(why),
+        })?;
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.0)?;
-        // It may have been there, with other permissions.
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&self.0)?;
         file.write_all(content)?;
         file.sync_all()
     }
@@ -145,6 +152,8 @@ fn safe(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
 
     fn place(folder: &Path, domain: &str) -> Place {
@@ -203,6 +212,16 @@ mod tests {
             assert_eq!(mode(&place.certificate), 0o600);
         }
         assert_eq!(names(&folder).len(), 1);
+        // A link there leads nowhere.
+        let other = dir.path().join("other");
+        fs::write(&other, "untouched").unwrap();
+        symlink(&other, &draft).unwrap();
+        write(&place.certificate, b"4").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "untouched");
+        assert_eq!(
+            (read(&place.certificate).unwrap().unwrap(), names(&folder).len()),
+            ("4".to_owned(), 1)
+        );
     }
 
     #[test]

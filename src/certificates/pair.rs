@@ -1,8 +1,9 @@
 //! Reads a certificate and its key if their bytes are others than before.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::certificates::verdict::Fingerprint;
@@ -46,6 +47,10 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
         let path = path.display();
         format!("cannot read {path}: {why}; check the path and its permissions")
     };
+    // Opening a pipe waits for somebody who writes, and all other certificates with it.
+    if fs::metadata(path).map_err(unreadable)?.file_type().is_fifo() {
+        return Err(unreadable(io::Error::other("it is a pipe")));
+    }
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -58,8 +63,6 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

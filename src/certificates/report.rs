@@ -40,6 +40,9 @@ impl Reporter {
     pub(super) fn restored(&self, old: &Certified) {
         let (listener, name, source) = (&self.listener, &old.name, &old.source);
         tracing::info!(%listener, certificate = %name, file = %source, "the files hold again what is served");
+        // Whoever heard of the refusal hears that it is over.
+        let reason = format!("{source} holds again what is served");
+        self.publish(name, ("refused".into(), until(old).into()), reason);
     }
 
     /// A certificate that serves is near its end or past it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::file::{FileArg, broken_promises, expired, read, show};
+use super::file::{FileArg, broken_promises, expired, out_of_reach, read, show};
 use super::{FAILED, INVALID, complain, count, print, resolve};
 use crate::config::{self, Config, Loaded, Problem, Refused};
 use crate::server;
@@ -52,6 +52,7 @@ pub(crate) fn execute(args: Args) -> ExitCode {
             let lookups = std::mem::take(&mut loaded.lookups);
             loaded.warnings.extend(resolve::unresolved(lookups));
             loaded.warnings.extend(broken_promises(&loaded));
+            loaded.warnings.extend(out_of_reach(&loaded));
             let (problems, doubtful) = expired(&loaded);
             loaded.warnings.extend(doubtful);
             if problems.is_empty() {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::{INVALID, complain};
 use crate::config::{self, Judged, Loaded, Problem, Refused};
-use crate::server;
+use crate::server::{self, Account};
 
 /// Where a file is looked for when none is named.
 const PLACES: [&str; 2] = ["./evenkeel.toml", "/etc/evenkeel/evenkeel.toml"];
@@ -89,6 +89,16 @@ pub(crate) fn expired(loaded: &Loaded) -> (Vec<Problem>, Vec<Problem>) {
         }
     }
     (expired, doubtful)
+}
+
+/// The files that are read again while the process runs, and that its user may not read.
+pub(crate) fn out_of_reach(loaded: &Loaded) -> Vec<Problem> {
+    let process = &loaded.config.process;
+    let account = Account::find(process.user.as_deref(), process.group.as_deref());
+    // Who that is may be known only where it runs, and a start without it says so.
+    let Ok(account) = account else { return Vec::new() };
+    let hidden = loaded.reread.iter().filter(|file| !account.may_read(&file.path));
+    hidden.map(|file| file.warning.clone()).collect()
 }
 
 /// Shows problems on standard error, in colour where a person reads.

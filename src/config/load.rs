@@ -1,8 +1,9 @@
 //! The way from a file to a [`Config`]: the only code here that touches the file system.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use super::file;
 use super::include;
-use super::pending::{Expiry, Lookup, Pending, Promise};
+use super::pending::{Expiry, Lookup, Pending, Promise, Reread};
 use super::problem::{Closed, Disk, Problem, Refused, Report, Source};
 use super::tree::{self, Table};
 use super::{Config, Origin};
@@ -31,6 +32,8 @@ pub struct Loaded {
     pub promises: Vec<Promise>,
     /// The certificates that it names, where files were read.
     pub expiries: Vec<Expiry>,
+    /// The files of those certificates, which are read again whenever they change.
+    pub reread: Vec<Reread>,
 }
 
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -48,7 +51,7 @@ pub fn load_trusting(path: &Path, env: Env<'_>) -> Result<Loaded, Refused> {
 
 fn read(path: &Path, env: Env<'_>, with_named_files: bool) -> Result<Loaded, Refused> {
     let name = path.display().to_string();
-    let read = std::path::absolute(path).and_then(|full| Ok((OnDisk.read(&full)?, full)));
+    let read = std::path::absolute(path).and_then(|full| Ok((bytes(&full)?, full)));
     let (bytes, full) = match read {
         Ok(read) => read,
         Err(error) => {
@@ -83,10 +86,10 @@ pub fn parse(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Refused> {
 fn finish(report: Report, root: Option<&Table>, origin: Origin) -> Result<Loaded, Refused> {
     let config = root.map(|root| file::read(&report, root, origin));
     let Closed { problems, warnings, pending } = report.close();
-    let Pending { lookups, promises, expiries } = pending;
+    let Pending { lookups, promises, expiries, reread } = pending;
     match config {
         Some(config) if problems.is_empty() => {
-            Ok(Loaded { config, warnings, lookups, promises, expiries })
+            Ok(Loaded { config, warnings, lookups, promises, expiries, reread })
         }
         _ => Err(Refused { problems, warnings }),
     }
@@ -102,16 +105,25 @@ fn hash(report: &Report) -> String {
     format!("{:016x}", hasher.finish())
 }
 
+/// What is in a file, or in the pipe of `-c <(…)`.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST {
+        return Err(io::Error::other("it is larger than 8 MiB"));
+    }
+    Ok(bytes)
+}
+
 struct OnDisk;
 
 impl Disk for OnDisk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST {
-            return Err(io::Error::other("it is larger than 8 MiB"));
+        // Opening one waits for somebody who writes.
+        if fs::metadata(path)?.file_type().is_fifo() {
+            return Err(io::Error::other("it is a pipe"));
         }
-        Ok(bytes)
+        bytes(path)
     }
 
     fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {

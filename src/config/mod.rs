@@ -54,7 +54,7 @@ mod words;
 pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
 pub use load::{Loaded, load, load_trusting, parse};
-pub use pending::{Expiry, Judged, Lookup, Promise};
+pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
 pub use probe::{DnsProbe, Health, HttpProbe, Probe, Role};
 pub use problem::{Problem, Refused};
 pub use process::admin_token;

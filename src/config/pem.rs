@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
@@ -16,6 +16,12 @@ use super::value::Value;
 
 /// The way out where a file holds something else.
 const PEM: &str = "name a PEM file: its blocks start with -----BEGIN";
+/// The way out where a key is of no use.
+const KEY: &str = "name an RSA key of at least 2048 bits, an ECDSA key (P-256, P-384, P-521) or an \
+                   Ed25519 key";
+
+/// What is wrong with a file, and the way out.
+type Flaw = (String, &'static str);
 
 /// A file of certificates, each of which can be an authority.
 pub(super) fn authorities(value: &Value<'_>) -> Option<PathBuf> {
@@ -23,7 +29,9 @@ pub(super) fn authorities(value: &Value<'_>) -> Option<PathBuf> {
     let usable = |certificates: Vec<_>| {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| {
-            roots.add(certificate).map_err(|error| format!("holds no usable authority: {error}"))
+            roots
+                .add(certificate)
+                .map_err(|error| (format!("holds no usable authority: {error}"), PEM))
         })
     };
     if let Some(bytes) = bytes {
@@ -49,6 +57,11 @@ pub(super) fn identity(cert: &Value<'_>, key: &Value<'_>) -> Option<(PathBuf, Pa
         let all: Option<Vec<_>> = note(cert, &cert_path, read.collect());
         remember(cert, &cert_path, all.unwrap_or_default());
     }
+    if cert.report.disk.is_some() {
+        for (value, path) in [(cert, &cert_path), (key, &key_path)] {
+            pending::reread(value.report, value.node.place, &value.subject, path);
+        }
+    }
     if let (Some(chain), Some(secret)) = (chain, secret) {
         note(key, &key_path, belongs(chain, &secret));
     }
@@ -67,9 +80,9 @@ fn remember(cert: &Value<'_>, path: &Path, chain: Vec<Validity>) {
     }
 }
 
-fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, String> {
+fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, Flaw> {
     let (_, read) = X509Certificate::from_der(der)
-        .map_err(|error| format!("holds a broken certificate: {error}"))?;
+        .map_err(|error| (format!("holds a broken certificate: {error}"), PEM))?;
     let period = read.validity();
     let date = |time: ASN1Time| time.to_datetime().date().to_string();
     Ok(Validity {
@@ -80,23 +93,40 @@ fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, String> 
     })
 }
 
-fn belongs(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), String> {
-    let key = any_supported_type(key).map_err(|error| format!("holds no usable key: {error}"))?;
-    let pair = CertifiedKey::new(chain, key);
-    pair.keys_match().map_err(|error| format!("is not the key of its certificate: {error}"))
-}
-
-fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    match read {
-        Ok(found) if found.is_empty() => Err(nothing(bytes, "certificate")),
-        Ok(found) => Ok(found),
-        Err(_) => Err("holds a broken certificate".to_owned()),
+fn belongs(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), Flaw> {
+    let key =
+        any_supported_type(key).map_err(|error| (format!("holds no usable key: {error}"), KEY))?;
+    match CertifiedKey::new(chain, key).keys_match() {
+        Ok(()) => Ok(()),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err((
+            "is not the key of its certificate".to_owned(),
+            "name the key that the first certificate of cert was made for",
+        )),
+        Err(error) => Err((format!("is not the key of its certificate: {error}"), KEY)),
     }
 }
 
-fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| nothing(bytes, "unencrypted private key"))
+fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Flaw> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    match read {
+        Ok(found) if found.is_empty() => Err((nothing(bytes, "certificate"), PEM)),
+        Ok(found) => Ok(found),
+        Err(_) => Err(("holds a broken certificate".to_owned(), PEM)),
+    }
+}
+
+fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Flaw> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| {
+        // As PKCS#8 has it, and as it was before.
+        let marks = [&b"-----BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
+        let has = |mark: &&[u8]| bytes.windows(mark.len()).any(|part| part == *mark);
+        if marks.iter().any(has) {
+            let way_out = "nobody is there to type its password: write it without one, as \
+                           openssl pkey -in FILE -out NEW does, where only the user may read it";
+            return ("holds an encrypted key".to_owned(), way_out);
+        }
+        (nothing(bytes, "private key"), PEM)
+    })
 }
 
 fn nothing(bytes: &[u8], what: &str) -> String {
@@ -120,11 +150,11 @@ fn file(value: &Value<'_>) -> Option<(PathBuf, Option<Vec<u8>>)> {
     }
 }
 
-fn note<T>(value: &Value<'_>, path: &Path, looked: Result<T, String>) -> Option<T> {
+fn note<T>(value: &Value<'_>, path: &Path, looked: Result<T, Flaw>) -> Option<T> {
     match looked {
         Ok(found) => Some(found),
-        Err(what) => {
-            value.refuse(&format!("{} {what}", path.display()), PEM);
+        Err((what, way_out)) => {
+            value.refuse(&format!("{} {what}", path.display()), way_out);
             None
         }
     }

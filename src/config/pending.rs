@@ -1,6 +1,7 @@
 //! What a file depends on and cannot show by itself: names that must resolve, descriptors that must
 //! be there, certificates that must be valid today. Each goes to whoever may look.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::problem::{Place, Problem, Report};
@@ -36,6 +37,16 @@ impl Promise {
         warning.message.push_str(&left);
         (self.descriptors > most).then_some(warning)
     }
+}
+
+/// A file that is read again while the process runs. Whether the user that it runs as may do that is
+/// for whoever knows users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reread {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What to warn of if that user may not read it.
+    pub warning: Problem,
 }
 
 /// A certificate that a file names. Whether it is valid now is for whoever has a clock.
@@ -100,6 +111,7 @@ pub(super) enum Matter {
     Host(String),
     Descriptors(u64),
     Validity(Validity),
+    Reread(PathBuf),
 }
 
 /// All that is pending, by kind.
@@ -108,6 +120,7 @@ pub(super) struct Pending {
     pub(super) lookups: Vec<Lookup>,
     pub(super) promises: Vec<Promise>,
     pub(super) expiries: Vec<Expiry>,
+    pub(super) reread: Vec<Reread>,
 }
 
 impl FromIterator<(Matter, Problem)> for Pending {
@@ -120,6 +133,7 @@ impl FromIterator<(Matter, Problem)> for Pending {
                     sorted.promises.push(Promise { descriptors, warning: problem });
                 }
                 Matter::Validity(validity) => sorted.expiries.push(Expiry { validity, problem }),
+                Matter::Reread(path) => sorted.reread.push(Reread { path, warning: problem }),
             }
         }
         sorted
@@ -145,4 +159,12 @@ pub(super) fn validity(report: &Report, place: Place, what: &str, validity: Vali
     let way_out = "put a newer certificate there; one that is served already is watched, and no \
                    reload is needed";
     report.pend(place, Matter::Validity(validity), format!("{what} "), way_out);
+}
+
+/// A file that is read again after the start; `what` is what uses it.
+pub(super) fn reread(report: &Report, place: Place, what: &str, path: &Path) {
+    let message = format!("{what} {} cannot be read by process.user", path.display());
+    let way_out = "let that user read it, and pass the folders that it is in: changes of it are \
+                   read as that user";
+    report.pend(place, Matter::Reread(path.to_owned()), message, way_out);
 }

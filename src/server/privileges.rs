@@ -1,7 +1,8 @@
 //! Gives up root once the addresses are bound.
 
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::{fs, io};
 
 use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 
@@ -65,6 +66,17 @@ impl Account {
         std::os::unix::fs::chown(path, uid, gid)
     }
 
+    /// False if the account could not read the file once it is assumed, as far as owners and
+    /// permissions tell.
+    pub fn may_read(&self, path: &Path) -> bool {
+        let (Some((_, user)), Some((_, _, group))) = (&self.user, &self.group) else { return true };
+        // Folders are passed on the way that is written and on the way that links make of it.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let folders = path.ancestors().skip(1).chain(real.ancestors().skip(1));
+        let may = |path: &Path, wanted| allows(path, *user, *group, wanted);
+        user.is_root() || (may(&real, READ) && folders.into_iter().all(|at| may(at, PASS)))
+    }
+
     /// Becomes the account, in all threads of the process.
     ///
     /// # Errors
@@ -81,6 +93,21 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// As permissions write them.
+const READ: u32 = 4;
+const PASS: u32 = 1;
+
+/// True also of what cannot be looked at.
+fn allows(path: &Path, user: Uid, group: Gid, wanted: u32) -> bool {
+    let Ok(found) = fs::metadata(path) else { return true };
+    let class = match () {
+        () if found.uid() == user.as_raw() => 6,
+        () if found.gid() == group.as_raw() => 3,
+        () => 0,
+    };
+    (found.mode() >> class) & wanted == wanted
 }
 
 fn find_user(name: &str) -> Result<(Uid, Gid), PrivilegeError> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,7 +94,9 @@ fn files_that_cannot_serve_are_refused_by_check_and_run() {
     let now = SystemTime::now();
     let other = KeyPair::generate().unwrap().serialize_pem();
     for (name, content, words) in [
-        ("key.pem", other.as_str(), "is not the key of its certificate"),
+        ("key.pem", other.as_str(), "is not the key of its certificate\n"),
+        ("key.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB", "holds an encrypted key"),
+        ("key.pem", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "encrypted key"),
         ("key.pem", "", "is empty"),
         ("cert.pem", "nothing", "no certificate"),
     ] {
@@ -104,6 +107,17 @@ fn files_that_cannot_serve_are_refused_by_check_and_run() {
             let text = evenkeel(&[command, "-c", &file]).expect_code(2).text();
             says(&text, &[words, name, &format!("toml:{LINE}:")]);
         }
+    }
+}
+
+#[test]
+fn a_pipe_is_no_certificate_and_nobody_waits_for_it() {
+    let now = SystemTime::now();
+    for name in ["cert.pem", "key.pem"] {
+        let files = Files::valid(now - DAY, now + 90 * DAY);
+        fs::remove_file(files.path(name)).unwrap();
+        mknodat(CWD, files.path(name), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        says(&files.check(&[]).expect_code(2).text(), &[name, "cannot be read: it is a pipe"]);
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use rustix::process::{Signal, geteuid};
 
 use crate::harness::client::who;
-use crate::harness::evenkeel::{Evenkeel, program};
+use crate::harness::evenkeel::{Evenkeel, evenkeel, program};
 use crate::harness::files::unprobed;
 use crate::harness::process::finish;
 use crate::harness::seat::Seat;
@@ -88,6 +88,32 @@ fn a_certificate_that_the_user_may_not_read_is_named() {
         let log = proxy.log();
         log.contains("secret.pem") && log.to_lowercase().contains("permission denied")
     });
+}
+
+#[test]
+fn check_warns_of_a_key_that_the_user_could_not_read_again() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let toml = "[process]\nuser = \"nobody\"\n[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
+         [listener.l.tls]\ncertificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]\n[pool.p]\n\
+         backends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n";
+    fs::write(path("evenkeel.toml"), toml).unwrap();
+    let warned = |folder, key| {
+        fs::set_permissions(dir.path(), Permissions::from_mode(folder)).unwrap();
+        fs::set_permissions(path("key.pem"), Permissions::from_mode(key)).unwrap();
+        let text = evenkeel(&["check", "-c", &path("evenkeel.toml")]).expect_code(0).text();
+        let of = |name: &str| text.contains(&format!("{name} cannot be read by process.user"));
+        (of("cert.pem"), of("key.pem"))
+    };
+    assert_eq!(warned(0o755, 0o600), (false, true));
+    assert_eq!(warned(0o755, 0o604), (false, false));
+    assert_eq!(warned(0o700, 0o604), (true, true));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What cannot be used is refused, said and counted once, while the old pair serves on.
 
 use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 use crate::certificates::{DAY, Pair, Scene};
@@ -15,6 +17,12 @@ fn log_lines(scene: &Scene, message: &str) -> usize {
     scene.proxy.events().iter().filter(|event| starts(event)).count()
 }
 
+/// Puts a pipe where a file is.
+fn make_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+}
+
 #[test]
 fn a_pair_that_cannot_be_used_is_refused_once_and_its_repair_is_taken() {
     let dir = TempDir::new().unwrap();
@@ -23,10 +31,12 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_its_repair_is_taken() {
     served.write(dir.path());
     let scene = Scene::new(&[("l", dir.path())]);
     let half = "-----BEGIN CERTIFICATE-----\nMIIB";
-    let wrong: [(&dyn Fn(), &str); 4] = [
+    let wrong: [(&dyn Fn(), &str); 5] = [
         (&|| fs::write(&cert, half).unwrap(), "cert.pem"),
         (&|| fs::write(&cert, Pair::new().cert).unwrap(), "key.pem is not the key of"),
         (&|| fs::remove_file(&key).unwrap(), "cannot read"),
+        // Whoever opened it would wait for ever.
+        (&|| make_pipe(&key), "it is a pipe"),
         (&|| Pair::until(SystemTime::now() - DAY).write(dir.path()), "expired on"),
     ];
     for (count, (spoil, why)) in (1..).zip(wrong) {
@@ -39,6 +49,7 @@ fn a_pair_that_cannot_be_used_is_refused_once_and_its_repair_is_taken() {
             fs::write(&cert, bytes).unwrap();
         }
         served = Pair::new();
+        fs::remove_file(&key).ok();
         served.write(dir.path());
         scene.wait_shown("l", &served);
         scene.wait_reloads("l", (count, count));
@@ -57,6 +68,7 @@ fn the_old_pair_put_back_is_neither_a_reload_nor_a_refusal() {
     scene.wait_event("l", "refused", "holds no certificate");
     first.write(dir.path());
     eventually("it is noticed", PATIENCE, || log_lines(&scene, "the files hold again") == 1);
+    scene.wait_event("l", "valid until", "holds again what is served");
     assert_eq!(scene.reloads("l"), (0, 1));
     assert!(scene.shows("l", &first));
 }
