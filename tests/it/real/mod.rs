@@ -1,7 +1,7 @@
 //! Real servers from the distribution behind the balancer, each with its own clients.
 
-mod backend_tls;
 mod acme;
+mod backend_tls;
 mod chromium;
 mod chromium_dashboard;
 mod deploy;
