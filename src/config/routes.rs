@@ -18,8 +18,9 @@ pub(super) const SHARE_KEYS: &[&str] = &["pool", "weight"];
 /// What a share weighs that says nothing.
 pub(super) const WEIGHT: u32 = 1;
 
-/// The listener's own pool is called so.
-const DEFAULT: &str = "default";
+/// What the ways are called that are no routes.
+const TAKEN: &[(&str, &str)] =
+    &[("default", "the listener's own pool"), ("plain", "its plain_pool")];
 /// What routes of http may do in place of leading to a pool.
 const LATER_OUTCOMES: &[&str] = &["redirect", "respond"];
 
@@ -86,8 +87,8 @@ fn name_of<'a>(value: &Value<'a>) -> Option<&'a str> {
         value.refuse(&format!("{} is not valid", quoted(name)), "use letters, digits, -, _ and .");
         return None;
     }
-    if name == DEFAULT {
-        value.refuse("\"default\" is what the listener's own pool is called", "write another name");
+    if let Some((_, way)) = TAKEN.iter().find(|(taken, _)| *taken == name) {
+        value.refuse(&format!("{} is what {way} is called", quoted(name)), "write another name");
         return None;
     }
     Some(name)

@@ -32,6 +32,7 @@ pub(super) enum FirstFlight {
 /// Answers the upgrade that `starttls` has, if the client asks for it.
 pub(super) async fn upgrade(client: &mut Client, starttls: StartTls) -> Result<(), Refused> {
     let StartTls::Postgres = starttls;
+    client.spoken = Some(starttls);
     // Encryption by GSSAPI may be asked for as well, and before it, but each only once.
     let mut answered = false;
     loop {

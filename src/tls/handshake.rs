@@ -3,12 +3,16 @@
 use std::future::poll_fn;
 
 use rustix::io::Errno;
+use rustls::InvalidMessage;
 
 use crate::net::Socket;
 use crate::tls::{Session, Turnstile};
 
 /// What one read of a handshake takes at most.
 const STEP: usize = 4096;
+/// What is held at most of a message that is not complete: the longest there may be, in records that
+/// are no smaller than they need to be.
+const LONGEST: usize = 128 * 1024;
 
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +96,9 @@ async fn flush(socket: &Socket, session: &mut Session) -> Result<(), Errno> {
 
 async fn read(socket: &Socket, held: &mut Vec<u8>) -> Result<(), Unshaken> {
     let known = held.len();
+    if known >= LONGEST {
+        return Err(Unshaken::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
+    }
     held.resize(known + STEP, 0);
     let room = held.get_mut(known..).unwrap_or_default();
     let read = poll_fn(|cx| socket.poll_recv(cx, room)).await;

@@ -316,7 +316,10 @@ mod tests {
 
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use rustls::ClientConnection as Other;
+    use rustls::crypto::CryptoProvider;
+    use rustls::{
+        CipherSuiteCommon, ClientConnection as Other, SupportedCipherSuite, Tls13CipherSuite,
+    };
 
     use super::*;
     use crate::config::ClientTls;
@@ -334,9 +337,16 @@ mod tests {
     }
 
     fn server(versions: &[&'static rustls::SupportedProtocolVersion]) -> ServerConfig {
+        server_of(crate::tls::provider(), versions)
+    }
+
+    fn server_of(
+        provider: Arc<CryptoProvider>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ServerConfig {
         let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-        ServerConfig::builder_with_provider(crate::tls::provider())
+        ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
@@ -424,6 +434,36 @@ mod tests {
         server.open(&mut garbage, &mut Vec::new()).unwrap_err();
         server.open(&mut garbage, &mut Vec::new()).unwrap_err();
         assert_eq!(server.due.first(), Some(&21));
+    }
+
+    #[test]
+    fn keys_that_are_worn_out_are_renewed_and_the_session_goes_on() {
+        let mut provider = CryptoProvider::clone(&crate::tls::provider());
+        let short_lived = |suite: &SupportedCipherSuite| {
+            let suite = suite.tls13()?;
+            let (name, hash_provider) = (suite.common.suite, suite.common.hash_provider);
+            let common = CipherSuiteCommon { suite: name, hash_provider, confidentiality_limit: 8 };
+            let (hkdf_provider, aead_alg) = (suite.hkdf_provider, suite.aead_alg);
+            let suite = Tls13CipherSuite { common, hkdf_provider, aead_alg, quic: None };
+            Some(SupportedCipherSuite::Tls13(Box::leak(Box::new(suite))))
+        };
+        provider.cipher_suites = provider.cipher_suites.iter().filter_map(short_lived).collect();
+        let config = server_of(Arc::new(provider), &[&rustls::version::TLS13]);
+        let mut server = Session::server(Arc::new(config)).unwrap();
+        let mut client = Session::client(client(), name()).unwrap();
+        client.open(&mut [], &mut Vec::new()).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            pass(&mut client, &mut server);
+            pass(&mut server, &mut client);
+        }
+        for n in 0..100 {
+            // More than one record at times, and answers, which tell of the client's own new keys.
+            let said = vec![n; 1 + usize::from(n) * 400];
+            seal(&mut server, &said);
+            assert!(pass(&mut server, &mut client) == said, "{n}");
+            seal(&mut client, &[n]);
+            assert_eq!(pass(&mut client, &mut server), [n]);
+        }
     }
 
     /// A connection of the library's other kind, shaken with a session of ours.

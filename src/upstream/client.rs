@@ -26,7 +26,10 @@ pub struct Client {
     pub ahead: Vec<u8>,
     /// What is spoken over the connection, if TLS ends here.
     pub tls: Option<Box<Session>>,
-    /// The upgrade by which it came to TLS: a backend that TLS is spoken to is asked for the same.
+    /// The upgrade that is spoken where it came in: a backend that TLS is spoken to is asked for it,
+    /// however the client came.
+    pub spoken: Option<StartTls>,
+    /// The upgrade by which it came to TLS.
     pub starttls: Option<StartTls>,
     /// What it has said of itself in its ClientHello.
     pub hello: Option<Box<ClientHello>>,
@@ -42,6 +45,7 @@ impl Client {
             since,
             ahead: Vec::new(),
             tls: None,
+            spoken: None,
             starttls: None,
             hello: None,
         }
@@ -58,7 +62,7 @@ impl Client {
     /// `outbound` is there if we speak TLS to the backend.
     pub(super) fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {
         match outbound {
-            Some(outbound) => outbound.starttls.or(self.starttls),
+            Some(outbound) => outbound.starttls.or(self.spoken),
             // The client's own TLS goes through to the backend, and it has had its answer.
             None if self.tls.is_none() && self.hello.is_some() => self.starttls,
             None => None,

@@ -201,6 +201,7 @@ fn a_route_that_cannot_be_meant_is_refused() {
     told(&route("pool = \"postgres\"\nalpn = [\"\"]"), "1 to 255 bytes", "h2");
     told(&route("pool = \"postgres\"\nclient = \"x\""), "is not a network", "10.0.0.0/8");
     told(&route("pool = \"postgres\"\nname = \"default\""), "own pool is called", "another");
+    told(&route("pool = \"postgres\"\nname = \"plain\""), "its plain_pool is called", "another");
     told(&route("pool = \"postgres\"\nname = \"a b\""), "is not valid", "letters");
     told(&route("pool = \"postgres\"\nsnii = \"a\""), "unknown key", "\"sni\"");
     told(&routed(""), "has no pool and no routes", "pool = ");

@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Cut,
     /// The peer broke the protocol, or sent an alert that means as much.
     Broken,
+    /// Nothing more can be sealed for it: the keys are worn out.
+    Worn,
 }
 
 /// What follows a read.
@@ -203,16 +205,16 @@ impl<'a> End<'a> {
         payload: &[u8],
         outgoing: &mut [u8],
         live: &Live,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Fault> {
         let bytes = match self.tls.as_deref_mut() {
             None => payload,
             Some(tls) => {
-                let sealed = tls.seal(payload, outgoing).map_err(|_| Errno::IO)?;
+                let sealed = tls.seal(payload, outgoing).map_err(|_| Fault::Worn)?;
                 outgoing.get(..sealed).unwrap_or_default()
             }
         };
         let sent = match self.socket.poll_send(cx, bytes) {
-            Poll::Ready(sent) => sent?,
+            Poll::Ready(sent) => sent.map_err(|_| Fault::Reset)?,
             Poll::Pending => 0,
         };
         let gone = share(payload.len(), sent, bytes.len());

@@ -45,7 +45,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn sink(_: Errno) -> Self {
-        Self { broken: Broken::Sink, fault: Fault::Reset }
+        Self::unwritten(Fault::Reset)
+    }
+
+    fn unwritten(fault: Fault) -> Self {
+        Self { broken: Broken::Sink, fault }
     }
 
     fn source(fault: Fault) -> Self {
@@ -63,6 +67,11 @@ impl Half {
     /// True once everything up to the source's end has been written.
     pub(super) fn is_done(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// True if its source has failed.
+    pub(super) fn is_failing(&self) -> bool {
+        matches!(self.stage, Stage::Failing(_))
     }
 
     /// True if it waits for a socket: for something to read, or for room to write.
@@ -125,7 +134,7 @@ impl Half {
             Next::Fault(fault) => Stage::Failing(fault),
         };
         if !payload.is_empty() {
-            to.write(cx, payload, outgoing, live).map_err(Failure::sink)?;
+            to.write(cx, payload, outgoing, live).map_err(Failure::unwritten)?;
         }
         Poll::Ready(Ok(()))
     }

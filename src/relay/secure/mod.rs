@@ -138,6 +138,8 @@ impl<'a> Relay<'a> {
             Fault::Cut if other.is_done() && !source.has_failed() => {
                 Parting::unlike(Outcome::Ok, direction, Manner::Close)
             }
+            // Neither side is to blame, unless what cannot be sealed is for one that broke its own.
+            Fault::Worn if !other.is_failing() => Parting::alike(Outcome::Error, Manner::Reset),
             // The alert must arrive, and tells that this is no end.
             Fault::Broken => Parting::unlike(broken.blame(direction), direction, Manner::Dismiss),
             _ => Parting::alike(broken.blame(direction), Manner::Reset),

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls::{
-    ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    CipherSuiteCommon, ClientConfig, ClientConnection, ServerConfig, ServerConnection,
+    SupportedCipherSuite, SupportedProtocolVersion, Tls12CipherSuite,
 };
 
 use crate::config::ClientTls;
@@ -26,15 +28,37 @@ const V12: Version = Some(&rustls::version::TLS12);
 const V13: Version = Some(&rustls::version::TLS13);
 
 fn server_config(version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
+    server_config_of(rustls::crypto::aws_lc_rs::default_provider(), version)
+}
+
+fn server_config_of(
+    provider: CryptoProvider,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ServerConfig> {
     let made = rcgen::generate_simple_self_signed(["db.example".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.unwrap());
     Arc::new(config.unwrap())
+}
+
+/// A session of TLS 1.2 with keys that are worn out after a few records.
+fn worn() -> Session {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let short_lived = |suite: &SupportedCipherSuite| {
+        let SupportedCipherSuite::Tls12(suite) = suite else { return None };
+        let (name, hash_provider) = (suite.common.suite, suite.common.hash_provider);
+        let common = CipherSuiteCommon { suite: name, hash_provider, confidentiality_limit: 8 };
+        let (prf_provider, kx) = (suite.prf_provider, suite.kx);
+        let (sign, aead_alg) = (suite.sign, suite.aead_alg);
+        let suite = Tls12CipherSuite { common, prf_provider, kx, sign, aead_alg };
+        Some(SupportedCipherSuite::Tls12(Box::leak(Box::new(suite))))
+    };
+    provider.cipher_suites = provider.cipher_suites.iter().filter_map(short_lived).collect();
+    Session::server(server_config_of(provider, &rustls::version::TLS12)).unwrap()
 }
 
 fn client_config() -> Arc<ClientConfig> {
@@ -172,6 +196,17 @@ fn relay_with(
     as_client: impl FnOnce(Peer) + Send + 'static,
     as_server: impl FnOnce(Peer) + Send + 'static,
 ) -> End {
+    let ours = client.map(|version| Session::server(server_config(version)).unwrap());
+    relay_through(ours, (client, server), (buffer, idle), as_client, as_server)
+}
+
+fn relay_through(
+    mut ours: Option<Session>,
+    (client, server): (Version, Version),
+    (buffer, idle): (Option<usize>, Option<Duration>),
+    as_client: impl FnOnce(Peer) + Send + 'static,
+    as_server: impl FnOnce(Peer) + Send + 'static,
+) -> End {
     let ((near, client_fd), (far, server_fd)) = (connected(buffer), connected(buffer));
     let near = thread::spawn(move || {
         let mut peer = Peer::client(near, client);
@@ -191,10 +226,8 @@ fn relay_with(
         tokio::task::spawn_local(async move { running.run().await });
         let client_socket = reactor.watch(client_fd).unwrap();
         let server_socket = reactor.watch(server_fd).unwrap();
-        let ours = client.map(|version| Session::server(server_config(version)).unwrap());
-        let theirs = server
+        let mut theirs = server
             .map(|_| Session::client(client_config(), "db.example".try_into().unwrap()).unwrap());
-        let (mut ours, mut theirs) = (ours, theirs);
         let client_side = side(&client_socket, ours.as_mut()).await;
         let server_side = side(&server_socket, theirs.as_mut()).await;
         let table = Rc::new(Table::starting(Bell::default()));
@@ -397,6 +430,23 @@ fn a_broken_record_is_answered_by_an_alert_and_resets_the_other_side() {
         let end = relay((PLAIN, version), suffers, breaks);
         assert_eq!(end, End { outcome: Outcome::BackendReset, bytes: (1, 4) });
     }
+}
+
+#[test]
+fn worn_out_keys_end_a_session_that_cannot_renew_them_and_nobody_is_to_blame() {
+    let answers = |mut peer: Peer| {
+        let mut byte = [0];
+        while peer.read_exact(&mut byte).is_ok() {
+            peer.write_all(&byte).ok();
+        }
+    };
+    let asks = |mut peer: Peer| {
+        let mut byte = [0];
+        while peer.write_all(b"?").is_ok() && peer.read_exact(&mut byte).is_ok() {}
+    };
+    let end = relay_through(Some(worn()), (V12, PLAIN), (None, None), answers, asks);
+    assert_eq!(end.outcome, Outcome::Error);
+    assert!(end.bytes.1 > 0, "{end:?}");
 }
 
 #[test]

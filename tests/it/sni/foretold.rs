@@ -6,7 +6,7 @@ use crate::harness::servers::Server;
 
 const ROUTES: [&str; 4] = [
     "name = \"web\"\nsni = [\"a.example\", \"*.wild.example\"]\nalpn = \"h2\"\npool = \"a\"",
-    "name = \"plain\"\nsni = \"*.wild.example\"\npool = \"b\"",
+    "name = \"wild\"\nsni = \"*.wild.example\"\npool = \"b\"",
     "name = \"near\"\nclient = \"10.0.0.0/8\"\npool = \"b\"",
     "name = \"canary\"\nsni = \"c.example\"\nsplit = [{ pool = \"a\", weight = 3 }, \
      { pool = \"b\", weight = 1 }]",
@@ -19,7 +19,7 @@ fn it_names_the_route_and_says_what_the_others_want() {
     for (query, route, pool) in [
         ("client=192.0.2.1&sni=a.example&alpn=h3,h2", "web", "a"),
         ("client=192.0.2.1&sni=X.Wild.Example.&alpn=h2", "web", "a"),
-        ("client=192.0.2.1&sni=x.wild.example", "plain", "b"),
+        ("client=192.0.2.1&sni=x.wild.example", "wild", "b"),
         ("client=10.1.2.3", "near", "b"),
         ("client=10.1.2.3&sni=a.example", "near", "b"),
     ] {
@@ -44,7 +44,7 @@ fn it_names_the_route_and_says_what_the_others_want() {
         .collect();
     let wanted = [
         "web wants alpn h2",
-        "plain wants sni *.wild.example",
+        "wild wants sni *.wild.example",
         "near wants client 10.0.0.0/8",
         "canary wants sni c.example",
     ];

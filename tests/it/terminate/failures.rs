@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use super::Scene;
 use super::client::{ask, hello, modern, old, shake};
 use crate::harness::client::{End, connect, end_of, is_reset, try_connect};
+use crate::harness::hello::records;
 use crate::harness::wait::{PATIENCE, eventually, pace};
 
 #[test]
@@ -60,6 +61,18 @@ fn a_client_that_does_not_trust_the_certificate_is_counted_as_failed() {
     eventually("it is counted", PATIENCE, || scene.handshakes("1.3", "failed") == 1);
     eventually("it is rejected", PATIENCE, || scene.proxy.rejected("tls") == 1);
     assert_eq!(scene.backend.accepted(), 0);
+}
+
+#[test]
+fn a_message_in_tiny_records_is_not_gathered_for_ever() {
+    let scene = Scene::new("handshake_timeout = \"5m\"", "");
+    let mut stream = connect(scene.proxy.at());
+    stream.write_all(&hello(&Arc::new(old(&scene.authority)), "db.example")).unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+    // The longest message that there may be, of which a third comes, with the sixfold in frames.
+    let message = [&[16, 0, 0xff, 0xff][..], &[0; 23_000]].concat();
+    stream.write_all(&records(&message, 1)).ok();
+    eventually("it is rejected", PATIENCE, || scene.proxy.rejected("tls") == 1);
 }
 
 #[test]
