@@ -17,13 +17,28 @@ use super::value::Value;
 /// The way out where a file holds something else.
 const PEM: &str = "name a PEM file: its blocks start with -----BEGIN";
 
+/// The way out where a key is of a kind, or a size, that is not spoken.
+const KINDS: &str = "use a key of RSA from 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519";
+
+/// The way out where certificate and key do not belong together.
+const PAIR: &str =
+    "name the key that it was made for; of a chain, the server's own certificate must come first";
+
+/// The way out where nobody is there to type a passphrase.
+const CLEAR: &str = "write it without a passphrase: openssl pkey -in OLD -out NEW";
+
+/// What is wrong with a file, and the way out.
+type Wrong = (String, &'static str);
+
 /// A file of certificates, each of which can be an authority.
 pub(super) fn authorities(value: &Value<'_>) -> Option<PathBuf> {
     let (path, bytes) = file(value)?;
     let usable = |certificates: Vec<_>| {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| {
-            roots.add(certificate).map_err(|error| format!("holds no usable authority: {error}"))
+            roots
+                .add(certificate)
+                .map_err(|error| (format!("holds no usable authority: {error}"), PEM))
         })
     };
     if let Some(bytes) = bytes {
@@ -67,9 +82,9 @@ fn remember(cert: &Value<'_>, path: &Path, chain: Vec<Validity>) {
     }
 }
 
-fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, String> {
+fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, Wrong> {
     let (_, read) = X509Certificate::from_der(der)
-        .map_err(|error| format!("holds a broken certificate: {error}"))?;
+        .map_err(|error| (format!("holds a broken certificate: {error}"), PEM))?;
     let period = read.validity();
     let date = |time: ASN1Time| time.to_datetime().date().to_string();
     Ok(Validity {
@@ -80,30 +95,37 @@ fn validity(der: &CertificateDer<'_>, is_own: bool) -> Result<Validity, String> 
     })
 }
 
-fn belongs(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), String> {
-    let key = any_supported_type(key).map_err(|error| format!("holds no usable key: {error}"))?;
+fn belongs(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), Wrong> {
+    // The library's own words name neither what it found nor what it takes.
+    let key = any_supported_type(key)
+        .map_err(|_| ("holds a key that cannot be used".to_owned(), KINDS))?;
     let pair = CertifiedKey::new(chain, key);
-    pair.keys_match().map_err(|error| format!("is not the key of its certificate: {error}"))
+    pair.keys_match().map_err(|_| ("is not the key of its certificate".to_owned(), PAIR))
 }
 
-fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     match read {
         Ok(found) if found.is_empty() => Err(nothing(bytes, "certificate")),
         Ok(found) => Ok(found),
-        Err(_) => Err("holds a broken certificate".to_owned()),
+        Err(_) => Err(("holds a broken certificate".to_owned(), PEM)),
     }
 }
 
-fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| nothing(bytes, "unencrypted private key"))
+fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, Wrong> {
+    // PKCS#8 says it in the name of the block, the older forms in its first line.
+    let says = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    if says(b"BEGIN ENCRYPTED PRIVATE KEY") || says(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(("holds a key that is encrypted".to_owned(), CLEAR));
+    }
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| nothing(bytes, "private key"))
 }
 
-fn nothing(bytes: &[u8], what: &str) -> String {
+fn nothing(bytes: &[u8], what: &str) -> Wrong {
     if bytes.trim_ascii().is_empty() {
-        return "is empty".to_owned();
+        return ("is empty".to_owned(), PEM);
     }
-    format!("holds no {what} in PEM form")
+    (format!("holds no {what} in PEM form"), PEM)
 }
 
 /// The path, and what is in it where there is a disk to read from.
@@ -120,11 +142,11 @@ fn file(value: &Value<'_>) -> Option<(PathBuf, Option<Vec<u8>>)> {
     }
 }
 
-fn note<T>(value: &Value<'_>, path: &Path, looked: Result<T, String>) -> Option<T> {
+fn note<T>(value: &Value<'_>, path: &Path, looked: Result<T, Wrong>) -> Option<T> {
     match looked {
         Ok(found) => Some(found),
-        Err(what) => {
-            value.refuse(&format!("{} {what}", path.display()), PEM);
+        Err((what, way_out)) => {
+            value.refuse(&format!("{} {what}", path.display()), way_out);
             None
         }
     }
