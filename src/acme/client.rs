@@ -161,7 +161,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// A request that got no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from {uri}: {}", why_lost(why.as_ref()))]
-struct Lost {
+pub(super) struct Lost {
     uri: Uri,
     why: BoxError,
 }

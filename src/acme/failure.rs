@@ -2,6 +2,7 @@
 
 use instant_acme::{Error, Problem};
 
+use crate::acme::client::Lost;
 use crate::acme::place;
 use crate::tls;
 
@@ -62,6 +63,11 @@ impl Failure {
     /// The authority has nothing against us but how often we ask.
     pub(super) fn is_rate(&self) -> bool {
         self.kind() == Some("rateLimited")
+    }
+
+    /// The authority was asked and did not answer, so that it has nothing to count.
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self, Self::Authority { why: Error::Other(why), .. } if why.is::<Lost>())
     }
 
     /// The authority does not know the account.

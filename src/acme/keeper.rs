@@ -164,7 +164,11 @@ impl Keeper {
     ) {
         let now = SystemTime::now();
         let asked = asked.get().or_else(|| failure.is_rate().then_some(TOO_MANY));
-        let wait = backoff.wait(self.held, now, asked, fastrand::f64());
+        let wait = if failure.is_unheard() {
+            backoff.wait_unheard(self.held, now, fastrand::f64())
+        } else {
+            backoff.wait(self.held, now, asked, fastrand::f64())
+        };
         self.due = now + wait;
         let why = failure.said();
         let shown = match self.held {

@@ -5,6 +5,10 @@ use std::time::{Duration, SystemTime};
 /// The first wait after a failure; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 
+/// The first wait while the authority cannot be reached: it has counted nothing against us, and
+/// mostly it is our own network that is not there yet.
+const FIRST_UNHEARD: Duration = Duration::from_secs(5);
+
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -53,12 +57,14 @@ impl Validity {
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+    /// Those in which the authority was not reached, which count apart.
+    unheard: u32,
 }
 
 impl Backoff {
     /// It worked.
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        *self = Self::default();
     }
 
     /// How long to wait after one more failure, with up to a quarter less as `chance` says.
@@ -73,17 +79,35 @@ impl Backoff {
         asked: Option<Duration>,
         chance: f64,
     ) -> Duration {
-        let doubled = FIRST_WAIT * 2_u32.saturating_pow(self.failures.min(16));
-        self.failures = self.failures.saturating_add(1);
-        let wait = doubled.min(LONGEST_WAIT).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0);
-        let wait = match held {
-            Some(held) if !held.is_over(now) => {
-                let left = held.until.duration_since(now).unwrap_or_default();
-                wait.min((left / 4).max(held.lifetime() / 100)).max(SHORTEST_WAIT)
-            }
-            _ => wait,
-        };
+        self.unheard = 0;
+        let wait = hurried(doubled(FIRST_WAIT, &mut self.failures, chance), held, now);
         wait.max(asked.unwrap_or_default().min(PATIENCE))
+    }
+
+    /// The same where the authority was not reached.
+    pub(super) fn wait_unheard(
+        &mut self,
+        held: Option<Validity>,
+        now: SystemTime,
+        chance: f64,
+    ) -> Duration {
+        hurried(doubled(FIRST_UNHEARD, &mut self.unheard, chance), held, now)
+    }
+}
+
+fn doubled(first: Duration, row: &mut u32, chance: f64) -> Duration {
+    let doubled = first * 2_u32.saturating_pow((*row).min(16));
+    *row = row.saturating_add(1);
+    doubled.min(LONGEST_WAIT).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 4.0)
+}
+
+fn hurried(wait: Duration, held: Option<Validity>, now: SystemTime) -> Duration {
+    match held {
+        Some(held) if !held.is_over(now) => {
+            let left = held.until.duration_since(now).unwrap_or_default();
+            wait.min((left / 4).max(held.lifetime() / 100)).max(SHORTEST_WAIT)
+        }
+        _ => wait,
     }
 }
 
@@ -136,6 +160,20 @@ mod tests {
         assert_eq!(backoff.wait(None, at(0), None, 0.0), FIRST_WAIT);
         for _ in 0..100 {
             assert!(backoff.wait(None, at(0), None, 0.0) <= LONGEST_WAIT);
+        }
+    }
+
+    #[test]
+    fn an_authority_that_cannot_be_reached_is_tried_sooner() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> =
+            (0..6).map(|_| backoff.wait_unheard(None, at(0), 0.0).as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160]);
+        // What it says once it is reached is its first word, and ends the row before it.
+        assert_eq!(backoff.wait(None, at(0), None, 0.0), FIRST_WAIT);
+        assert_eq!(backoff.wait_unheard(None, at(0), 0.0), FIRST_UNHEARD);
+        for _ in 0..100 {
+            assert!(backoff.wait_unheard(None, at(0), 0.0) <= LONGEST_WAIT);
         }
     }
 

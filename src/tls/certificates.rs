@@ -8,7 +8,7 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::tls::Certified;
+use crate::tls::{Certified, Source};
 
 /// The certificates of a listener in numbered slots: those of the file in their order, then the one
 /// that is asked for, if one is. A replaced one is shown from the next handshake on.
@@ -62,14 +62,20 @@ struct Held {
     exact: HashMap<String, Vec<usize>>,
     /// The same for `*.NAME`, by NAME.
     below: HashMap<String, Vec<usize>>,
+    /// Those made here: better than another name's, and worse than any that a client can believe.
+    interim: HashMap<String, Vec<usize>>,
 }
 
 impl Held {
     fn new(slots: Vec<Arc<Certified>>) -> Self {
-        let (mut exact, mut below) = (HashMap::new(), HashMap::new());
-        for (slot, certified) in slots.iter().enumerate() {
+        let (mut exact, mut below, mut interim) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut order: Vec<_> = slots.iter().enumerate().collect();
+        // One that renews itself takes over from the file's that bridged the time before it.
+        order.sort_by_key(|(_, certified)| certified.source != Source::Acme);
+        for (slot, certified) in order {
             for name in &certified.names {
                 let (index, name) = match name.strip_prefix("*.") {
+                    _ if certified.source == Source::SelfSigned => (&mut interim, name.as_str()),
                     Some(parent) => (&mut below, parent),
                     None => (&mut exact, name.as_str()),
                 };
@@ -77,7 +83,7 @@ impl Held {
                 slots.push(slot);
             }
         }
-        Self { slots, exact, below }
+        Self { slots, exact, below, interim }
     }
 
     /// The certificate for a client that asks for `name`, in lower case. Of several for one name, the
@@ -88,7 +94,8 @@ impl Held {
         let wild = name.and_then(|name| name.split_once('.'));
         let wild = wild.filter(|(label, _)| !label.is_empty());
         let below = wild.and_then(|(_, parent)| self.below.get(parent));
-        let named = [exact, below].into_iter().flatten().flatten();
+        let interim = name.and_then(|name| self.interim.get(name));
+        let named = [exact, below, interim].into_iter().flatten().flatten();
         let mut named = named.filter_map(|slot| self.slots.get(*slot)).peekable();
         let first = named.peek().copied();
         let checked =
@@ -109,14 +116,23 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Source, self_signed};
+    use crate::config::Identity;
+    use crate::tls::self_signed;
 
     const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
     const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
     const BOTH: &[SignatureScheme] =
         &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256];
 
+    fn file() -> Source {
+        Source::Files(Identity { cert: "c".into(), key: "k".into() })
+    }
+
     fn of(names: &[&str]) -> Certified {
+        Certified { source: file(), ..interim(names) }
+    }
+
+    fn interim(names: &[&str]) -> Certified {
         self_signed(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
@@ -126,7 +142,7 @@ mod tests {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
         let cert = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Certified::new(vec![cert.der().clone()], key, Source::SelfSigned).unwrap()
+        Certified::new(vec![cert.der().clone()], key, file()).unwrap()
     }
 
     fn slot(held: &Certificates, name: Option<&str>, schemes: &[SignatureScheme]) -> usize {
@@ -165,6 +181,20 @@ mod tests {
 
         let held = Certificates::new(pair());
         assert_eq!((slot(&held, None, RSA), slot(&held, None, ECDSA)), (0, 1));
+    }
+
+    #[test]
+    fn a_file_bridges_the_time_until_the_certificate_that_is_asked_for_has_come() {
+        let names = ["a.example", "b.example", "c.example"];
+        let held = Certificates::new(vec![of(&["*.example"]), of(&["b.example"]), interim(&names)]);
+        let asked = |name| slot(&held, Some(name), ECDSA);
+        assert_eq!((asked("a.example"), asked("b.example")), (0, 1));
+        held.replace(2, Certified { source: Source::Acme, ..interim(&names) });
+        assert_eq!((asked("a.example"), asked("b.example"), asked("d.example")), (2, 2, 0));
+        assert_eq!(slot(&held, None, ECDSA), 0);
+
+        let held = Certificates::new(vec![of(&["x.test"]), interim(&names)]);
+        assert_eq!(slot(&held, Some("a.example"), ECDSA), 1);
     }
 
     #[test]
