@@ -174,8 +174,9 @@ mod tests {
         ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
         Tls13ClientSessionValue,
     };
+    use rustls::crypto::CryptoProvider;
     use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, Error as TlsError, NamedGroup};
+    use rustls::{CipherSuite, ClientConfig, Error as TlsError, NamedGroup};
 
     use super::*;
     use crate::config::{ClientTls, Identity};
@@ -351,6 +352,33 @@ mod tests {
             |version| shake(strict.session().unwrap(), &any_client(version, None), "one.example");
         shaken(TlsVersion::V1_3).unwrap();
         shaken(TlsVersion::V1_2).unwrap_err();
+    }
+
+    #[test]
+    fn the_cheapest_suite_is_taken_whatever_the_client_prefers() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbound = inbound(&spec(vec![written(folder.path(), "one.example")]), None);
+        let mut contrary = CryptoProvider::clone(&provider());
+        contrary.cipher_suites.reverse();
+        let contrary = Arc::new(contrary);
+        for (version, cheapest) in [
+            (&TLS12, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+            (&TLS13, CipherSuite::TLS13_AES_128_GCM_SHA256),
+        ] {
+            let config = ClientConfig::builder_with_provider(Arc::clone(&contrary))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            let mut client =
+                rustls::ClientConnection::new(Arc::new(config), Confused::name()).unwrap();
+            let mut server = rustls::ServerConnection::new(Arc::clone(&inbound.config)).unwrap();
+            let mut flight = Vec::new();
+            client.write_tls(&mut flight).unwrap();
+            server.read_tls(&mut flight.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            assert_eq!(server.negotiated_cipher_suite().map(|suite| suite.suite()), Some(cheapest));
+        }
     }
 
     #[test]
