@@ -20,6 +20,9 @@ const SWAPS: usize = 100;
 /// Of so many swaps the last is waited for; the others come as fast as somebody writes files.
 const AWAITED: usize = 10;
 
+/// Fewer than one for each of those that are waited for.
+const FEW: usize = 5;
+
 #[test]
 fn a_hundred_swaps_of_a_link_fail_no_handshake() {
     let dir = TempDir::new().unwrap();
@@ -76,10 +79,11 @@ fn swap_under_load(folder: &Path, mut swap: impl FnMut(&Pair)) -> (Scene, usize)
     scene.proxy.wait_idle();
     eventually("nothing has grown", PATIENCE, || {
         let now = Traces::of(&scene);
-        // An idle thread for blocking work stays for a while.
-        now.descriptors <= before.descriptors
-            && now.threads <= before.threads + 2
-            && now.watches <= before.watches
+        // The balancer may not have had all of its own yet, and an idle thread for blocking work stays
+        // for a while; what each swap left behind would be more.
+        now.descriptors <= before.descriptors + FEW
+            && now.threads <= before.threads + FEW
+            && now.watches <= before.watches + FEW
     });
     (scene, shaken)
 }
