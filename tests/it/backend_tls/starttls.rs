@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::backend::{Backend, Plan};
 use super::{failures, file, refused};
-use crate::harness::authority::Authority;
+use crate::harness::authority::{Authority, Signed};
 use crate::harness::client::{connect, who};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::servers::Server;
@@ -22,6 +22,18 @@ fn request(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     stream.read_exact(&mut request).map(|()| request)
 }
 
+/// A backend that answers the request as it should, and remembers it.
+fn willing(signed: &Signed) -> Plan<'_> {
+    Plan {
+        prelude: |stream| {
+            let request = request(stream)?;
+            stream.write_all(b"S")?;
+            Ok(request)
+        },
+        ..Plan::new("b", signed)
+    }
+}
+
 fn upgrading(authority: &Authority) -> String {
     format!("{}\nstarttls = \"postgres\"", authority.ca())
 }
@@ -30,15 +42,7 @@ fn upgrading(authority: &Authority) -> String {
 fn the_request_goes_first_and_the_handshake_follows_the_answer() {
     let authority = Authority::new();
     let signed = authority.sign(&["127.0.0.1"]);
-    let plan = Plan {
-        prelude: |stream| {
-            let request = request(stream)?;
-            stream.write_all(b"S")?;
-            Ok(request)
-        },
-        ..Plan::new("b", &signed)
-    };
-    let backend = plan.start();
+    let backend = willing(&signed).start();
     let proxy = Evenkeel::start(&file(&[&backend], &upgrading(&authority), ""));
     assert_eq!(who(proxy.at()), "b");
     assert_eq!(backend.seen().ahead, SSL_REQUEST);
@@ -48,15 +52,7 @@ fn the_request_goes_first_and_the_handshake_follows_the_answer() {
 fn a_listener_that_upgrades_says_what_its_backends_speak_however_a_client_comes() {
     let authority = Authority::new();
     let signed = authority.sign(&["127.0.0.1"]);
-    let plan = Plan {
-        prelude: |stream| {
-            let request = request(stream)?;
-            stream.write_all(b"S")?;
-            Ok(request)
-        },
-        ..Plan::new("b", &signed)
-    };
-    let backend = plan.start();
+    let backend = willing(&signed).start();
     let (cert, key) = authority.write("l", &signed);
     let (cert, key) = (cert.display(), key.display());
     let pool = file(&[&backend], &authority.ca(), "");

@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
+use crate::harness::anybody::trusting;
 use crate::harness::client::try_connect;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::servers::Server;
@@ -144,7 +143,7 @@ impl Scene {
 /// A handshake, some bytes there and back, and the certificate that was shown.
 fn shown(at: SocketAddr) -> io::Result<Vec<u8>> {
     let name = ServerName::try_from("db.example").unwrap();
-    let connection = ClientConnection::new(client(), name).map_err(io::Error::other)?;
+    let connection = ClientConnection::new(Arc::new(trusting()), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(connection, try_connect(at)?);
     stream.write_all(b"ping")?;
     let mut answer = [0; 4];
@@ -155,56 +154,6 @@ fn shown(at: SocketAddr) -> io::Result<Vec<u8>> {
     stream.conn.send_close_notify();
     stream.flush()?;
     Ok(shown)
-}
-
-/// Takes any certificate whose key the server proves to hold, and never resumes a session.
-fn client() -> Arc<ClientConfig> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyName(provider)))
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-#[derive(Debug)]
-struct AnyName(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// Puts a link to `target` at `link` in one step, as Kubernetes and certbot do.

@@ -3,6 +3,7 @@
 //! Nothing here knows a test, and nothing here calls into the library: the balancer is seen only
 //! through its sockets, its files and its exit code.
 
+pub(crate) mod anybody;
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod evenkeel;

@@ -11,14 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use tempfile::TempDir;
 
 use super::installed;
+use crate::harness::anybody::trusting;
 use crate::harness::authority::Authority;
 use crate::harness::http;
 use crate::harness::process::Owned;
@@ -186,9 +185,7 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
 /// What a listener shows to a client that asks for `name` and takes any certificate: the chain, the
 /// server's own first. `None` if the handshake fails.
 pub(crate) fn shown(at: SocketAddr, name: &str) -> Option<Vec<CertificateDer<'static>>> {
-    let mut config = config(RootCertStore::empty());
-    config.dangerous().set_certificate_verifier(Arc::new(Anything));
-    let stream = shaken(at, name, config).ok()?;
+    let stream = shaken(at, name, trusting()).ok()?;
     stream.conn.peer_certificates().map(<[_]>::to_vec)
 }
 
@@ -231,44 +228,4 @@ fn config(roots: RootCertStore) -> ClientConfig {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth()
-}
-
-/// Takes any certificate.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        provider.signature_verification_algorithms.supported_schemes()
-    }
 }
