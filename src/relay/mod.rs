@@ -2,7 +2,7 @@
 //!
 //! A session that moves nothing holds no buffer. Small reads go through one buffer of the worker;
 //! a direction that keeps reading much switches to splice(2) and back when reads get small. Where a
-//! side speaks TLS, [`secure`] does the same with keys in between.
+//! side speaks TLS, `secure` does the same with keys in between.
 
 mod direction;
 mod pipes;
