@@ -3,13 +3,8 @@
 //! All that is read here stays in [`Client::ahead`], for whoever comes next: a backend gets every
 //! byte as it came.
 
-use std::future::poll_fn;
-
-use rustix::io::Errno;
-
 use crate::config::StartTls;
 use crate::listener::handshake::Refused;
-use crate::net::Socket;
 use crate::outcome::Rejection;
 use crate::tcp::Client;
 use crate::wire::client_hello::{self, Decoded, LONGEST, Reader};
@@ -77,11 +72,8 @@ pub(super) async fn read(client: &mut Client) -> Result<FirstFlight, Refused> {
 /// Reads at least one byte more.
 async fn more(client: &mut Client) -> Result<(), Refused> {
     let known = client.ahead.len();
-    client.ahead.resize((known + STEP).min(LONGEST), 0);
-    let room = client.ahead.get_mut(known..).unwrap_or_default();
-    let read = poll_fn(|cx| client.socket.poll_recv(cx, room)).await;
-    client.ahead.truncate(known + read.unwrap_or(0));
-    match read {
+    let most = STEP.min(LONGEST.saturating_sub(known));
+    match client.socket.recv_more(&mut client.ahead, most).await {
         Ok(read) if read > 0 => Ok(()),
         // Whoever only looks whether somebody listens has asked for nothing.
         _ if known == 0 && client.starttls.is_none() => Err(Refused::Gone),
@@ -93,20 +85,11 @@ async fn more(client: &mut Client) -> Result<(), Refused> {
 /// Answers a request, which is done with.
 async fn say(client: &mut Client, answer: &[u8]) -> Result<(), Refused> {
     client.ahead.clear();
-    let sent = send(&client.socket, answer).await;
+    let sent = client.socket.send_all(answer).await;
     sent.map_err(|errno| cut(client, &errno.to_string()))
 }
 
 fn cut(client: &Client, why: &str) -> Refused {
     tracing::debug!(client = %client.address, why, "no valid first flight");
     Refused::Inside(Rejection::Tls)
-}
-
-/// Sends all of it.
-pub(super) async fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        let sent = poll_fn(|cx| socket.poll_send(cx, bytes)).await?;
-        bytes = bytes.get(sent..).unwrap_or_default();
-    }
-    Ok(())
 }

@@ -238,7 +238,7 @@ fn turn_away(client: &Client, proxy: &Proxy, admission: &Admission, refused: &Re
 /// Says the last words, ends, and reads on until the client has ended too: a close while something
 /// is unread would be a reset, which could overtake the words.
 async fn part(socket: &Socket, words: &[u8]) {
-    if first_flight::send(socket, words).await.is_err() {
+    if socket.send_all(words).await.is_err() {
         return;
     }
     socket.end_writing();

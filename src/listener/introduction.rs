@@ -2,8 +2,6 @@
 //!
 //! No more is read than the header, so whoever comes next finds the payload where the kernel has it.
 
-use std::future::poll_fn;
-
 use rustix::io::Errno;
 
 use crate::addr::ClientAddr;
@@ -53,12 +51,7 @@ async fn header(socket: &Socket) -> Result<Option<Addresses>, Broken> {
             Decoded::Header { addresses, .. } => return Ok(addresses),
             Decoded::Incomplete { more } => more.min(STEP),
         };
-        let known = bytes.len();
-        bytes.resize(known + more, 0);
-        let room = bytes.get_mut(known..).unwrap_or_default();
-        let read = poll_fn(|cx| socket.poll_recv(cx, room)).await?;
-        bytes.truncate(known + read);
-        if read == 0 {
+        if socket.recv_more(&mut bytes, more).await? == 0 {
             return Err(Broken::Cut);
         }
     }

@@ -1,5 +1,6 @@
 //! A socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -56,7 +57,7 @@ impl Socket {
         keepalive: Option<Duration>,
     ) -> Result<Self, Errno> {
         let socket = Self::start_connect(reactor, to, source, keepalive)?;
-        std::future::poll_fn(|cx| socket.state.poll(Ready::Write, cx)).await;
+        poll_fn(|cx| socket.state.poll(Ready::Write, cx)).await;
         // Asking for the error costs a system call; the kernel has told whether there is one.
         if socket.state.has_failed() {
             sockopt::socket_error(&socket.fd)??;
@@ -166,6 +167,31 @@ impl Socket {
             Ok(0) => self.state.poll(Ready::Write, cx),
             _ => Poll::Ready(()),
         }
+    }
+
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What the kernel says; some of it may have been written.
+    pub async fn send_all(&self, mut bytes: &[u8]) -> Result<(), Errno> {
+        while !bytes.is_empty() {
+            let sent = poll_fn(|cx| self.poll_send(cx, bytes)).await?;
+            bytes = bytes.get(sent..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads up to `most` bytes behind what is in `bytes`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// What the kernel says; `bytes` is then as it was.
+    pub async fn recv_more(&self, bytes: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+        let known = bytes.len();
+        bytes.resize(known + most, 0);
+        let room = bytes.get_mut(known..).unwrap_or_default();
+        let read = poll_fn(|cx| self.poll_recv(cx, room)).await;
+        bytes.truncate(known + read.unwrap_or(0));
+        read
     }
 
     /// Moves up to `most` bytes into a pipe that is empty; 0 is the end of the stream.

@@ -1,7 +1,5 @@
 //! The handshake of a [`Session`] over its socket.
 
-use std::future::poll_fn;
-
 use rustix::io::Errno;
 use rustls::InvalidMessage;
 
@@ -85,11 +83,7 @@ fn open(session: &mut Session, plain: &mut Vec<u8>) -> Result<(), rustls::Error>
 }
 
 async fn flush(socket: &Socket, session: &mut Session) -> Result<(), Errno> {
-    let mut rest = session.due.as_slice();
-    while !rest.is_empty() {
-        let sent = poll_fn(|cx| socket.poll_send(cx, rest)).await?;
-        rest = rest.get(sent..).unwrap_or_default();
-    }
+    socket.send_all(&session.due).await?;
     session.due.clear();
     Ok(())
 }
@@ -99,9 +93,5 @@ async fn read(socket: &Socket, held: &mut Vec<u8>) -> Result<(), Unshaken> {
     if known >= LONGEST {
         return Err(Unshaken::Tls(InvalidMessage::HandshakePayloadTooLarge.into()));
     }
-    held.resize(known + STEP, 0);
-    let room = held.get_mut(known..).unwrap_or_default();
-    let read = poll_fn(|cx| socket.poll_recv(cx, room)).await;
-    held.truncate(known + *read.as_ref().unwrap_or(&0));
-    if read? == 0 { Err(Unshaken::Cut) } else { Ok(()) }
+    if socket.recv_more(held, STEP).await? == 0 { Err(Unshaken::Cut) } else { Ok(()) }
 }

@@ -153,7 +153,7 @@ pub(super) async fn dial(
     let connect = async {
         let socket = patiently(dialer, way, &stage).await?;
         if let Some(header) = &way.header {
-            send(&socket, header).await?;
+            socket.send_all(header).await?;
         }
         if way.upgrade.is_none() && way.outbound.is_none() {
             return Ok(Dialed { socket, tls: None });
@@ -174,7 +174,7 @@ pub(super) async fn dial(
 async fn secure(socket: Socket, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Dialed, Why> {
     if let Some(StartTls::Postgres) = way.upgrade {
         stage.set(Stage::Upgrade);
-        send(&socket, &SSL_REQUEST).await?;
+        socket.send_all(&SSL_REQUEST).await?;
         // One byte and no more: whatever comes behind it in the clear must not pass for a part of
         // what is encrypted.
         let mut answer = [0];
@@ -194,15 +194,6 @@ async fn secure(socket: Socket, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Di
     let mut tls = Box::new(Secured { session, ahead: Vec::new() });
     tls.ahead = tls::shake(&socket, &mut tls.session).await?;
     Ok(Dialed { socket, tls: Some(tls) })
-}
-
-/// A new connection has room for a header, but nothing promises it.
-async fn send(socket: &Socket, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        let sent = poll_fn(|cx| socket.poll_send(cx, bytes)).await?;
-        bytes = bytes.get(sent..).unwrap_or_default();
-    }
-    Ok(())
 }
 
 /// Connects, and while the process is out of descriptors or memory waits for some to come free: it
