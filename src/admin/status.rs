@@ -34,7 +34,7 @@ pub fn report(handle: &Handle) -> api::Status {
             .pools
             .iter()
             .zip(&snapshot.config.pools)
-            .map(|(live, spec)| pool(live, spec.policy))
+            .map(|(live, spec)| pool(live, &spec.policy))
             .collect(),
     }
 }
@@ -114,7 +114,7 @@ fn udp(view: &ListenerView, kernel_drops: u64) -> api::UdpStatus {
     }
 }
 
-fn pool(pool: &Pool, policy: Policy) -> api::PoolStatus {
+fn pool(pool: &Pool, policy: &Policy) -> api::PoolStatus {
     let ready = pool.ready();
     let members = pool.members().iter().enumerate();
     api::PoolStatus {

@@ -49,6 +49,11 @@ fn wants(route: &Route, miss: Miss) -> String {
         Miss::Sni => when.sni.iter().map(ToString::to_string).collect(),
         Miss::Alpn => when.alpn.clone(),
         Miss::Client => when.client.iter().map(ToString::to_string).collect(),
+        Miss::Host => when.host.iter().map(ToString::to_string).collect(),
+        Miss::Path => when.path.iter().map(ToString::to_string).collect(),
+        Miss::Method => when.method.clone(),
+        Miss::Header => when.header.iter().map(ToString::to_string).collect(),
+        Miss::Query => when.query.iter().map(ToString::to_string).collect(),
     };
     list(&named, " or ")
 }

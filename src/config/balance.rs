@@ -24,8 +24,8 @@ pub(super) const HASH_KEYS: &[(&str, HashKey)] =
 
 impl Policy {
     /// The word of the file.
-    pub fn as_str(self) -> &'static str {
-        let is_it = |(_, policy): &&(&str, Self)| discriminant(policy) == discriminant(&self);
+    pub fn as_str(&self) -> &'static str {
+        let is_it = |(_, policy): &&(&str, Self)| discriminant(policy) == discriminant(self);
         POLICIES.iter().find(is_it).map_or("", |(word, _)| word)
     }
 }
@@ -62,7 +62,7 @@ fn hash_key(value: &Value<'_>) -> Option<HashKey> {
         let way_out = did_you_mean(text, "valid values", HASH_KEYS.iter().map(|(word, _)| *word));
         value.refuse(&format!("{} is not a valid value", quoted(text)), &way_out);
     }
-    found.map(|(_, key)| *key)
+    found.map(|(_, key)| key.clone())
 }
 
 fn bounded_load(value: &Value<'_>) -> Option<f64> {

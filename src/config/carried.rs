@@ -11,15 +11,16 @@ use super::tree::Kind;
 pub(super) struct Carried {
     pub(super) tcp: bool,
     pub(super) udp: bool,
+    pub(super) http: bool,
 }
 
 impl Carried {
     pub(super) fn nothing(self) -> bool {
-        !self.tcp && !self.udp
+        !self.tcp && !self.udp && !self.http
     }
 
     pub(super) fn only_datagrams(self) -> bool {
-        self.udp && !self.tcp
+        self.udp && !self.tcp && !self.http
     }
 
     /// How a probe that can go either way goes.
@@ -31,6 +32,7 @@ impl Carried {
         match protocol {
             Protocol::Tcp => self.tcp,
             Protocol::Udp => self.udp,
+            Protocol::Http => self.http,
         }
     }
 
@@ -38,6 +40,7 @@ impl Carried {
         match protocol {
             Protocol::Tcp => self.tcp = true,
             Protocol::Udp => self.udp = true,
+            Protocol::Http => self.http = true,
         }
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{
     AcceptProxy, Access, Admin, AdminBind, AdminState, ClientTls, Clients, Close, Closing,
-    DnsProbe, Health, HttpProbe, Level, Listener, Log, LogFormat, Member, Passive, Policy, Pool,
-    Probe, Process, Protocol, Queue, Retry, Sticky,
+    DnsProbe, Health, Http, HttpProbe, HttpVersion, Level, Listener, Log, LogFormat, Member,
+    Passive, Policy, Pool, PoolHttp, Probe, Process, Protocol, Queue, Retry, RetryHttp, RetryOn,
+    Sticky,
 };
 use crate::addr::BackendAddr;
 
@@ -16,6 +17,8 @@ pub(super) const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// `listener.idle_timeout` for udp.
 pub(super) const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// `listener.idle_timeout` for http.
+pub(super) const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// `listener.handshake_timeout`.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `listener.backlog`.
@@ -61,6 +64,7 @@ impl Listener {
         let (idle_timeout, keepalive) = match protocol {
             Protocol::Tcp => (IDLE_TIMEOUT, Some(KEEPALIVE)),
             Protocol::Udp => (UDP_IDLE_TIMEOUT, None),
+            Protocol::Http => (HTTP_IDLE_TIMEOUT, Some(KEEPALIVE)),
         };
         Self {
             name: name.into(),
@@ -80,6 +84,7 @@ impl Listener {
             clients: Clients::default(),
             accept_proxy_protocol: AcceptProxy::Off,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            http: (protocol == Protocol::Http).then(Http::default),
         }
     }
 }
@@ -103,6 +108,9 @@ impl Pool {
             queue: Queue::default(),
             close: Close::default(),
             sticky: None,
+            cookie: None,
+            response_timeout: None,
+            http: PoolHttp::default(),
             slow_start: Duration::ZERO,
             send_proxy_protocol: None,
             tls: None,
@@ -127,7 +135,38 @@ impl Member {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 3, window: Duration::from_secs(5), backoff: Duration::ZERO }
+        Self {
+            attempts: 3,
+            window: Duration::from_secs(5),
+            backoff: Duration::ZERO,
+            http: RetryHttp::default(),
+        }
+    }
+}
+
+impl Default for RetryHttp {
+    fn default() -> Self {
+        let on = RetryOn { connect: true, reset: true, timeout: true, statuses: [true; 3] };
+        Self { on, non_idempotent: false, body: 64 * 1024, budget: 20 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            tunnel_timeout: Some(Duration::from_secs(3600)),
+            trusted_proxies: Vec::new(),
+            max_streams: 128,
+            debug_headers: false,
+        }
+    }
+}
+
+impl Default for PoolHttp {
+    fn default() -> Self {
+        let keepalive_timeout = Duration::from_secs(60);
+        Self { version: HttpVersion::V1, keepalive: 64, keepalive_timeout }
     }
 }
 

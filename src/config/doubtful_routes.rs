@@ -82,6 +82,7 @@ fn twice_in_tls(section: &Section<'_>, written: &[Value<'_>], listener: &Listene
         let mut led = match &route.leads {
             Leads::Pool(pool) => vec![*pool],
             Leads::Split(shares) => shares.iter().map(|share| share.pool).collect(),
+            Leads::Redirect(_) | Leads::Respond(_) => Vec::new(),
         };
         led.retain(in_tls);
         if let Some(pool) = led.first().filter(|_| route.when.need_hello()) {

@@ -52,7 +52,7 @@ pub(super) struct Read {
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     let protocol = protocol(&section);
     let section = match protocol {
-        Protocol::Tcp => section.only(KEYS, later::LISTENER),
+        Protocol::Tcp | Protocol::Http => section.only(KEYS, later::LISTENER),
         Protocol::Udp => section.only(&udp_keys(), later::UDP_LISTENER),
     };
     let (bind, bound_at) = binds(&section).into_iter().unzip();
@@ -73,7 +73,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
         ..unset
     };
     let listener = match protocol {
-        Protocol::Tcp => of_connections(listener, &section, pools),
+        Protocol::Tcp | Protocol::Http => of_connections(listener, &section, pools),
         Protocol::Udp => of_datagrams(listener, &section),
     };
     let acme = listener.tls.as_ref().and_then(|tls| tls.acme.as_ref());

@@ -49,6 +49,7 @@ mod tree;
 mod twice;
 pub mod units;
 mod value;
+mod web;
 mod words;
 
 pub use effective::{effective, schema};
@@ -63,6 +64,10 @@ pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Que
 pub use security::{
     Acme, Challenge, ClientAuth, ClientTls, Identity, Leads, ListenerTls, Matchers, NamePattern,
     Route, Share, StartTls, TlsVersion,
+};
+pub use web::{
+    Field, Http, HttpVersion, PathPattern, PoolHttp, RateKey, RateLimit, Redirect, Respond,
+    RetryHttp, RetryOn, SameSite, StickyCookie, Treatment,
 };
 
 /// A checked file with every default filled in.
@@ -187,7 +192,8 @@ pub struct Listener {
     pub pool: Option<usize>,
     /// In this order: the first that matches decides.
     pub routes: Vec<Route>,
-    /// tcp: what is done about TLS; `None` = nothing, but for what routes ask of a ClientHello.
+    /// tcp and http: what is done about TLS; `None` = nothing, but for what routes of tcp ask of a
+    /// ClientHello.
     pub tls: Option<ListenerTls>,
     /// tcp with `tls`: where clients go that do not speak TLS; `None` = they are refused.
     pub plain_pool: Option<usize>,
@@ -212,8 +218,10 @@ pub struct Listener {
     pub clients: Clients,
     /// tcp: who must send a PROXY header.
     pub accept_proxy_protocol: AcceptProxy,
-    /// tcp: for all that comes before the first routed byte.
+    /// tcp and http: for all that comes before the first routed byte.
     pub handshake_timeout: Duration,
+    /// http: what else it has; `None` for the others.
+    pub http: Option<Http>,
 }
 
 impl Listener {
@@ -237,6 +245,8 @@ pub enum Protocol {
     Tcp,
     /// UDP datagrams.
     Udp,
+    /// HTTP requests.
+    Http,
 }
 
 impl Protocol {
@@ -245,6 +255,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Http => "http",
         }
     }
 }
@@ -293,6 +304,12 @@ pub struct Pool {
     pub close: Close,
     /// Client addresses that keep their backend; `None` = each session is placed anew.
     pub sticky: Option<Sticky>,
+    /// http: clients that keep their backend by a cookie; never beside `sticky`.
+    pub cookie: Option<StickyCookie>,
+    /// http: to the head of an answer; `None` = as long as it takes.
+    pub response_timeout: Option<Duration>,
+    /// How http is spoken to the backends.
+    pub http: PoolHttp,
     /// A backend that comes up gets its weight over this time; zero = at once.
     pub slow_start: Duration,
     /// The PROXY header that backends are sent; `None` = none.
@@ -336,7 +353,7 @@ pub enum AdminState {
 }
 
 /// `balance`: how a pool picks a backend.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Policy {
     /// Smooth weighted round robin, one sequence for all workers.
     RoundRobin,
@@ -360,12 +377,18 @@ pub enum Policy {
 }
 
 /// What `consistent-hash` hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashKey {
     /// The client's IP address.
     ClientIp,
     /// The client's IP address and port.
     ClientIpPort,
+    /// The value of this header, its name in lower case; the client's IP address where it is missing.
+    Header(Arc<str>),
+    /// The value of this cookie; the client's IP address where it is missing.
+    Cookie(Arc<str>),
+    /// The path of the request.
+    Path,
 }
 
 /// `[pool.NAME.retry]`.
@@ -377,6 +400,8 @@ pub struct Retry {
     pub window: Duration,
     /// Pause between attempts.
     pub backoff: Duration,
+    /// What holds for requests.
+    pub http: RetryHttp,
 }
 
 #[cfg(test)]

@@ -188,5 +188,6 @@ fn retry(section: &Section<'_>) -> Retry {
         attempts: section.integer("attempts", 1..=1000, default.attempts),
         window: section.duration("window", default.window),
         backoff: section.switchable("backoff", None).unwrap_or_default(),
+        http: default.http,
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn read(listener: &Section<'_>, protocol: Protocol, pools: &[&str]) -
     for (number, item) in (1_usize..).zip(written(listener)) {
         let Some(section) = section(&item) else { continue };
         let section = match protocol {
-            Protocol::Tcp => section.only(KEYS, later::ROUTE),
+            Protocol::Tcp | Protocol::Http => section.only(KEYS, later::ROUTE),
             Protocol::Udp => section.only(&udp_keys(), later::UDP_ROUTE),
         };
         let name = section.value("name");
@@ -39,6 +39,7 @@ pub(super) fn read(listener: &Section<'_>, protocol: Protocol, pools: &[&str]) -
             name: named.unwrap_or_else(|| number.to_string().into()),
             when: matchers(&section, protocol),
             leads: leads(&section, pools).unwrap_or_else(|| Leads::Split(Vec::new())),
+            treatment: Box::default(),
         };
         if let Some(before) = routes.iter().position(|other| other.name == route.name) {
             let message = format!(
@@ -106,6 +107,7 @@ fn matchers(section: &Section<'_>, protocol: Protocol) -> Matchers {
         sni: sni.iter().filter_map(pattern).collect(),
         alpn: alpn.iter().filter_map(listener_tls::protocol).collect(),
         client,
+        ..Matchers::default()
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::{Field, PathPattern, Redirect, Respond, Treatment};
+
 /// `[listener.NAME.tls]`. Paths are absolute or relative to the working directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
@@ -134,6 +136,8 @@ pub struct Route {
     pub when: Matchers,
     /// Where it leads.
     pub leads: Leads,
+    /// http: what else is done; all of it is off elsewhere.
+    pub treatment: Box<Treatment>,
 }
 
 /// What a route takes. An empty list is no matcher; of a list any may match.
@@ -145,6 +149,16 @@ pub struct Matchers {
     pub alpn: Vec<String>,
     /// Client networks.
     pub client: Vec<IpNet>,
+    /// http: names of the host that is asked for.
+    pub host: Vec<NamePattern>,
+    /// http: paths.
+    pub path: Vec<PathPattern>,
+    /// http: methods, compared byte by byte.
+    pub method: Vec<String>,
+    /// http: headers, each of which must match.
+    pub header: Vec<Field>,
+    /// http: keys of the query, each of which must match.
+    pub query: Vec<Field>,
 }
 
 impl Matchers {
@@ -193,8 +207,12 @@ impl std::fmt::Display for NamePattern {
 pub enum Leads {
     /// Index into [`Config::pools`](super::Config::pools).
     Pool(usize),
-    /// Drawn for each session.
+    /// Drawn for each session; http: for each request.
     Split(Vec<Share>),
+    /// http: elsewhere.
+    Redirect(Redirect),
+    /// http: to an answer of ours.
+    Respond(Respond),
 }
 
 impl Leads {
@@ -203,6 +221,7 @@ impl Leads {
         let (one, more) = match self {
             Self::Pool(pool) => (Some(*pool), None),
             Self::Split(shares) => (None, Some(shares.iter().map(|share| share.pool))),
+            Self::Redirect(_) | Self::Respond(_) => (None, None),
         };
         one.into_iter().chain(more.into_iter().flatten())
     }

@@ -160,7 +160,7 @@ impl<'a> Value<'a> {
         Some(flag)
     }
 
-    pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Clone>(&self, words: &[(&str, T)]) -> Option<T> {
         let Kind::Text(text) = &self.node.kind else {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let all = all.join(", ");
@@ -172,7 +172,7 @@ impl<'a> Value<'a> {
             let way_out = did_you_mean(text, "valid values", words.iter().map(|(word, _)| *word));
             self.refuse(&format!("{} is not a valid value", quoted(text)), &way_out);
         }
-        found.map(|(_, value)| *value)
+        found.map(|(_, value)| value.clone())
     }
 
     /// The items of a list, or this value alone where one may stand for a list.

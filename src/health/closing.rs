@@ -244,7 +244,7 @@ mod tests {
             pool.publish(&[Judged { standing: UP, address, weight: 1, warmth: Warmth::FULL }]);
             let entrance = Entrance::new(&"l".into(), Arc::clone(&pool), None);
             let client = ClientAddr::new("127.0.0.1:2".parse().unwrap());
-            let ask = Ask { client, chance: 0, now: 0, tried: &[] };
+            let ask = Ask::of(client, 0, 0);
             let lease = entrance.pick(&ask).unwrap().lease;
             let (closings, now) = (Closings::new(rules, Bell::default(), 1), Instant::now());
             Self { closings, pool, _lease: lease, standing: UP, started: now, now }

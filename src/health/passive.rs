@@ -280,8 +280,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_table_of_hashes_knows_no_slow_start() {
-        let key = config::HashKey::ClientIp;
         let bench = start(|spec| {
+            let key = config::HashKey::ClientIp;
             spec.slow_start = SECOND * 100;
             spec.policy = config::Policy::ConsistentHash { key, bounded_load: None };
         });

@@ -101,7 +101,8 @@ impl Listener {
     /// these protocols. Nothing is changed by it.
     pub fn preview(&self, ask: &Ask<'_>, sni: Option<&str>, alpn: &[Vec<u8>]) -> Foretold {
         let sni = sni.and_then(|name| client_hello::host_name(name.as_bytes()));
-        let flight = Flight { client: ask.client.ip(), sni: sni.as_deref(), alpn };
+        let client = ask.client.ip();
+        let flight = Flight { client, sni: sni.as_deref(), alpn, request: None };
         self.frontend.load().proxy.preview(ask, &flight)
     }
 

@@ -209,6 +209,7 @@ fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {
         client: client.address.ip(),
         sni: hello.and_then(|hello| hello.server_name.as_deref()),
         alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
+        request: None,
     };
     let way = proxy.routes.find(&flight, fastrand::u64(..)).cloned();
     if let Some(hello) = &mut client.hello {

@@ -72,6 +72,10 @@ pub struct Member {
 pub struct Ask<'a> {
     /// The client.
     pub client: ClientAddr,
+    /// What is hashed in place of its address.
+    pub key: Option<&'a [u8]>,
+    /// The name of the backend that it says it belongs to.
+    pub home: Option<&'a str>,
     /// Random bits, fresh for each attempt.
     pub chance: u64,
     /// Milliseconds on a steady clock.
@@ -81,6 +85,11 @@ pub struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// For one who is known by its address alone and has tried nobody.
+    pub fn of(client: ClientAddr, chance: u64, now: u64) -> Self {
+        Self { client, key: None, home: None, chance, now, tried: &[] }
+    }
+
     fn has_tried(&self, backend: &Arc<Backend>) -> bool {
         self.tried.iter().any(|tried| Arc::ptr_eq(tried, backend))
     }
@@ -199,7 +208,7 @@ impl Pool {
         Self {
             name: Arc::clone(&spec.name),
             fail_open: spec.fail_open,
-            balancer: Balancer::new(spec.policy, &members),
+            balancer: Balancer::new(&spec.policy, &members),
             ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false, None)),
             generation: CachePadded::new(AtomicU64::new(0)),
             queue: Arc::new(Queue::new(spec.queue)),

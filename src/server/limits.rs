@@ -14,7 +14,7 @@ const KEPT_BACK_A_WORKER: u64 = 16;
 /// What a session of a listener costs.
 pub(super) fn cost(protocol: Protocol) -> Cost {
     match protocol {
-        Protocol::Tcp => Cost::Pair,
+        Protocol::Tcp | Protocol::Http => Cost::Pair,
         Protocol::Udp => Cost::Flow,
     }
 }

@@ -152,7 +152,7 @@ impl Handle {
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
-        let ask = Ask { client, chance, now, tried: &[] };
+        let ask = Ask::of(client, chance, now);
         Some(view.live.as_ref()?.preview(&ask, sni, alpn))
     }
 

@@ -26,7 +26,7 @@ impl Sockets {
     /// The kernel's numbers of the sockets, if they are for datagrams.
     pub(super) fn datagram_inodes(&self) -> Vec<u64> {
         match self.protocol {
-            Protocol::Tcp => Vec::new(),
+            Protocol::Tcp | Protocol::Http => Vec::new(),
             Protocol::Udp => self.fds.iter().filter_map(|fd| inode(fd).ok()).collect(),
         }
     }
@@ -40,7 +40,7 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
         for address in &spec.bind {
             let protocol = spec.protocol;
             let fds = match protocol {
-                Protocol::Tcp => bind_listener(*address, workers, spec.keepalive),
+                Protocol::Tcp | Protocol::Http => bind_listener(*address, workers, spec.keepalive),
                 Protocol::Udp => bind_datagrams(*address, workers),
             };
             match fds {
@@ -57,7 +57,7 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
 /// round included. A datagram socket does.
 pub(super) fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
     let is_lost = |sockets: &&Sockets| {
-        sockets.protocol == Protocol::Tcp && is_taken(sockets.address).is_ok_and(|taken| taken)
+        sockets.protocol != Protocol::Udp && is_taken(sockets.address).is_ok_and(|taken| taken)
     };
     let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
         address: sockets.address,
@@ -81,7 +81,7 @@ pub(super) async fn open(
     };
     let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
     let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
-    let to_listen = if protocol == Protocol::Tcp { &*fds } else { &[] };
+    let to_listen = if protocol != Protocol::Udp { &*fds } else { &[] };
     for fd in to_listen {
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
     }

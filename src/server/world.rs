@@ -7,7 +7,7 @@ use crate::config::{self, Config, Protocol};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
-use crate::route::{self, Routes, Signpost, Way};
+use crate::route::{self, Routes, Signpost, Target, Way};
 use crate::server::{StartError, limits};
 use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
@@ -99,7 +99,8 @@ fn proxy(
         Protocol::Tcp => {
             let max_lifetime = spec.max_lifetime;
             let shared = |pool| gateway(pool).map(Arc::new);
-            let routes = Routes::new(&spec.routes, spec.pool, shared);
+            let led = |_: Option<&_>, target: Target<'_>| target.pool().and_then(shared);
+            let routes = Routes::new(&spec.routes, spec.pool, led);
             let plain = spec.plain_pool.and_then(shared);
             let plain = plain.map(|to| Way { route: Signpost::new(route::PLAIN), to });
             let proxy =
@@ -108,11 +109,13 @@ fn proxy(
         }
         Protocol::Udp => {
             let shared = |pool| gateway(pool).map(|gateway| Arc::new(gateway.entrance));
-            let routes = Routes::new(&spec.routes, spec.pool, shared);
+            let led = |_: Option<&_>, target: Target<'_>| target.pool().and_then(shared);
+            let routes = Routes::new(&spec.routes, spec.pool, led);
             let (responses, admission) = (spec.responses, Arc::clone(admission));
             let proxy = udp::Proxy { listener, routes, idle_timeout, responses, admission, access };
             Some(Proxy::Udp(Arc::new(proxy)))
         }
+        Protocol::Http => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -60,6 +60,11 @@ impl Clock {
     /// From now on every limit counts as reached, so that nothing is waited for.
     pub fn finish(&self) {
         self.over.set(true);
+        self.wake_until(Tick::MAX);
+    }
+
+    /// Wakes all who wait, whatever for: something has changed that they look at too.
+    pub fn rouse(&self) {
         self.wake_until(Tick::MAX);
     }
 
@@ -121,6 +126,58 @@ impl Clock {
     }
 }
 
+/// A time limit that one task moves about as long as it lives, instead of one timer after the other.
+#[derive(Debug)]
+pub struct Alarm {
+    clock: Rc<Clock>,
+    until: Cell<Tick>,
+    key: Cell<Option<usize>>,
+}
+
+impl Alarm {
+    /// One that is not set.
+    pub fn new(clock: &Rc<Clock>) -> Self {
+        Self { clock: Rc::clone(clock), until: Cell::new(Tick::MAX), key: Cell::new(None) }
+    }
+
+    /// Goes off after `limit`, at most two steps of the clock later; `None` = never. What was set
+    /// before holds no more.
+    pub fn set(&self, limit: Option<Duration>) {
+        let until = limit.map_or(Tick::MAX, |limit| self.clock.exact() + ticks(limit));
+        self.until.set(until);
+        let mut waiting = self.clock.waiting.borrow_mut();
+        if let Some(place) = self.key.get().and_then(|key| waiting.get_mut(key)) {
+            place.0 = until;
+        }
+    }
+
+    /// Ready once it has gone off, or nothing may be waited for any more. The task is also woken by
+    /// [`Clock::rouse`].
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.clock.is_reached(self.until.get()) {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.clock.waiting.borrow_mut();
+        match self.key.get().and_then(|key| waiting.get_mut(key)) {
+            Some((_, waker)) if waker.will_wake(cx.waker()) => {}
+            Some((_, waker)) => *waker = cx.waker().clone(),
+            None => {
+                let key = waiting.insert((self.until.get(), cx.waker().clone()));
+                self.key.set(Some(key));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.get() {
+            self.clock.waiting.borrow_mut().remove(key);
+        }
+    }
+}
+
 /// A place among those who wait, given back on drop.
 struct Waiting<'a> {
     clock: &'a Clock,
@@ -152,7 +209,6 @@ pub(super) fn ticks(time: Duration) -> Tick {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::task::Context;
 
     fn poll<F: Future>(work: std::pin::Pin<&mut F>) -> Poll<F::Output> {
         work.poll(&mut Context::from_waker(Waker::noop()))

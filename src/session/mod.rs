@@ -21,7 +21,7 @@ use slab::Slab;
 
 use crate::outcome::Outcome;
 use clock::ticks;
-pub use clock::{Clock, Overdue, Tick};
+pub use clock::{Alarm, Clock, Overdue, Tick};
 pub use recall::{Bell, Order, Recall};
 pub use roll::{Called, Roll};
 pub use tally::Tally;

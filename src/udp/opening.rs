@@ -55,7 +55,7 @@ impl Opening<'_> {
         let now = self.tools.clock.now();
         let mut attempts = 0;
         loop {
-            let ask = Ask { client: self.client, chance: fastrand::u64(..), now, tried: &tried };
+            let ask = Ask { tried: &tried, ..Ask::of(self.client, fastrand::u64(..), now) };
             let picked = entrance
                 .pick(&ask)
                 .map_err(|none| Unopened::Failed { why: none.rejection(attempts), attempts })?;

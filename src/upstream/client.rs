@@ -1,6 +1,7 @@
 //! The client that a backend is looked for, and how a backend is told of it.
 
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::addr::ClientAddr;
@@ -9,6 +10,43 @@ use crate::net::Socket;
 use crate::tls::{Outbound, Session};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::proxy_protocol::{Addresses, encode_v1, encode_v2};
+
+/// Whoever a backend is looked for.
+pub trait Caller {
+    /// Who it is.
+    fn address(&self) -> ClientAddr;
+
+    /// The address that it connected to.
+    fn local(&self) -> SocketAddr;
+
+    /// Ready once it has left, or ended its side: then it waits for nothing any more.
+    fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()>;
+
+    /// What is hashed in place of its address.
+    fn key(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// The name of the backend that it says it belongs to.
+    fn home(&self) -> Option<&str> {
+        None
+    }
+
+    /// The upgrade to TLS that a backend is asked for before anything else on its behalf; `outbound`
+    /// is there if we speak TLS to the backend.
+    fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {
+        outbound.and_then(|outbound| outbound.starttls)
+    }
+}
+
+/// The PROXY header that speaks for a caller.
+pub(super) fn header(caller: &impl Caller, version: ProxyVersion) -> Vec<u8> {
+    let ends = Addresses { source: caller.address().socket(), destination: caller.local() };
+    match version {
+        ProxyVersion::V1 => encode_v1(&ends),
+        ProxyVersion::V2 => encode_v2(&ends),
+    }
+}
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -57,24 +95,27 @@ impl Client {
         let local = self.named.or_else(|| self.socket.local()).unwrap_or(unknown);
         SocketAddr::new(local.ip().to_canonical(), local.port())
     }
+}
 
-    /// The upgrade to TLS that a backend is asked for before anything else on behalf of this client;
-    /// `outbound` is there if we speak TLS to the backend.
-    pub(super) fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {
+impl Caller for Client {
+    fn address(&self) -> ClientAddr {
+        self.address
+    }
+
+    fn local(&self) -> SocketAddr {
+        Self::local(self)
+    }
+
+    fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()> {
+        self.socket.poll_hangup(cx)
+    }
+
+    fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {
         match outbound {
             Some(outbound) => outbound.starttls.or(self.spoken),
             // The client's own TLS goes through to the backend, and it has had its answer.
             None if self.tls.is_none() && self.hello.is_some() => self.starttls,
             None => None,
-        }
-    }
-
-    /// The PROXY header that speaks for it.
-    pub(super) fn header(&self, version: ProxyVersion) -> Vec<u8> {
-        let ends = Addresses { source: self.address.socket(), destination: self.local() };
-        match version {
-            ProxyVersion::V1 => encode_v1(&ends),
-            ProxyVersion::V2 => encode_v2(&ends),
         }
     }
 }

@@ -138,9 +138,12 @@ pub(super) struct Way<'a> {
 }
 
 /// A backend that may be sent the client's bytes.
-pub(super) struct Dialed {
-    pub(super) socket: Socket,
-    pub(super) tls: Option<Box<Secured>>,
+#[derive(Debug)]
+pub struct Dialed {
+    /// The connection.
+    pub socket: Socket,
+    /// What is spoken over it, if it is TLS.
+    pub tls: Option<Box<Secured>>,
 }
 
 /// Connects, sends the header, and comes to TLS where that is spoken, all of it within `limit`.

@@ -14,8 +14,9 @@ use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
 use crate::tls::{Outbound, Session};
-pub use client::Client;
-use dial::{DialError, Dialed};
+pub use client::{Caller, Client};
+use dial::DialError;
+pub use dial::Dialed;
 pub use gateway::Gateway;
 use seek::Seeker;
 
@@ -76,42 +77,99 @@ pub async fn connect(
     client: &Client,
     dialer: &Dialer,
 ) -> Result<Server, Unreached> {
-    let retry = gateway.entrance.pool().connecting.retry;
-    let mut seeker = Seeker::new(&gateway.entrance, client, dialer);
-    let mut window = Window { began: None, length: retry.window };
-    let mut attempts = 0;
+    let mut search = Search::new(gateway, client, dialer);
     loop {
-        let found = seeker.find(attempts).await;
+        let Picked { lease, pool } = search.place().await?;
+        if let Some(Dialed { socket, tls }) = search.dial(pool, &lease).await {
+            let on_trial_until = Instant::now() + pool.connecting.timeout;
+            let (pool, attempts) = (Arc::clone(pool.name()), search.attempts);
+            return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
+        }
+        search.go_on(lease).await?;
+    }
+}
+
+/// A search for a backend that serves: place after place, as `[retry]` of the pool allows.
+pub struct Search<'a, C> {
+    gateway: &'a Gateway,
+    caller: &'a C,
+    dialer: &'a Dialer,
+    seeker: Seeker<'a, C>,
+    window: Window,
+    /// Places taken so far.
+    pub attempts: u32,
+}
+
+impl<'a, C: Caller> Search<'a, C> {
+    /// A search that has not begun.
+    pub fn new(gateway: &'a Gateway, caller: &'a C, dialer: &'a Dialer) -> Self {
+        let retry = gateway.entrance.pool().connecting.retry;
+        let seeker = Seeker::new(&gateway.entrance, caller, dialer);
+        let window = Window { began: None, length: retry.window };
+        Self { gateway, caller, dialer, seeker, window, attempts: 0 }
+    }
+
+    /// Takes the next place; where all are full it waits for one.
+    ///
+    /// # Errors
+    /// There is none to be had, or the client has left.
+    pub async fn place(&mut self) -> Result<Picked<'a>, Unreached> {
+        let attempts = self.attempts;
+        let found = self.seeker.find(attempts).await;
         let (picked, waited) = found.map_err(|why| Unreached { why, attempts })?;
-        let Picked { lease, pool } = picked;
-        window.leave_out(waited);
+        self.window.leave_out(waited);
         if attempts > 0 {
-            pool.retries.increment();
+            picked.pool.retries.increment();
         }
-        attempts += 1;
-        let outbound = gateway.outbound(pool);
-        match attempt(dialer, pool, outbound, &lease, client, window.left()).await {
-            Ok(Dialed { socket, tls }) => {
-                let on_trial_until = Instant::now() + pool.connecting.timeout;
-                let pool = Arc::clone(pool.name());
-                return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
-            }
+        self.attempts += 1;
+        Ok(picked)
+    }
+
+    /// Connects to the place that was taken, TLS included, and counts it on the backend. `None` = it
+    /// failed.
+    pub async fn dial(&mut self, pool: &Pool, lease: &Lease) -> Option<Dialed> {
+        let outbound = self.gateway.outbound(pool);
+        let left = self.window.left();
+        match attempt(self.dialer, pool, outbound, lease, self.caller, left).await {
+            Ok(dialed) => Some(dialed),
             Err(began) => {
-                window.begin(began);
-                if attempts >= retry.attempts || retry.backoff >= window.left() {
-                    return Err(Unreached { why: Rejection::Refused.into(), attempts });
-                }
-                seeker.tried.push(Arc::clone(lease.backend()));
+                self.window.begin(began);
+                None
             }
         }
+    }
+
+    /// True if there may be another attempt.
+    pub fn may_go_on(&self) -> bool {
+        let retry = self.gateway.entrance.pool().connecting.retry;
+        self.attempts < retry.attempts && retry.backoff < self.window.left()
+    }
+
+    /// An attempt that began then has come to nothing, though a connect came about.
+    pub fn began(&mut self, at: Instant) {
+        self.window.begin(at);
+    }
+
+    /// Gives up the place on which an attempt failed, and waits until the next one may begin.
+    ///
+    /// # Errors
+    /// There is none any more.
+    pub async fn go_on(&mut self, lease: Lease) -> Result<(), Unreached> {
+        let over = Unreached { why: Rejection::Refused.into(), attempts: self.attempts };
+        if !self.may_go_on() {
+            return Err(over);
+        }
+        self.seeker.tried.push(Arc::clone(lease.backend()));
         drop(lease);
-        if !retry.backoff.is_zero() {
-            dialer.clock.sleep(retry.backoff).await;
+        let backoff = self.gateway.entrance.pool().connecting.retry.backoff;
+        if !backoff.is_zero() {
+            self.dialer.clock.sleep(backoff).await;
             // A pause may last a little longer: an attempt without time would blame the backend.
-            if window.left().is_zero() {
-                return Err(Unreached { why: Rejection::Refused.into(), attempts });
+            if self.window.left().is_zero() {
+                return Err(over);
             }
         }
+        Ok(())
     }
 }
 
@@ -142,7 +200,7 @@ async fn attempt(
     pool: &Pool,
     outbound: Option<&Outbound>,
     lease: &Lease,
-    client: &Client,
+    caller: &impl Caller,
     left: Duration,
 ) -> Result<Dialed, Instant> {
     let rules = &pool.connecting;
@@ -152,8 +210,8 @@ async fn attempt(
         lease,
         source: rules.source(lease.address()),
         keepalive: rules.keepalive,
-        header: rules.proxy_header.map(|version| client.header(version)),
-        upgrade: client.upgrade(outbound),
+        header: rules.proxy_header.map(|version| client::header(caller, version)),
+        upgrade: caller.upgrade(outbound),
         outbound,
     };
     let dialed = dial::dial(dialer, &way, limit).await;

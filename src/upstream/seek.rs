@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::outcome::{Rejection, Unserved};
 use crate::pool::{Ask, Backend, Entrance, Picked, Queue, Ticket, Unpicked};
 use crate::session::Overdue;
-use crate::upstream::{Client, Dialer};
+use crate::upstream::{Caller, Dialer};
 
 /// A session that looks for a backend, over all its attempts.
-pub(super) struct Seeker<'a> {
+pub(super) struct Seeker<'a, C> {
     entrance: &'a Entrance,
-    client: &'a Client,
+    caller: &'a C,
     dialer: &'a Dialer,
     /// Backends that have failed it: others are preferred.
     pub(super) tried: Vec<Arc<Backend>>,
@@ -33,9 +33,9 @@ enum Stay<'a> {
     ClientGone,
 }
 
-impl<'a> Seeker<'a> {
-    pub(super) fn new(entrance: &'a Entrance, client: &'a Client, dialer: &'a Dialer) -> Self {
-        Self { entrance, client, dialer, tried: Vec::new(), waited: Duration::ZERO }
+impl<'a, C: Caller> Seeker<'a, C> {
+    pub(super) fn new(entrance: &'a Entrance, caller: &'a C, dialer: &'a Dialer) -> Self {
+        Self { entrance, caller, dialer, tried: Vec::new(), waited: Duration::ZERO }
     }
 
     /// A place on a backend, and how long it was waited for, after `attempts` that failed.
@@ -49,7 +49,9 @@ impl<'a> Seeker<'a> {
 
     fn ask(&self) -> Ask<'_> {
         Ask {
-            client: self.client.address,
+            client: self.caller.address(),
+            key: self.caller.key(),
+            home: self.caller.home(),
             chance: fastrand::u64(..),
             now: self.dialer.clock.now(),
             tried: &self.tried,
@@ -91,7 +93,7 @@ impl<'a> Seeker<'a> {
     }
 
     fn poll_stay(&self, cx: &Context<'_>, ticket: &Ticket) -> Poll<Stay<'a>> {
-        if self.client.socket.poll_hangup(cx).is_ready() {
+        if self.caller.poll_hangup(cx).is_ready() {
             return Poll::Ready(Stay::ClientGone);
         }
         // First word where to be woken, then the try: what comes free in between is not missed.

@@ -92,7 +92,7 @@ fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
         slow_start: Time(pool.slow_start),
         send_proxy_protocol: pool.send_proxy_protocol.map(config::ProxyVersion::as_str),
         max_failover: pool.max_failover.map(Time),
-        balance: balance(pool.policy),
+        balance: balance(&pool.policy),
         backends: pool.members.iter().map(backend).collect(),
         retry: Retry::of(&pool.retry),
         health: Health::of(&pool.health),
@@ -115,12 +115,12 @@ fn backend(member: &config::Member) -> Backend {
     }
 }
 
-pub(super) fn balance(policy: Policy) -> Balance {
+pub(super) fn balance(policy: &Policy) -> Balance {
     if let Policy::ConsistentHash { key, bounded_load } = policy {
         return Balance::Table(BalanceTable {
             policy: policy.as_str(),
-            key: Some(word(balance::HASH_KEYS, &key)),
-            bounded_load,
+            key: Some(word(balance::HASH_KEYS, key)),
+            bounded_load: *bounded_load,
         });
     }
     Balance::Word(policy.as_str())

@@ -228,7 +228,7 @@ pub(super) fn rcodes(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn balance_default() -> Balance {
-    fill::balance(defaults::POLICY)
+    fill::balance(&defaults::POLICY)
 }
 
 pub(super) fn tcp() -> &'static str {

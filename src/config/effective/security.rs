@@ -178,12 +178,13 @@ impl Acme {
 
 impl Route {
     pub(super) fn of(route: &config::Route, pool_name: &dyn Fn(usize) -> String) -> Self {
-        let config::Matchers { sni, alpn, client } = &route.when;
+        let config::Matchers { sni, alpn, client, .. } = &route.when;
         let share =
             |share: &config::Share| Share { pool: pool_name(share.pool), weight: share.weight };
         let (pool, split) = match &route.leads {
             Leads::Pool(pool) => (Some(pool_name(*pool)), None),
             Leads::Split(shares) => (None, Some(shares.iter().map(share).collect())),
+            Leads::Redirect(_) | Leads::Respond(_) => (None, None),
         };
         Self {
             name: route.name.to_string(),

@@ -84,7 +84,7 @@ fn the_defaults_make_the_numbers_of_the_contract() {
 #[test]
 fn waits_are_capped_by_the_window_and_the_queue_comes_on_top() {
     let mut pools = vec![pool("p", 3), pool("spare", 2)];
-    pools[0].retry = Retry { attempts: 5, window: ms(4000), backoff: ms(100) };
+    pools[0].retry = Retry { attempts: 5, window: ms(4000), backoff: ms(100), ..Retry::default() };
     pools[0].connect_timeout = ms(300);
     // 5 × 300 + 4 × 100 = 1900; one dead: 300 + 100.
     let first = config(listener(Protocol::Tcp), pools.clone());
@@ -234,6 +234,7 @@ fn what_a_client_must_send_first_is_told() {
         name: "1".into(),
         when: config::Matchers { sni, ..config::Matchers::default() },
         leads: config::Leads::Pool(0),
+        treatment: Box::default(),
     }];
     let explained = config(reading, vec![pool("p", 2)]);
     let text = explain(&explained, STEP).text();
@@ -302,7 +303,7 @@ prop_compose! {
             interval: ms(interval), timeout: ms(timeout), fall, rise, ..Health::default()
         };
         pool.connect_timeout = ms(connect);
-        pool.retry = Retry { attempts, window: ms(window), backoff: ms(backoff) };
+        pool.retry = Retry { attempts, window: ms(window), backoff: ms(backoff), ..Retry::default() };
         pool.queue.size = queue;
         pool
     }

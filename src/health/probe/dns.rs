@@ -46,7 +46,7 @@ impl Query {
                 let judge = |heard: &[u8]| code(heard, id, &self.question);
                 datagram::converse(peer, until, &message, judge).await?
             }
-            Protocol::Tcp => self.over_connection(peer, id, &message).await?,
+            Protocol::Tcp | Protocol::Http => self.over_connection(peer, id, &message).await?,
         };
         self.judge(code)
     }

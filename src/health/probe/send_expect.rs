@@ -25,7 +25,7 @@ impl Dialogue {
 
     pub(super) async fn ask(&self, peer: Peer, until: Instant) -> Result<Answer, Miss> {
         match self.over {
-            Protocol::Tcp => self.over_connection(peer).await,
+            Protocol::Tcp | Protocol::Http => self.over_connection(peer).await,
             Protocol::Udp => self.over_datagrams(peer, until).await,
         }
     }

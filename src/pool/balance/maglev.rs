@@ -46,7 +46,7 @@ impl Maglev {
         may: &impl Fn(&Share) -> bool,
     ) -> Option<&'a Share> {
         let table = candidates.tables.as_deref().map(|tables| tables.of_tier(candidates.tier));
-        let key = client_hash(self.key, ask.client);
+        let key = client_hash(&self.key, ask.client);
         let bound = self.bounded_load.map(|factor| Bound::of(candidates, factor));
         let within = |share: &&Share| may(share) && bound.is_none_or(|bound| bound.allows(share));
         let own = table
@@ -206,13 +206,13 @@ fn fill(claims: &mut [Claim<'_>]) -> Box<[u16]> {
     slots.into_iter().flatten().collect()
 }
 
-fn client_hash(key: HashKey, client: ClientAddr) -> u64 {
+fn client_hash(key: &HashKey, client: ClientAddr) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(KEY.0, KEY.1);
     match client.ip() {
         IpAddr::V4(ip) => hasher.write(&ip.octets()),
         IpAddr::V6(ip) => hasher.write(&ip.octets()),
     }
-    if key == HashKey::ClientIpPort {
+    if *key == HashKey::ClientIpPort {
         hasher.write(&client.socket().port().to_be_bytes());
     }
     hasher.finish()

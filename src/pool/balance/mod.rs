@@ -25,12 +25,13 @@ pub(in crate::pool) enum Balancer {
 }
 
 impl Balancer {
-    pub(in crate::pool) fn new(policy: Policy, members: &[Member]) -> Self {
+    pub(in crate::pool) fn new(policy: &Policy, members: &[Member]) -> Self {
         match policy {
             Policy::RoundRobin => Self::RoundRobin(round_robin::Turn::default()),
             Policy::LeastConnections => Self::LeastConnections(round_robin::Turn::default()),
             Policy::ConsistentHash { key, bounded_load } => {
-                Self::ConsistentHash(Box::new(maglev::Maglev::new(members, key, bounded_load)))
+                let maglev = maglev::Maglev::new(members, key.clone(), *bounded_load);
+                Self::ConsistentHash(Box::new(maglev))
             }
             Policy::Random => Self::Random,
             Policy::PowerOfTwo => Self::PowerOfTwo,

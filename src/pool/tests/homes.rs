@@ -14,7 +14,7 @@ impl Bench {
     fn at(&self, now: u64, client: u32, tried: &[Arc<Backend>]) -> Lease {
         let ip = IpAddr::V4(Ipv4Addr::from_bits(client));
         let client = ClientAddr::new(SocketAddr::new(ip, fastrand::u16(1..)));
-        let ask = Ask { client, chance: fastrand::u64(..), now, tried };
+        let ask = Ask { tried, ..Ask::of(client, fastrand::u64(..), now) };
         self.entrance.pick(&ask).unwrap().lease
     }
 

@@ -58,7 +58,7 @@ impl Bench {
 
     fn equal(policy: Policy, count: usize) -> Self {
         let members = (0..count).map(|i| member(&format!("b{i}"), 1)).collect();
-        Self::new(&spec(policy, members))
+        Self::new(&spec(policy.clone(), members))
     }
 
     fn judge(&mut self, member: usize, health: Health) {
@@ -69,13 +69,13 @@ impl Bench {
     fn pick_for(&self, client: u32, tried: &[Arc<Backend>]) -> Result<Lease, Unpicked<'_>> {
         let ip = IpAddr::V4(Ipv4Addr::from_bits(client));
         let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
-        let ask = Ask { client, chance: fastrand::u64(..), now: 0, tried };
+        let ask = Ask { tried, ..Ask::of(client, fastrand::u64(..), 0) };
         self.entrance.pick(&ask).map(|picked| picked.lease)
     }
 
     fn pick_in_turn(&self, ticket: &Ticket) -> Result<Lease, Unpicked<'_>> {
         let client = ClientAddr::new(SocketAddr::from(([10, 0, 0, 1], 40_000)));
-        let ask = Ask { client, chance: fastrand::u64(..), now: 0, tried: &[] };
+        let ask = Ask::of(client, fastrand::u64(..), 0);
         self.entrance.pick_in_turn(&ask, ticket).map(|picked| picked.lease)
     }
 
@@ -182,7 +182,7 @@ fn a_cap_is_exact_over_threads_and_full_is_not_a_failure() {
         members[0].max_sessions = 10;
         members[1].max_sessions = 10;
         members[2].backup = true;
-        let bench = Bench::new(&spec(policy, members));
+        let bench = Bench::new(&spec(policy.clone(), members));
         let held: Vec<Lease> = thread::scope(|scope| {
             let take = || (0..20).filter_map(|_| bench.pick().ok()).collect::<Vec<_>>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
@@ -257,11 +257,11 @@ fn whoever_reads_that_a_backend_is_up_gets_it_at_the_next_pick() {
 #[test]
 fn a_tried_backend_is_only_picked_again_if_there_is_no_other() {
     for policy in [Policy::LeastConnections, Policy::RoundRobin, Policy::PowerOfTwo, HASH] {
-        let bench = Bench::equal(policy, 2);
+        let bench = Bench::equal(policy.clone(), 2);
         let first = bench.pick_for(1, &[]).unwrap();
         let tried = [Arc::clone(first.backend())];
         assert_ne!(name(&bench.pick_for(1, &tried).unwrap()), name(&first), "{policy:?}");
-        let alone = Bench::equal(policy, 1);
+        let alone = Bench::equal(policy.clone(), 1);
         let first = alone.pick().unwrap();
         assert!(alone.pick_for(1, &[Arc::clone(first.backend())]).is_ok());
     }
@@ -308,7 +308,7 @@ fn weight_zero_and_operators_wishes_keep_sessions_away() {
 
 /// How much of the weight of the last of three backends is there while it warms up, and the bench.
 fn half_warm(policy: Policy) -> Bench {
-    let mut bench = Bench::equal(policy, 3);
+    let mut bench = Bench::equal(policy.clone(), 3);
     let mut warmup = Warmup::new(Duration::from_secs(10));
     let down = Standing { health: Health::Down, ..Standing::default() };
     warmup.observe(down, Duration::ZERO);
@@ -329,7 +329,7 @@ fn every_policy_but_first_gives_a_backend_that_warms_up_its_part() {
     let drawn = count(half_warm(Policy::Random).names(5_000));
     assert!((800..1_200).contains(&drawn), "{drawn} of 5000");
     for policy in [Policy::LeastConnections, Policy::PowerOfTwo] {
-        let bench = half_warm(policy);
+        let bench = half_warm(policy.clone());
         let _held: Vec<_> = (0..500).map(|_| bench.pick().unwrap()).collect();
         let [.., last] = bench.sessions()[..] else { panic!() };
         assert!((90..=110).contains(&last), "{policy:?}: {:?}", bench.sessions());
@@ -396,7 +396,7 @@ fn a_weight_set_at_run_time_hashes_like_the_same_weight_in_the_file() {
 #[test]
 fn bounded_load_keeps_a_popular_key_from_filling_one_backend() {
     let policy = Policy::ConsistentHash { key: HashKey::ClientIp, bounded_load: Some(1.25) };
-    let bench = Bench::equal(policy, 4);
+    let bench = Bench::equal(policy.clone(), 4);
     let held: Vec<_> = (0..400).map(|_| bench.pick().unwrap()).collect();
     assert!(bench.sessions().iter().all(|sessions| *sessions <= 126), "{:?}", bench.sessions());
     drop(held);

@@ -41,9 +41,12 @@ fn bench(policy: Policy, sticky: bool, queue: u32) -> Bench {
     members[3].backup = true;
     let queue = config::Queue { size: queue, timeout: Duration::from_secs(1) };
     let sticky = sticky.then_some(config::Sticky { ttl: Duration::from_secs(60), max_entries: 9 });
-    let rescue = config::Pool { policy, ..spec(policy, vec![member("r1", 1), member("r2", 1)]) };
+    let rescue = config::Pool {
+        policy: policy.clone(),
+        ..spec(policy.clone(), vec![member("r1", 1), member("r2", 1)])
+    };
     let rescue = Bench::new(&rescue).entrance;
-    let spec = config::Pool { queue, sticky, fail_open: true, ..spec(policy, members) };
+    let spec = config::Pool { queue, sticky, fail_open: true, ..spec(policy.clone(), members) };
     Bench::with_fallback(&spec, Some(rescue))
 }
 
@@ -85,7 +88,7 @@ fn play(mut bench: Bench, story: &[Step], is_previewed: bool) -> Vec<String> {
             Step::Pick(client, chance, previews) => {
                 let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, *client));
                 let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
-                let ask = Ask { client, chance: *chance, now: 0, tried: &[] };
+                let ask = Ask::of(client, *chance, 0);
                 let preview = || bench.entrance.preview(&ask);
                 let asked = if is_previewed { *previews } else { 0 };
                 let last = (0..asked).fold(None, |_, _| Some(preview()));
@@ -119,15 +122,15 @@ proptest! {
         sticky in any::<bool>(),
         queue in 0u32..2,
     ) {
-        let with = play(bench(policy, sticky, queue), &story, true);
-        let without = play(bench(policy, sticky, queue), &story, false);
+        let with = play(bench(policy.clone(), sticky, queue), &story, true);
+        let without = play(bench(policy.clone(), sticky, queue), &story, false);
         prop_assert_eq!(with, without);
     }
 }
 
 fn reasons(bench: &Bench) -> Vec<Reason> {
     let client = ClientAddr::new(SocketAddr::from(([10, 0, 0, 1], 1)));
-    let ask = Ask { client, chance: 0, now: 0, tried: &[] };
+    let ask = Ask::of(client, 0, 0);
     let preview = bench.entrance.preview(&ask);
     preview.candidates.into_iter().map(|candidate| candidate.reason).collect()
 }
@@ -183,7 +186,8 @@ fn weights_are_told_as_they_are_while_somebody_warms_up() {
 #[test]
 fn odds_are_what_many_rolls_come_to() {
     for policy in [Policy::Random, Policy::PowerOfTwo] {
-        let bench = Bench::new(&spec(policy, vec![member("a", 1), member("b", 2), member("c", 3)]));
+        let bench =
+            Bench::new(&spec(policy.clone(), vec![member("a", 1), member("b", 2), member("c", 3)]));
         let _held: Vec<_> = (0..3).map(|_| bench.pick().unwrap()).collect();
         let odds: Vec<_> = reasons(&bench)
             .into_iter()
@@ -198,7 +202,7 @@ fn odds_are_what_many_rolls_come_to() {
         let mut drawn = HashMap::new();
         for _ in 0..20_000 {
             let client = ClientAddr::new(SocketAddr::from(([10, 0, 0, 1], 1)));
-            let ask = Ask { client, chance: fastrand::u64(..), now: 0, tried: &[] };
+            let ask = Ask::of(client, fastrand::u64(..), 0);
             *drawn.entry(foretold(&bench.entrance.preview(&ask))).or_insert(0) += 1;
         }
         for (name, odds) in ["db/a", "db/b", "db/c"].into_iter().zip(odds) {

@@ -53,7 +53,7 @@ fn capped(policy: Policy, backends: usize, cap: u32, queue: u32) -> config::Pool
     let mut members: Vec<_> = (0..backends).map(|i| member(&format!("b{i}"), 1)).collect();
     members.iter_mut().for_each(|member| member.max_sessions = cap);
     let queue = config::Queue { size: queue, timeout: LONG };
-    config::Pool { queue, ..spec(policy, members) }
+    config::Pool { queue, ..spec(policy.clone(), members) }
 }
 
 fn one_place(queue: u32) -> Bench {
@@ -195,7 +195,7 @@ fn under_many_threads_caps_hold_and_all_are_served_by_every_policy() {
         Policy::ConsistentHash { key: HashKey::ClientIp, bounded_load: Some(1.0) },
     ];
     for policy in policies {
-        let bench = Bench::new(&capped(policy, 3, 2, 64));
+        let bench = Bench::new(&capped(policy.clone(), 3, 2, 64));
         let here = [const { AtomicUsize::new(0) }; 3];
         thread::scope(|scope| {
             for _ in 0..10 {
@@ -220,7 +220,7 @@ fn nobody_is_refused_while_there_is_room() {
     for policy in [Policy::LeastConnections, Policy::RoundRobin, Policy::Random, bounded] {
         // As many places are left as there are threads, each of which takes one at a time. Between
         // them are many that are taken, so that a look from one to the other takes a while.
-        let bench = Bench::new(&capped(policy, 99, 1, 0));
+        let bench = Bench::new(&capped(policy.clone(), 99, 1, 0));
         let mut held: Vec<_> = (0..99).map(|_| bench.pick().unwrap()).collect();
         held.retain(|lease| !["b0", "b98"].contains(&name(lease).as_str()));
         thread::scope(|scope| {

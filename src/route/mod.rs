@@ -3,13 +3,17 @@
 //! Nothing here knows what the ways lead to. Chance comes with each question, so a dry run can ask
 //! the same one.
 
+mod request;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::addr::Networks;
-use crate::config::{Leads, Matchers, NamePattern, Route};
+use crate::config::{Leads, Matchers, NamePattern, Redirect, Respond, Route};
 use crate::metric::Counter;
+pub use request::Heading;
+use request::Wanted;
 
 /// The name of the way that a listener's own pool is.
 pub const DEFAULT: &str = "default";
@@ -47,6 +51,27 @@ pub struct Way<T> {
     pub to: T,
 }
 
+/// What a route leads to.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// A pool, by its index.
+    Pool(usize),
+    /// Elsewhere.
+    Redirect(&'a Redirect),
+    /// An answer of ours.
+    Respond(&'a Respond),
+}
+
+impl Target<'_> {
+    /// The index of the pool, if it is one.
+    pub fn pool(self) -> Option<usize> {
+        match self {
+            Self::Pool(index) => Some(index),
+            Self::Redirect(_) | Self::Respond(_) => None,
+        }
+    }
+}
+
 /// What reports say of a route.
 #[derive(Debug)]
 pub struct Signpost {
@@ -72,6 +97,16 @@ pub enum Miss {
     Alpn,
     /// It comes from elsewhere.
     Client,
+    /// It asks for another host, or for none.
+    Host,
+    /// It asks for another path.
+    Path,
+    /// It has another method.
+    Method,
+    /// It lacks a header, or has another value there.
+    Header,
+    /// It lacks a key of the query, or has another value there.
+    Query,
 }
 
 impl fmt::Display for Miss {
@@ -80,6 +115,11 @@ impl fmt::Display for Miss {
             Self::Sni => "sni",
             Self::Alpn => "alpn",
             Self::Client => "client",
+            Self::Host => "host",
+            Self::Path => "path",
+            Self::Method => "method",
+            Self::Header => "header",
+            Self::Query => "query",
         })
     }
 }
@@ -91,6 +131,8 @@ struct When {
     /// Empty = any.
     client: Networks,
     is_from_networks: bool,
+    /// What is asked of a request; `None` = nothing.
+    request: Option<Box<Wanted>>,
 }
 
 /// What is known of a session before it is led anywhere.
@@ -103,6 +145,8 @@ pub struct Flight<'a> {
     pub sni: Option<&'a str>,
     /// The application protocols that it offers.
     pub alpn: &'a [Vec<u8>],
+    /// The head of the request, where there are requests.
+    pub request: Option<&'a Heading<'a>>,
 }
 
 impl When {
@@ -112,6 +156,7 @@ impl When {
             alpn: spec.alpn.iter().map(|protocol| protocol.as_bytes().into()).collect(),
             client: Networks::new(&spec.client),
             is_from_networks: !spec.client.is_empty(),
+            request: Wanted::of(spec).map(Box::new),
         }
     }
 
@@ -124,34 +169,43 @@ impl When {
         if !self.alpn.is_empty() && !self.alpn.iter().any(|wanted| offered(wanted)) {
             return Some(Miss::Alpn);
         }
-        let is_elsewhere = self.is_from_networks && !self.client.contain(flight.client);
-        is_elsewhere.then_some(Miss::Client)
+        if self.is_from_networks && !self.client.contain(flight.client) {
+            return Some(Miss::Client);
+        }
+        self.request.as_ref().and_then(|wanted| wanted.miss(flight.request))
     }
 }
 
 impl<T: Clone> Routes<T> {
-    /// The routes of a listener in their order, and its own pool; `to` gives what a pool, by its
-    /// index, is for this listener.
-    pub fn new(specs: &[Route], default: Option<usize>, to: impl Fn(usize) -> Option<T>) -> Self {
+    /// The routes of a listener in their order, and its own pool; `to` gives what a target is for
+    /// this listener, on the route that leads there; without a route it is its own pool.
+    pub fn new(
+        specs: &[Route],
+        default: Option<usize>,
+        to: impl Fn(Option<&Route>, Target<'_>) -> Option<T>,
+    ) -> Self {
         let rule = |spec: &Route| {
             let route = Signpost::new(Arc::clone(&spec.name));
-            let way = |pool| Some(Way { route: Arc::clone(&route), to: to(pool)? });
+            let way = |target| Some(Way { route: Arc::clone(&route), to: to(Some(spec), target)? });
             let ways = match &spec.leads {
-                Leads::Pool(pool) => Ways::One(way(*pool)?),
+                Leads::Pool(pool) => Ways::One(way(Target::Pool(*pool))?),
+                Leads::Redirect(redirect) => Ways::One(way(Target::Redirect(redirect))?),
+                Leads::Respond(respond) => Ways::One(way(Target::Respond(respond))?),
                 Leads::Split(shares) => {
                     let mut sum = 0;
                     let mut split = Vec::new();
                     for share in shares.iter().filter(|share| share.weight > 0) {
                         sum += u64::from(share.weight);
-                        split.push((sum, way(share.pool)?));
+                        split.push((sum, way(Target::Pool(share.pool))?));
                     }
                     Ways::Split(split.into())
                 }
             };
             Some(Rule { when: When::new(&spec.when), ways, route })
         };
+        let own = |pool| to(None, Target::Pool(pool));
         let default =
-            default.and_then(|pool| Some(Way { route: Signpost::new(DEFAULT), to: to(pool)? }));
+            default.and_then(|pool| Some(Way { route: Signpost::new(DEFAULT), to: own(pool)? }));
         Self { rules: specs.iter().filter_map(rule).collect(), default }
     }
 
@@ -204,13 +258,18 @@ mod tests {
             sni: sni.iter().map(pattern).collect(),
             alpn: alpn.iter().map(|&name| name.to_owned()).collect(),
             client: client.iter().map(|network| network.parse().unwrap()).collect(),
+            ..Matchers::default()
         };
-        Route { name: name.into(), when, leads }
+        Route { name: name.into(), when, leads, treatment: Box::default() }
+    }
+
+    fn pool(_: Option<&Route>, target: Target<'_>) -> Option<usize> {
+        target.pool()
     }
 
     fn found(routes: &Routes<usize>, sni: Option<&str>, alpn: &[&str], client: &str) -> String {
         let alpn: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let flight = Flight { client: client.parse().unwrap(), sni, alpn: &alpn };
+        let flight = Flight { client: client.parse().unwrap(), sni, alpn: &alpn, request: None };
         let way = routes.find(&flight, 0);
         way.map_or_else(|| "nowhere".to_owned(), |way| format!("{} {}", way.route.name, way.to))
     }
@@ -223,7 +282,7 @@ mod tests {
             route("near", &[], &[], &["10.0.0.0/8", "2001:db8::/32"], Leads::Pool(3)),
             route("named", &["*"], &[], &[], Leads::Pool(4)),
         ];
-        let routes = Routes::new(&routes, Some(9), Some);
+        let routes = Routes::new(&routes, Some(9), pool);
         let far = "192.0.2.1";
         for (sni, alpn, client, taken) in [
             (Some("a.example"), &["x", "h3"][..], far, "both 1"),
@@ -238,7 +297,7 @@ mod tests {
         ] {
             assert_eq!(found(&routes, sni, alpn, client), taken, "{sni:?} {alpn:?} {client}");
         }
-        let none = Routes::new(&[route("n", &["a"], &[], &[], Leads::Pool(1))], None, Some);
+        let none = Routes::new(&[route("n", &["a"], &[], &[], Leads::Pool(1))], None, pool);
         assert_eq!(found(&none, Some("b"), &[], far), "nowhere");
     }
 
@@ -246,8 +305,8 @@ mod tests {
     fn a_split_is_drawn_by_weight_and_its_ways_are_one_route() {
         let share = |pool, weight| Share { pool, weight };
         let split = Leads::Split(vec![share(1, 3), share(2, 0), share(3, 1)]);
-        let routes = Routes::new(&[route("s", &[], &[], &[], split)], None, Some);
-        let flight = Flight { client: [192, 0, 2, 1].into(), sni: None, alpn: &[] };
+        let routes = Routes::new(&[route("s", &[], &[], &[], split)], None, pool);
+        let flight = Flight { client: [192, 0, 2, 1].into(), sni: None, alpn: &[], request: None };
         let drawn: Vec<_> =
             (0..8).filter_map(|chance| routes.find(&flight, chance)).map(|way| way.to).collect();
         assert_eq!(drawn, [1, 1, 1, 3, 1, 1, 1, 3]);
@@ -263,8 +322,9 @@ mod tests {
             route("d", &["b.example"], &[], &[], Leads::Pool(1)),
             route("e", &["a.example"], &[], &[], Leads::Pool(1)),
         ];
-        let routes = Routes::new(&routes, None, Some);
-        let flight = Flight { client: [192, 0, 2, 1].into(), sni: Some("b.example"), alpn: &[] };
+        let routes = Routes::new(&routes, None, pool);
+        let client = [192, 0, 2, 1].into();
+        let flight = Flight { client, sni: Some("b.example"), alpn: &[], request: None };
         let passed: Vec<_> =
             routes.passed(&flight).iter().map(|(name, miss)| format!("{name}: {miss}")).collect();
         assert_eq!(passed, ["a: sni", "b: alpn", "c: client"]);
