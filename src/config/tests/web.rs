@@ -327,6 +327,10 @@ fn pools_say_how_requests_go_to_their_backends() {
     assert_eq!(key("header:X-User"), HashKey::Header("x-user".into()));
     assert_eq!(key("cookie:Sid"), HashKey::Cookie("Sid".into()));
     assert_eq!(key("path"), HashKey::Path);
+}
+
+#[test]
+fn what_a_pool_cannot_mean_by_requests_is_refused() {
     for (more, message, way_out) in [
         ("http = { version = 2 }", "must be a string", "1.1, 2"),
         ("http = { version = \"3\" }", "is not a valid value", "1.1, 2"),
