@@ -219,7 +219,7 @@ pub enum Abuse {
     /// Streams are opened to be reset.
     RapidReset,
     /// More CONTINUATION frames than a head needs.
-    Continuation,
+    Continuations,
     /// PING frames.
     Ping,
     /// SETTINGS frames.
@@ -246,7 +246,7 @@ impl Abuse {
         Self::SlowBody,
         Self::SlowRead,
         Self::RapidReset,
-        Self::Continuation,
+        Self::Continuations,
         Self::Ping,
         Self::Settings,
         Self::Priority,
@@ -267,7 +267,7 @@ impl Abuse {
             Self::SlowBody => "slow-body",
             Self::SlowRead => "slow-read",
             Self::RapidReset => "rapid-reset",
-            Self::Continuation => "continuation",
+            Self::Continuations => "continuations",
             Self::Ping => "ping",
             Self::Settings => "settings",
             Self::Priority => "priority",

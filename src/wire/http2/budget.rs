@@ -35,7 +35,7 @@ pub enum Flood {
     /// Streams that are opened to be reset.
     RapidReset,
     /// CONTINUATION frames of one head.
-    Continuation,
+    Continuations,
     /// PING frames.
     Ping,
     /// SETTINGS frames.
@@ -54,7 +54,7 @@ impl Flood {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::RapidReset,
-        Self::Continuation,
+        Self::Continuations,
         Self::Ping,
         Self::Settings,
         Self::Priority,
@@ -67,7 +67,7 @@ impl Flood {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RapidReset => "rapid-reset",
-            Self::Continuation => "continuation",
+            Self::Continuations => "continuations",
             Self::Ping => "ping",
             Self::Settings => "settings",
             Self::Priority => "priority",
@@ -139,7 +139,7 @@ impl Budget {
                 Ok(())
             }
             Kind::Continuation => {
-                up_to(&mut self.continuations, CONTINUATIONS, Flood::Continuation)
+                up_to(&mut self.continuations, CONTINUATIONS, Flood::Continuations)
             }
             Kind::Reset => counts.reset(),
             // It is answered with a reset of ours.

@@ -58,7 +58,7 @@ fn each_cheap_frame_has_its_measure() {
     let mut meter = begun();
     meter.pass(&frame(HEADERS, 0, &[0x82]), 0).unwrap();
     let more = [frame(CONTINUATION, 0, &[0x82])];
-    assert_eq!(flood(&mut meter, &more, 0), (5, Some(Flood::Continuation)));
+    assert_eq!(flood(&mut meter, &more, 0), (5, Some(Flood::Continuations)));
 }
 
 #[test]

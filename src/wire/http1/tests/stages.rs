@@ -142,3 +142,16 @@ fn who_asks_for_an_upgrade_is_told_alike_by_bytes_and_by_fields() {
     }
     assert_eq!(wishes, 4);
 }
+
+#[test]
+fn after_a_refusal_it_is_known_where_that_was() {
+    let in_head = b"GET / HTTP/1.1\nHost: a";
+    let in_body = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n+1\r\n";
+    for (bytes, stage) in [(&in_head[..], Stage::Head), (in_body, Stage::Body)] {
+        let mut screen = Screen::default();
+        let refused = screen.pass(bytes).unwrap_err();
+        assert_eq!(screen.stage(), stage);
+        assert_eq!(screen.pass(bytes), Err((0, refused.1)));
+        assert_eq!(screen.stage(), stage);
+    }
+}

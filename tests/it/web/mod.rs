@@ -1,0 +1,3 @@
+//! Listeners that speak HTTP.
+
+mod smuggling;

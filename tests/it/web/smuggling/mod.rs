@@ -1,0 +1,106 @@
+//! Requests with more than one meaning never reach a backend; odd ones with one meaning do, with that.
+
+mod corpus;
+mod recorder;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use crate::harness::client::connect;
+use crate::harness::evenkeel::Evenkeel;
+use crate::harness::files;
+use recorder::{Heard, Recorder};
+
+const FIRST: &str = "GET /first HTTP/1.1\r\nHost: web.example\r\n\r\n";
+const NEXT: &str = "GET /next HTTP/1.1\r\nHost: web.example\r\n\r\n";
+
+fn start(recorder: &Recorder) -> Evenkeel {
+    let backends = format!("[{}]", recorder.server.entry(""));
+    Evenkeel::start(&files::unprobed(&backends, "protocol = \"http\"", ""))
+}
+
+/// Says all of it at once and returns what is answered until the connection ends. Where it ends
+/// before all has been said, what was not taken is no loss.
+fn exchange(at: SocketAddr, says: &[u8]) -> Vec<u8> {
+    let mut stream = connect(at);
+    let mut said = stream.try_clone().unwrap();
+    let mut answers = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(said.write_all(says)));
+        let mut room = [0; 4096];
+        loop {
+            match stream.read(&mut room) {
+                Ok(0) => return,
+                Ok(read) => answers.extend_from_slice(&room[..read]),
+                Err(why) if why.kind() == ErrorKind::ConnectionReset => return,
+                Err(why) => panic!("{why} after {}", answers.escape_ascii()),
+            }
+        }
+    });
+    answers
+}
+
+/// The status of each answer, in order. Their bodies have a length and no status line.
+fn statuses(answers: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(answers);
+    let lines = text.split("HTTP/1.").skip(1);
+    lines.map(|line| line.get(2..5).and_then(|code| code.parse().ok()).unwrap()).collect()
+}
+
+#[test]
+fn what_is_malformed_or_ambiguous_is_refused_and_reaches_no_backend() {
+    let recorder = Recorder::start();
+    let balancer = start(&recorder);
+    let cases = corpus::refused();
+    assert!(cases.len() >= 150);
+    for case in &cases {
+        let says = corpus::bytes(&case.says);
+        let alone = exchange(balancer.at(), &says);
+        assert_eq!(statuses(&alone), [case.status], "{}: {}", case.name, alone.escape_ascii());
+        let behind = exchange(balancer.at(), &[FIRST.as_bytes(), &says].concat());
+        let expected = [200, case.status];
+        assert_eq!(statuses(&behind), expected, "{}: {}", case.name, behind.escape_ascii());
+    }
+    // A request that was heard whole is the sound one before the other.
+    let heard = recorder.heard();
+    assert_eq!(heard.len(), cases.len());
+    for Heard { method, target, .. } in heard {
+        assert_eq!((method.as_str(), target.as_str()), ("GET", "/first"));
+    }
+    let raw = recorder.raw();
+    assert!(!raw.contains("smuggled"), "{raw}");
+    let begun = cases.iter().filter(|case| case.begun).count() * 2;
+    assert!(raw.matches(" HTTP/1.1\r\n").count() <= cases.len() + begun);
+}
+
+#[test]
+fn what_is_odd_and_has_one_meaning_reaches_a_backend_with_it() {
+    let recorder = Recorder::start();
+    let balancer = start(&recorder);
+    let cases = corpus::passed();
+    assert!(cases.len() >= 40);
+    for case in &cases {
+        let says = corpus::bytes(&case.says);
+        let is_last = case.says.contains("Close") || case.says.contains("HTTP/1.0");
+        let is_last = is_last && !case.says.contains("keep-alive");
+        let before = recorder.heard().len();
+        let end = "GET /last HTTP/1.1\r\nHost: web.example\r\nConnection: close\r\n\r\n";
+        let all = [&says, NEXT.as_bytes(), end.as_bytes()].concat();
+        let answers = exchange(balancer.at(), &all);
+        let expected = if is_last { 1 } else { 3 };
+        assert_eq!(statuses(&answers), vec![200; expected], "{}", case.name);
+        let heard = recorder.heard().split_off(before);
+        let targets: Vec<_> = heard.iter().skip(1).map(|heard| heard.target.as_str()).collect();
+        assert_eq!(targets, ["/next", "/last"][..expected - 1], "{}", case.name);
+        let one = &heard[0];
+        assert_eq!(one.method, case.method, "{}", case.name);
+        assert_eq!(one.target.as_bytes(), corpus::bytes(&case.target), "{}", case.name);
+        assert_eq!(one.body, corpus::bytes(&case.body), "{}", case.name);
+        assert_eq!(one.values("host"), [case.host.as_str()], "{}", case.name);
+        let (lengths, codings) = (one.values("content-length"), one.values("transfer-encoding"));
+        assert!(lengths.len() + codings.len() <= 1, "{}: {}", case.name, one.head);
+        // Nothing here asks for what a proxy passes on.
+        assert!(one.values("upgrade").is_empty(), "{}: {}", case.name, one.head);
+    }
+    assert!(!recorder.raw().contains("smuggled.example"), "{}", recorder.raw());
+}
