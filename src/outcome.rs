@@ -1,4 +1,4 @@
-//! How a session ends, and why a client is turned away: two closed lists.
+//! How a session ends, why a client is turned away, how http is abused: closed lists.
 //!
 //! The words are the ones in metrics labels and the access log, so they are public surface.
 
@@ -162,6 +162,68 @@ impl Unserved {
 impl From<Rejection> for Unserved {
     fn from(why: Rejection) -> Self {
         Self::Rejected(why)
+    }
+}
+
+/// What an http client does that nobody who only wants an answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Abuse {
+    /// It breaks the grammar of HTTP/1.
+    Malformed,
+    /// Two parsers could take it for two things.
+    Framing,
+    /// A head larger than a head may be.
+    HeaderBomb,
+    /// What is not spoken here.
+    Unsupported,
+    /// A head that came in part, and not to its end in time.
+    SlowHead,
+    /// A body that stood still.
+    SlowBody,
+    /// An answer that was not taken.
+    SlowRead,
+    /// Requests that are taken back as soon as they are made.
+    RapidReset,
+    /// A head in ever more pieces.
+    Continuations,
+    /// Pings, settings and other frames that only cost.
+    Control,
+}
+
+impl Abuse {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 10] = [
+        Self::Malformed,
+        Self::Framing,
+        Self::HeaderBomb,
+        Self::Unsupported,
+        Self::SlowHead,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::RapidReset,
+        Self::Continuations,
+        Self::Control,
+    ];
+
+    /// The word in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Framing => "framing",
+            Self::HeaderBomb => "header-bomb",
+            Self::Unsupported => "unsupported",
+            Self::SlowHead => "slow-head",
+            Self::SlowBody => "slow-body",
+            Self::SlowRead => "slow-read",
+            Self::RapidReset => "rapid-reset",
+            Self::Continuations => "continuations",
+            Self::Control => "control",
+        }
+    }
+
+    /// The one with this word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|abuse| abuse.as_str() == word)
     }
 }
 
