@@ -1,4 +1,4 @@
-//! How a session ends, why a client is turned away, how http is abused: closed lists.
+//! How a session ends, why a client is turned away, how one abuses HTTP: closed lists.
 //!
 //! The words are the ones in metrics labels and the access log, so they are public surface.
 
@@ -165,68 +165,6 @@ impl From<Rejection> for Unserved {
     }
 }
 
-/// What an http client does that nobody who only wants an answer does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Abuse {
-    /// It breaks the grammar of HTTP/1.
-    Malformed,
-    /// Two parsers could take it for two things.
-    Framing,
-    /// A head larger than a head may be.
-    HeaderBomb,
-    /// What is not spoken here.
-    Unsupported,
-    /// A head that came in part, and not to its end in time.
-    SlowHead,
-    /// A body that stood still.
-    SlowBody,
-    /// An answer that was not taken.
-    SlowRead,
-    /// Requests that are taken back as soon as they are made.
-    RapidReset,
-    /// A head in ever more pieces.
-    Continuations,
-    /// Pings, settings and other frames that only cost.
-    Control,
-}
-
-impl Abuse {
-    /// All of them, in the order of their index.
-    pub const ALL: [Self; 10] = [
-        Self::Malformed,
-        Self::Framing,
-        Self::HeaderBomb,
-        Self::Unsupported,
-        Self::SlowHead,
-        Self::SlowBody,
-        Self::SlowRead,
-        Self::RapidReset,
-        Self::Continuations,
-        Self::Control,
-    ];
-
-    /// The word in labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Framing => "framing",
-            Self::HeaderBomb => "header-bomb",
-            Self::Unsupported => "unsupported",
-            Self::SlowHead => "slow-head",
-            Self::SlowBody => "slow-body",
-            Self::SlowRead => "slow-read",
-            Self::RapidReset => "rapid-reset",
-            Self::Continuations => "continuations",
-            Self::Control => "control",
-        }
-    }
-
-    /// The one with this word.
-    pub fn of(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|abuse| abuse.as_str() == word)
-    }
-}
-
 /// Why a connect to a backend failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectFailure {
@@ -255,6 +193,114 @@ impl ConnectFailure {
             Self::Reset => "reset",
             Self::Unreachable => "unreachable",
             Self::Other => "other",
+        }
+    }
+}
+
+/// What a client of HTTP does that costs others more than itself, or that cannot be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Abuse {
+    /// What it says breaks the grammar.
+    Malformed,
+    /// A request could be taken to end elsewhere, or to be for another host.
+    Framing,
+    /// A head is longer, or has more fields, than a head may.
+    HeaderBomb,
+    /// A version or method that is not spoken here.
+    Unsupported,
+    /// HTTP/2 that its library refuses.
+    Protocol,
+    /// A head is not complete in time.
+    SlowHead,
+    /// A body stands still.
+    SlowBody,
+    /// What is sent to it is not taken.
+    SlowRead,
+    /// Streams are opened to be reset.
+    RapidReset,
+    /// More CONTINUATION frames than a head needs.
+    Continuation,
+    /// PING frames.
+    Ping,
+    /// SETTINGS frames.
+    Settings,
+    /// PRIORITY frames.
+    Priority,
+    /// WINDOW_UPDATE frames that open little.
+    WindowUpdate,
+    /// DATA frames without data.
+    EmptyData,
+    /// Frames of types that nobody knows.
+    UnknownFrame,
+}
+
+impl Abuse {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 16] = [
+        Self::Malformed,
+        Self::Framing,
+        Self::HeaderBomb,
+        Self::Unsupported,
+        Self::Protocol,
+        Self::SlowHead,
+        Self::SlowBody,
+        Self::SlowRead,
+        Self::RapidReset,
+        Self::Continuation,
+        Self::Ping,
+        Self::Settings,
+        Self::Priority,
+        Self::WindowUpdate,
+        Self::EmptyData,
+        Self::UnknownFrame,
+    ];
+
+    /// The word in labels and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Framing => "framing",
+            Self::HeaderBomb => "header-bomb",
+            Self::Unsupported => "unsupported",
+            Self::Protocol => "protocol",
+            Self::SlowHead => "slow-head",
+            Self::SlowBody => "slow-body",
+            Self::SlowRead => "slow-read",
+            Self::RapidReset => "rapid-reset",
+            Self::Continuation => "continuation",
+            Self::Ping => "ping",
+            Self::Settings => "settings",
+            Self::Priority => "priority",
+            Self::WindowUpdate => "window-update",
+            Self::EmptyData => "empty-data",
+            Self::UnknownFrame => "unknown-frame",
+        }
+    }
+
+    /// The one of this word: whoever reads the wire has the word alone.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|abuse| abuse.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{http1, http2};
+
+    #[test]
+    fn every_word_of_the_wire_is_in_the_list() {
+        let floods = http2::Flood::ALL.map(http2::Flood::as_str);
+        for word in http1::KINDS.iter().chain(&floods) {
+            assert_eq!(Abuse::of(word).map(Abuse::as_str), Some(*word));
+        }
+    }
+
+    #[test]
+    fn no_two_are_called_the_same() {
+        for (index, abuse) in Abuse::ALL.into_iter().enumerate() {
+            assert_eq!(abuse as usize, index);
+            assert_eq!(Abuse::of(abuse.as_str()), Some(abuse));
         }
     }
 }

@@ -272,7 +272,8 @@ fn trimmed_start(value: Option<&[u8]>) -> &[u8] {
 
 /// True if this is the name, or what a server takes for it that cannot tell `_` from `-`.
 pub(super) fn is_like(name: &[u8], known: &[u8]) -> bool {
-    let plain = name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    let plain =
+        name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
     plain.eq(known.iter().copied())
 }
 

@@ -4,7 +4,7 @@
 //! a request is for another one its middle. Here a request has one meaning or is refused. Nothing is
 //! changed: what passes is what came.
 //!
-//! [`Screen`] looks at clients, [`Answers`] at backends.
+//! [`Screen`] looks at clients, [`doubt`] at what backends answer.
 
 mod answers;
 mod authority;
@@ -15,7 +15,7 @@ mod refusal;
 mod request_line;
 mod upgrade;
 
-pub use answers::{Answers, Doubt};
+pub use answers::doubt;
 pub use refusal::{KINDS, Refusal};
 pub use upgrade::asks_for_upgrade;
 

@@ -6,8 +6,7 @@ use super::authority::Authority;
 use super::bytes::{is_path, is_query, is_token};
 use super::refusal::{Refusal, malformed, unsupported};
 
-const PARTS: Refusal =
-    malformed("the request line has not three parts with one space between two");
+const PARTS: Refusal = malformed("the request line has not three parts with one space between two");
 const METHOD: Refusal = malformed("the method is no token");
 const TARGET: Refusal = malformed("the target is neither a path nor an address of http");
 const TARGET_BYTE: Refusal = malformed("the target holds what no target holds");

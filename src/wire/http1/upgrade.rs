@@ -1,7 +1,7 @@
 //! When a request asks for another protocol (RFC 9110, 7.8).
 
-use http::header::{CONNECTION, HeaderMap, UPGRADE};
 use http::Version;
+use http::header::{CONNECTION, HeaderMap, UPGRADE};
 
 use super::bytes::elements;
 
