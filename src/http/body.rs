@@ -6,15 +6,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
+use crate::http::connection::Inlet;
 use crate::http::fetched::Fetched;
 
 /// What goes to the backend.
 #[derive(Debug)]
 pub(super) enum Upload {
     /// As it comes from the client.
-    Streaming(Incoming),
+    Streaming(Inlet),
 }
 
 /// What goes to the client.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
 use crate::addr::ClientAddr;
@@ -15,6 +14,7 @@ use crate::http::backends::Link;
 use crate::http::body::{Download, Served, Upload};
 use crate::http::fetched::Fetched;
 use crate::http::stream::Stream;
+use crate::http::connection::Inlet;
 use crate::http::{Connection, Destination, Lane};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::Picked;
@@ -23,7 +23,7 @@ use crate::session::Limits;
 use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Served {
+pub(super) async fn serve(request: Request<Inlet>, on: Rc<Connection>) -> Served {
     let Some(way) = find(&request, &on) else {
         on.proxy.admission.figures.reject(Rejection::NoRoute);
         return Ok(answer::plain(StatusCode::NOT_FOUND));
@@ -37,7 +37,7 @@ pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Ser
     })
 }
 
-fn find(request: &Request<Incoming>, on: &Connection) -> Option<Way<Arc<Lane>>> {
+fn find(request: &Request<Inlet>, on: &Connection) -> Option<Way<Arc<Lane>>> {
     let heading = Heading {
         method: request.method().as_str(),
         host: request.uri().host(),
@@ -52,7 +52,7 @@ fn find(request: &Request<Incoming>, on: &Connection) -> Option<Way<Arc<Lane>>> 
 
 /// Has a backend answer the request.
 async fn forward(
-    request: Request<Incoming>,
+    request: Request<Inlet>,
     gateway: &Gateway,
     on: &Rc<Connection>,
 ) -> Response<Download> {

@@ -1,4 +1,4 @@
-//! HTTP: a client's connection on this page, each of its requests in [`forward`].
+//! HTTP: a client's connection in [`connection`], each of its requests in [`forward`].
 //!
 //! The library speaks the protocol on both sides; which way a request goes, who answers it, and what
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
@@ -7,25 +7,20 @@
 mod answer;
 mod backends;
 mod body;
+mod connection;
 mod fetched;
 mod forward;
 mod stream;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use tokio::task::spawn_local;
-
-use crate::addr::{ClientAddr, Networks};
+use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
-use crate::net::Socket;
 use crate::outcome::Unserved;
 use crate::relay::Lent;
 use crate::route::Routes;
@@ -34,7 +29,8 @@ use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
-use stream::{Scratch, Stream};
+use connection::Connection;
+use stream::Scratch;
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -106,45 +102,12 @@ impl Tools {
     }
 }
 
-/// What the requests of a connection have in common.
-struct Connection {
-    client: ClientAddr,
-    local: SocketAddr,
-    proxy: Arc<Proxy>,
-    tools: Rc<Tools>,
-    /// Where its end is seen; `None` = the library tells each request of it.
-    socket: Option<Rc<Socket>>,
-}
-
 /// Serves one connection to its end.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
-    let (address, local) = (client.address, client.local());
-    let is_h2 = client.tls.as_ref().and_then(|tls| tls.alpn()) == Some(b"h2");
-    let socket = Rc::new(client.socket);
-    let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
-    let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
-    let service =
-        service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
-    let served = if is_h2 {
-        http2::Builder::new(Local).serve_connection(stream, service).await
-    } else {
-        http1::Builder::new().half_close(true).serve_connection(stream, service).await
-    };
-    if let Err(why) = served {
-        tracing::debug!(client = %address, %why, "a connection has failed");
-    }
+    connection::serve(client, proxy, tools).await;
 }
 
 /// Leaves the line of a client whose connection never came to a request.
-pub fn refuse(_client: &Client, _proxy: &Proxy, _why: Unserved) {}
-
-/// Runs what the library wants to run beside a connection, on the same thread.
-#[derive(Debug, Clone, Copy)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, work: F) {
-        spawn_local(work);
-    }
+pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
+    connection::refuse(client, proxy, why);
 }
