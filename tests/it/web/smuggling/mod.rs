@@ -53,14 +53,17 @@ fn what_is_malformed_or_ambiguous_is_refused_and_reaches_no_backend() {
     let balancer = start(&recorder);
     let cases = corpus::refused();
     assert!(cases.len() >= 150);
+    let mut wrong = Vec::new();
     for case in &cases {
         let says = corpus::bytes(&case.says);
         let alone = exchange(balancer.at(), &says);
-        assert_eq!(statuses(&alone), [case.status], "{}: {}", case.name, alone.escape_ascii());
         let behind = exchange(balancer.at(), &[FIRST.as_bytes(), &says].concat());
-        let expected = [200, case.status];
-        assert_eq!(statuses(&behind), expected, "{}: {}", case.name, behind.escape_ascii());
+        let is_right = statuses(&alone) == [case.status] && statuses(&behind) == [200, case.status];
+        if !is_right {
+            wrong.push((&case.name, statuses(&alone), statuses(&behind), case.status));
+        }
     }
+    assert!(wrong.is_empty(), "alone, behind another, expected: {wrong:#?}");
     // A request that was heard whole is the sound one before the other.
     let heard = recorder.heard();
     assert_eq!(heard.len(), cases.len());

@@ -39,7 +39,9 @@ impl Recorder {
     pub(super) fn start() -> Self {
         let kept: Arc<Mutex<Kept>> = Arc::default();
         let keeper = Arc::clone(&kept);
-        let server = Server::new("a", move |stream| drop(serve(stream, &keeper)));
+        let server = Server::new("a", move |stream| {
+            serve(stream, &keeper);
+        });
         Self { server, kept }
     }
 
