@@ -59,7 +59,7 @@ fn foretell<T>(
 ) -> Foretold {
     // Another chance than the one that a backend is drawn by.
     let chance = ask.chance.rotate_left(32);
-    let led = routes.find(flight, chance).map(|way| {
+    let led = routes.find(flight, chance, |_| false).map(|way| {
         let entrance = entrance(&way.to);
         let (route, pool) = (Arc::clone(&way.route.name), Arc::clone(entrance.pool().name()));
         ForetoldWay { route, pool, preview: entrance.preview(ask) }

@@ -211,7 +211,7 @@ fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {
         alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
         request: None,
     };
-    let way = proxy.routes.find(&flight, fastrand::u64(..)).cloned();
+    let way = proxy.routes.find(&flight, fastrand::u64(..), |_| false).cloned();
     if let Some(hello) = &mut client.hello {
         // The way is found, and a list may be long. Whether more than one is offered still counts.
         hello.alpn.truncate(2);
