@@ -40,10 +40,7 @@ pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Ser
     })
 }
 
-fn find(
-    request: &Request<Incoming>,
-    on: &Connection,
-) -> Result<Option<Way<Arc<Lane>>>, Illegible> {
+fn find(request: &Request<Incoming>, on: &Connection) -> Result<Option<Way<Arc<Lane>>>, Illegible> {
     let heading = Heading::of(request.method().as_str(), request.uri(), request.headers())?;
     let client = on.client.ip();
     let flight = Flight { client, sni: None, alpn: &[], request: Some(&heading) };

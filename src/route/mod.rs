@@ -1,13 +1,16 @@
-//! Which way a session goes: the first route of a listener that matches, or its default.
+//! Which way a session or request goes: the first route of a listener that matches, or its default;
+//! and what its route does to it.
 //!
 //! Nothing here knows what the ways lead to. Chance comes with each question, so a dry run can ask
 //! the same one.
 
+mod answer;
 mod host;
 mod index;
 mod onward;
 mod query;
 mod request;
+mod treatment;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,9 +19,11 @@ use std::sync::Arc;
 use crate::addr::Networks;
 use crate::config::{Leads, Matchers, NamePattern, Redirect, Respond, Route};
 use crate::metric::Counter;
+pub use answer::{Fixed, Redirection};
 use index::{Index, WORTHWHILE};
 use request::Wanted;
 pub use request::{Heading, Illegible};
+pub use treatment::Treatment;
 
 /// The name of the way that a listener's own pool is.
 pub const DEFAULT: &str = "default";
@@ -81,18 +86,20 @@ impl Target<'_> {
 }
 
 /// What reports say of a route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Signpost {
     /// Its name, [`DEFAULT`] for the listener's own pool, [`PLAIN`] for that of cleartext.
     pub name: Arc<str>,
-    /// Sessions that it was taken for.
+    /// Sessions that it was taken for; of http: requests.
     pub sessions: Counter,
+    /// Requests that came faster than it lets them.
+    pub limited: Counter,
 }
 
 impl Signpost {
     /// Of a route that nobody has taken.
     pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), sessions: Counter::default() })
+        Arc::new(Self { name: name.into(), ..Self::default() })
     }
 }
 

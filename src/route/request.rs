@@ -34,6 +34,9 @@ pub enum Illegible {
     /// It names a host that is none.
     #[error("the host is not valid")]
     Host,
+    /// It names none, where one is needed.
+    #[error("the host is missing")]
+    NoHost,
     /// It names two hosts.
     #[error("the host is named twice, and not the same")]
     TwoHosts,
