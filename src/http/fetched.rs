@@ -4,33 +4,40 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::http::Tools;
+use crate::http::Connection;
 use crate::http::backends::Link;
+use crate::http::body::Cut;
+use crate::http::exchange::Exchange;
+use crate::http::upload::Source;
 use crate::outcome::Outcome;
-use crate::pool::Lease;
-use crate::session::{Direction, Entry};
+use crate::session::Direction;
 
 /// A backend's answer on its way to the client.
 pub(super) struct Fetched {
     pub(super) body: Incoming,
     /// What it comes over; given back when it has come whole.
     pub(super) link: Option<Link>,
-    pub(super) live: Option<Entry>,
-    pub(super) lease: Lease,
-    pub(super) tools: Rc<Tools>,
-    pub(super) since: Instant,
+    /// What still goes the other way.
+    pub(super) upload: Option<Rc<Source>>,
+    pub(super) exchange: Rc<Exchange>,
+    pub(super) on: Rc<Connection>,
+    /// Its last frame has come.
+    pub(super) is_whole: bool,
 }
 
 impl Fetched {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Poll::Ready(cause) = self.exchange.poll_cut(cx) {
+            self.reset();
+            return Poll::Ready(Some(Err(Cut::Ended(cause))));
+        }
         let mut frame = Pin::new(&mut self.body).poll_frame(cx);
         if frame.is_pending()
             && let Some(link) = &mut self.link
@@ -38,12 +45,44 @@ impl Fetched {
             link.drive(cx);
             frame = Pin::new(&mut self.body).poll_frame(cx);
         }
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let (Some(data), Some(live)) = (frame.data_ref(), &self.live)
-        {
-            live.moved(Direction::Out, data.len() as u64);
+        let Poll::Ready(frame) = frame else {
+            self.exchange.awaits_taker(None);
+            return Poll::Pending;
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(Ok(self.hand_on(frame))),
+            Some(Err(why)) => Some(Err(self.broken(why))),
+            None => {
+                self.is_whole = true;
+                None
+            }
+        })
+    }
+
+    fn hand_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(data) = frame.data_ref() {
+            self.exchange.moved(Direction::Out, data.len());
         }
+        self.is_whole = frame.is_trailers() || self.body.is_end_stream();
+        // What is left then is the connection's to get rid of, and not this request's.
+        let limit = self.on.proxy.idle_timeout.filter(|_| !self.is_whole);
+        self.exchange.awaits_taker(limit);
         frame
+    }
+
+    /// The answer breaks off, because the backend has left, or its client has.
+    fn broken(&mut self, why: hyper::Error) -> Cut {
+        let is_clients = self.upload.as_ref().is_some_and(|upload| upload.fault().is_some());
+        self.exchange.ends_as(if is_clients { Outcome::ClientReset } else { Outcome::BackendReset });
+        self.reset();
+        Cut::Backend(why)
+    }
+
+    /// The end of the client's connection must not look like the end of the answer.
+    fn reset(&self) {
+        if let Some(socket) = &self.on.socket {
+            socket.reset_on_close();
+        }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -57,12 +96,19 @@ impl Fetched {
 
 impl Drop for Fetched {
     fn drop(&mut self) {
-        let is_whole = self.body.is_end_stream();
-        drop(self.live.take());
-        let outcome = if is_whole { Outcome::Ok } else { Outcome::ClientReset };
-        self.lease.tally().end(outcome, self.since.elapsed());
-        if let Some(link) = self.link.take().filter(|_| is_whole) {
-            self.tools.backends.give_back(self.lease.backend(), link);
+        let is_whole = self.is_whole || self.body.is_end_stream();
+        if is_whole {
+            self.exchange.ends_as(Outcome::Ok);
+        }
+        // With its answer a request is over: what is left of its body is for nobody.
+        let upload = self.upload.take();
+        let is_sent = upload.as_ref().is_none_or(|upload| upload.has_ended());
+        if let Some(upload) = upload {
+            upload.give_up();
+        }
+        let link = self.link.take().filter(|_| is_whole && is_sent);
+        if let Some((link, backend)) = link.zip(self.exchange.backend()) {
+            self.on.tools.backends.give_back(&backend, link);
         }
     }
 }

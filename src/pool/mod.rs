@@ -4,6 +4,7 @@
 
 mod backend;
 mod balance;
+mod budget;
 mod ejection;
 mod failure;
 mod interleave;
@@ -32,6 +33,7 @@ use crate::outcome::Rejection;
 use crate::session::Tally;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
+pub use budget::Budget;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
@@ -132,6 +134,8 @@ pub struct Pool {
     sticky: Option<Sticky>,
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// Of its requests, how many may be asked again.
+    pub budget: Budget,
     /// How its backends are connected to.
     pub connecting: Connecting,
 }
@@ -215,6 +219,7 @@ impl Pool {
             downstream: Mutex::default(),
             sticky: spec.sticky.map(Sticky::new),
             retries: Counter::default(),
+            budget: Budget::new(spec.retry.http.budget),
             connecting: Connecting::new(spec),
             members,
         }
