@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 
-use crate::config::RetryHttp;
+use crate::config::{RetryHttp, RetryOn};
 use crate::http::upload::{Source, Upload};
 use crate::outcome::{ConnectFailure, Outcome};
 
@@ -27,6 +27,11 @@ pub(super) enum Miss {
 }
 
 impl Miss {
+    /// What an answer with this status is, if it is one.
+    pub(super) fn said(status: StatusCode) -> Option<Self> {
+        RetryOn::STATUSES.contains(&status.as_u16()).then_some(Self::Status(status))
+    }
+
     /// What a client is told after the last attempt.
     pub(super) fn status(self) -> StatusCode {
         match self {
@@ -116,11 +121,6 @@ impl Errand {
     pub(super) fn can_repeat(&self) -> bool {
         self.is_repeatable && self.source.as_ref().is_none_or(|source| source.is_whole())
     }
-
-    /// Its headers, as long as they are there.
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.head.headers
-    }
 }
 
 impl Drop for Errand {
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn each_kind_of_miss_is_asked_for_by_its_own_word() {
         let mut rules = RetryHttp::default();
-        rules.on = crate::config::RetryOn {
+        rules.on = RetryOn {
             connect: false,
             reset: false,
             timeout: false,

@@ -145,6 +145,8 @@ pub struct Pool {
 pub struct Connecting {
     /// Bound of one attempt.
     pub timeout: Duration,
+    /// How long the head of an answer may take; `None` = as long as it likes.
+    pub response_timeout: Option<Duration>,
     /// TCP keepalive idle time; `None` = off.
     pub keepalive: Option<Duration>,
     /// Further attempts after a failed one.
@@ -159,6 +161,7 @@ impl Connecting {
     fn new(spec: &config::Pool) -> Self {
         Self {
             timeout: spec.connect_timeout,
+            response_timeout: spec.response_timeout,
             keepalive: spec.keepalive,
             retry: spec.retry,
             proxy_header: spec.send_proxy_protocol,
