@@ -11,16 +11,14 @@ use hyper::{Request, Response, StatusCode};
 
 use crate::addr::ClientAddr;
 use crate::http::answer;
-use crate::http::backends::Link;
 use crate::http::body::{Download, Served, Upload};
 use crate::http::fetched::Fetched;
-use crate::http::stream::Stream;
 use crate::http::{Connection, Destination, Lane};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::Picked;
 use crate::route::{Flight, Heading, Way};
 use crate::session::Limits;
-use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
+use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
 pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Served {
@@ -66,15 +64,9 @@ async fn forward(
             Ok(picked) => picked,
             Err(unreached) => return refuse(on, unreached),
         };
-        let kept = tools.backends.take(lease.backend());
-        let link = match kept {
-            Some(link) => Some(link),
-            None => match search.dial(pool, &lease).await {
-                Some(dialed) => open(dialed, on).await,
-                None => None,
-            },
-        };
-        let Some(mut link) = link else {
+        let backends = on.backends(pool);
+        let surely = !request.method().is_idempotent();
+        let Some(mut link) = backends.reach(&mut search, pool, &lease, surely).await else {
             match search.go_on(lease).await {
                 Ok(()) => continue,
                 Err(unreached) => return refuse(on, unreached),
@@ -84,13 +76,11 @@ async fn forward(
             Ok(answer) => {
                 let (tally, epoch) = (Arc::clone(lease.tally()), lease.epoch());
                 let live = Some(tools.sessions.enter(tally, epoch, Limits::default()));
-                let tools = Rc::clone(tools);
                 return answer.map(|body| {
-                    let link = Some(link);
-                    Download::Fetched(Box::new(Fetched { body, link, live, lease, tools, since }))
+                    Download::Fetched(Box::new(Fetched { body, link, live, lease, since }))
                 });
             }
-            Err(mut failed) => match failed.take_message() {
+            Err(failed) => match failed.request {
                 // It never left.
                 Some(unsent) => request = unsent,
                 None => {
@@ -100,15 +90,6 @@ async fn forward(
             },
         }
     }
-}
-
-async fn open(dialed: Dialed, on: &Connection) -> Option<Link> {
-    let Dialed { socket, tls } = dialed;
-    let (tls, ahead) = match tls {
-        Some(secured) => (Some(Box::new(secured.session)), secured.ahead),
-        None => (None, Vec::new()),
-    };
-    Link::open(Stream::new(Rc::new(socket), tls, ahead, &on.tools.scratch)).await.ok()
 }
 
 fn refuse(on: &Connection, unreached: Unreached) -> Response<Download> {
@@ -133,6 +114,10 @@ impl Caller for Asker<'_> {
 
     fn local(&self) -> SocketAddr {
         self.on.local
+    }
+
+    fn sends_requests(&self) -> bool {
+        true
     }
 
     fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()> {

@@ -11,7 +11,7 @@ mod fetched;
 mod forward;
 mod stream;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::config;
 use crate::log::AccessLog;
 use crate::net::Socket;
 use crate::outcome::Unserved;
+use crate::pool::Pool;
 use crate::relay::Lent;
 use crate::route::Routes;
 use crate::session::Table;
@@ -101,8 +102,25 @@ impl Tools {
         sessions: Rc<Table>,
         closing: Rc<Cell<bool>>,
     ) -> Self {
-        let (backends, scratch) = (Backends::default(), Rc::default());
+        let scratch = Rc::default();
+        let backends = Backends::new(&dialer.clock, &scratch);
         Self { dialer, lent, sessions, closing, backends, scratch }
+    }
+
+    /// Closes connections to backends that should not be kept any longer; to be called at least once
+    /// a second.
+    pub fn sweep(&self) {
+        self.backends.sweep();
+    }
+
+    /// Closes connections to backends that no request uses just now.
+    pub fn release(&self) {
+        self.backends.release();
+    }
+
+    /// Keeps no connection to a backend from here on.
+    pub fn close(&self) {
+        self.backends.close();
     }
 }
 
@@ -114,6 +132,19 @@ struct Connection {
     tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     socket: Option<Rc<Socket>>,
+    /// Connections to backends that are told of this client, and so serve nobody else.
+    own_backends: OnceCell<Rc<Backends>>,
+}
+
+impl Connection {
+    /// Where connections to the backends of `pool` are kept.
+    fn backends(&self, pool: &Pool) -> &Backends {
+        let shared = &self.tools.backends;
+        if pool.connecting.proxy_header.is_none() {
+            return shared;
+        }
+        self.own_backends.get_or_init(|| shared.for_one_client())
+    }
 }
 
 /// Serves one connection to its end.
@@ -123,7 +154,9 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let socket = Rc::new(client.socket);
     let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
+    let own_backends = OnceCell::new();
+    let connection =
+        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends });
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
     let served = if is_h2 {
