@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use crate::http::backends::Link;
+use crate::config::HttpVersion;
+use crate::http::backends::{Link, Lost, Unanswered};
+use crate::http::body::Upload;
 use crate::http::exchange::Exchange;
 use crate::http::forward::{Asker, Job};
 use crate::http::retry::{Errand, Miss};
-use crate::http::stream::Stream;
-use crate::http::upload::{Fault, Source, Upload, Waits};
-use crate::http::{Connection, Tools};
+use crate::http::upload::{Fault, Source, Waits};
 use crate::outcome::{ConnectFailure, Outcome};
 use crate::pool::{Backend, Lease, Pool};
 use crate::session::Alarm;
-use crate::upstream::{Dialed, Search};
+use crate::upstream::Search;
 
 /// A backend's answer, and what it came over.
 pub(super) struct Answered {
+    /// Dropped before what it comes over.
     pub(super) answer: Response<Incoming>,
     pub(super) link: Link,
     pub(super) exchange: Rc<Exchange>,
@@ -31,8 +32,9 @@ pub(super) struct Answered {
 
 /// What became of an attempt.
 pub(super) enum Tried {
+    /// There is an answer.
     Answered(Answered),
-    /// There was no answer. With a session if the backend was connected.
+    /// There was none.
     Missed(Held, Miss),
     /// The client has not sent what it should, and is told this.
     Refused(StatusCode),
@@ -58,59 +60,61 @@ impl Held {
     }
 
     /// The place alone: what happened there counts no more.
-    pub(super) fn release(self, tools: &Tools) -> Option<Lease> {
+    pub(super) fn release(self) -> Option<Lease> {
         match self {
             Self::Lease(lease) => Some(lease),
-            Self::Session(exchange) => exchange.retract(),
-            Self::Answer(Answered { answer, link, exchange }) => {
-                let lease = exchange.retract()?;
-                if answer.body().is_end_stream() {
-                    tools.backends.give_back(lease.backend(), link);
-                }
-                Some(lease)
-            }
+            Self::Session(exchange) | Self::Answer(Answered { exchange, .. }) => exchange.retract(),
         }
     }
 }
+
+/// Kept connections that may prove to be dead, one after the other, before it is held against the
+/// backend.
+const MOST_STALE: u32 = 3;
 
 /// Tries one place that was taken. A connection that was kept and proves to be dead is no attempt: a new
 /// one to the same backend takes its place.
 pub(super) async fn attempt(
     errand: &mut Errand,
     search: &mut Search<'_, Asker<'_>>,
-    (pool, mut lease): (&Pool, Lease),
+    (pool, mut lease): (&Arc<Pool>, Lease),
     job: &Job<'_>,
 ) -> Tried {
-    let tools = &job.on.tools;
-    let mut kept = tools.backends.take(lease.backend());
+    let backends = job.on.backends(pool);
+    let (mut surely, mut stale) = (!errand.can_repeat(), 0);
     loop {
-        let is_kept = kept.is_some();
-        let link = match kept.take() {
-            Some(link) => Some(link),
-            None => connect(search, pool, &lease, job.on).await,
-        };
-        let Some(mut link) = link else {
+        let Some(mut link) = backends.reach(search, pool, &lease, surely).await else {
             return Tried::Missed(Held::Lease(lease), Miss::Unconnected(search.failure));
         };
+        let is_reused = link.is_reused();
         let began = Instant::now();
-        let exchange = Exchange::enter(lease, &tools.sessions, job.asked.since);
-        job.watch.begin(&exchange);
-        let request = errand.next(is_kept || search.may_go_on());
-        let sent = send(&mut link, request, &exchange, Patience::new(errand, job, began)).await;
-        let miss = match sent {
+        let exchange = Exchange::enter(lease, job.on, job.asked.since);
+        job.present.replace(Rc::downgrade(&exchange));
+        // Of a connection that many share it may come back when it has been given away.
+        let is_shared = pool.connecting.http.version == HttpVersion::V2;
+        let kept = (errand.is_repeatable() || is_shared) && (is_reused || search.may_go_on());
+        let mut request = errand.next(kept);
+        job.ask.borrow().fit(&mut request, &link);
+        let miss = match send(&mut link, request, &exchange, Patience::new(errand, job, began)).await
+        {
             Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, exchange }),
-            Sent::Refused(status, outcome) => {
+            Sent::Refused(fault) => {
                 exchange.settle();
-                exchange.ends_as(outcome);
-                return Tried::Refused(status);
+                exchange.ends_as(Outcome::ClientReset);
+                return Tried::Refused(status(fault));
             }
             Sent::Unsent(request) => {
                 errand.take_back(request);
                 // It never left: whatever it asks for, it can be sent again.
-                (!is_kept).then_some(Miss::Unconnected(Some(ConnectFailure::Reset)))
+                let unreached = Miss::Unconnected(Some(ConnectFailure::Reset));
+                (!is_reused || stale == MOST_STALE || !errand.is_there()).then_some(unreached)
             }
             // It was closed while the request was on its way, as a server may at any time.
-            Sent::Missed(Miss::Reset) if is_kept && errand.can_repeat() => None,
+            Sent::Missed(Miss::Reset)
+                if is_reused && stale < MOST_STALE && errand.can_repeat() =>
+            {
+                None
+            }
             Sent::Missed(miss) => Some(miss),
         };
         if let Some(miss) = miss {
@@ -118,33 +122,19 @@ pub(super) async fn attempt(
             return Tried::Missed(Held::Session(exchange), miss);
         }
         match exchange.retract() {
-            Some(place) => lease = place,
+            Some(place) => (lease, surely, stale) = (place, true, stale + 1),
             None => return Tried::Missed(Held::Session(exchange), Miss::Reset),
         }
     }
 }
 
-async fn connect(
-    search: &mut Search<'_, Asker<'_>>,
-    pool: &Pool,
-    lease: &Lease,
-    on: &Connection,
-) -> Option<Link> {
-    let Dialed { socket, tls } = search.dial(pool, lease).await?;
-    let (tls, ahead) = match tls {
-        Some(secured) => (Some(Box::new(secured.session)), secured.ahead),
-        None => (None, Vec::new()),
-    };
-    Link::open(Stream::new(Rc::new(socket), tls, ahead, &on.tools.scratch)).await.ok()
-}
-
 /// What became of a request that was given to a connection.
 enum Sent {
     Answered(Response<Incoming>),
-    /// The connection was dead before any of it was sent.
-    Unsent(Request<Upload>),
+    /// The backend has not looked at it.
+    Unsent(Option<Request<Upload>>),
     Missed(Miss),
-    Refused(StatusCode, Outcome),
+    Refused(Fault),
 }
 
 /// Sends a request, and waits for the head of its answer.
@@ -165,77 +155,69 @@ async fn send(
         }
         match sending.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Sent::Answered(answer)),
-            Poll::Ready(Err(mut failed)) => Poll::Ready(match failed.take_message() {
-                Some(unsent) => Sent::Unsent(unsent),
-                None => source.and_then(Source::fault).map_or(Sent::Missed(Miss::Reset), faulty),
-            }),
-            Poll::Pending => patience.poll(cx),
+            Poll::Ready(Err(failed)) => Poll::Ready(unanswered(failed, source)),
+            Poll::Pending => patience.poll(cx).map(|()| Sent::Missed(Miss::Late)),
         }
     })
     .await
 }
 
-fn faulty(fault: Fault) -> Sent {
-    let status = match fault {
-        Fault::Client => StatusCode::BAD_REQUEST,
-        Fault::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-    };
-    Sent::Refused(status, Outcome::ClientReset)
+fn unanswered(failed: Unanswered, source: Option<&Source>) -> Sent {
+    if let Some(fault) = source.and_then(Source::fault) {
+        return Sent::Refused(fault);
+    }
+    tracing::debug!(why = %failed.error, "no answer from a backend");
+    match failed.why {
+        Lost::Unsent => Sent::Unsent(failed.request),
+        Lost::Reset => Sent::Missed(Miss::Reset),
+        Lost::Invalid => Sent::Missed(Miss::Invalid),
+        Lost::Upload => Sent::Refused(Fault::Client),
+    }
 }
 
-/// How long an answer is waited for, and a body that stands still.
+fn status(fault: Fault) -> StatusCode {
+    match fault {
+        Fault::Client => StatusCode::BAD_REQUEST,
+        Fault::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+    }
+}
+
+/// How long the head of an answer is waited for: from the end of the request, or from where the backend
+/// has taken no more of it. The time that a client takes for its part is not the backend's.
 struct Patience<'a> {
     source: Option<&'a Source>,
-    /// Of the backend, from the end of the request.
-    response: Option<Duration>,
-    /// Of a client that does not go on.
-    body: Option<Duration>,
+    limit: Option<Duration>,
     /// When the request was sent.
     since: Instant,
-    alarm: Alarm,
-    /// For whom the alarm is set.
-    set: Option<Waits>,
+    alarm: Option<Alarm>,
 }
 
 impl<'a> Patience<'a> {
     fn new(errand: &'a Errand, job: &Job<'_>, since: Instant) -> Self {
-        Self {
-            source: errand.source.as_deref(),
-            response: job.response_timeout,
-            body: job.on.proxy.idle_timeout,
-            since,
-            alarm: Alarm::new(&job.on.tools.dialer.clock),
-            set: None,
-        }
+        let alarm = job.response_timeout.map(|limit| {
+            let alarm = Alarm::new(&job.on.tools.dialer.clock);
+            alarm.set(Some(limit));
+            alarm
+        });
+        Self { source: errand.source.as_deref(), limit: job.response_timeout, since, alarm }
     }
 
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Sent> {
-        let uploading = self.source.filter(|source| !source.has_ended());
-        let waits = uploading.map_or(Waits::Backend, |source| {
-            source.watch(cx);
-            source.waits().0
-        });
-        let limit = match waits {
-            Waits::Client => self.body,
-            Waits::Backend => self.response,
-        };
-        let Some(limit) = limit else { return Poll::Pending };
-        if self.set.replace(waits) != Some(waits) {
-            self.alarm.set(Some(limit));
-        }
-        if self.alarm.poll(cx).is_pending() {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let (Some(limit), Some(alarm)) = (self.limit, &self.alarm) else { return Poll::Pending };
+        if alarm.poll(cx).is_pending() {
             return Poll::Pending;
         }
         // Something may have moved since it was set.
-        let quiet = self.source.map_or(self.since.elapsed(), |source| source.waits().1);
+        let quiet = match self.source.map(Source::waits) {
+            None => self.since.elapsed(),
+            Some((Waits::Client, _)) => Duration::ZERO,
+            Some((Waits::Backend, quiet)) => quiet,
+        };
         let left = limit.saturating_sub(quiet);
-        if left.is_zero() {
-            return Poll::Ready(match waits {
-                Waits::Client => Sent::Refused(StatusCode::REQUEST_TIMEOUT, Outcome::Idle),
-                Waits::Backend => Sent::Missed(Miss::Late),
-            });
+        if !left.is_zero() {
+            alarm.set(Some(left));
+            return alarm.poll(cx);
         }
-        self.alarm.set(Some(left));
-        self.alarm.poll(cx).map(|()| Sent::Missed(Miss::Recalled(Outcome::Shutdown)))
+        Poll::Ready(())
     }
 }

@@ -7,10 +7,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::http::fetched::Fetched;
+pub(super) use crate::http::upload::Upload;
 use crate::outcome::Outcome;
+
+/// The body of a request, as it comes from the client.
+pub(super) type Inflow = Incoming;
 
 /// What goes to the client.
 pub(super) enum Download {

@@ -1,9 +1,8 @@
 //! The body of a backend's answer, with all that must last until its last byte: the connection, the
 //! place on the backend, the session.
 
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -19,8 +18,8 @@ use crate::session::Direction;
 /// A backend's answer on its way to the client.
 pub(super) struct Fetched {
     pub(super) body: Incoming,
-    /// What it comes over; given back when it has come whole.
-    pub(super) link: Option<Link>,
+    /// What it comes over; dropped after it.
+    pub(super) link: Link,
     /// What still goes the other way.
     pub(super) upload: Option<Rc<Source>>,
     pub(super) exchange: Rc<Exchange>,
@@ -38,18 +37,7 @@ impl Fetched {
             self.reset();
             return Poll::Ready(Some(Err(Cut::Ended(cause))));
         }
-        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(link) = &mut self.link
-        {
-            link.drive(cx);
-            frame = Pin::new(&mut self.body).poll_frame(cx);
-        }
-        let Poll::Ready(frame) = frame else {
-            self.exchange.awaits_taker(None);
-            return Poll::Pending;
-        };
-        Poll::Ready(match frame {
+        Poll::Ready(match ready!(self.link.poll_frame(&mut self.body, cx)) {
             Some(Ok(frame)) => Some(Ok(self.hand_on(frame))),
             Some(Err(why)) => Some(Err(self.broken(why))),
             None => {
@@ -64,9 +52,6 @@ impl Fetched {
             self.exchange.moved(Direction::Out, data.len());
         }
         self.is_whole = frame.is_trailers() || self.body.is_end_stream();
-        // What is left then is the connection's to get rid of, and not this request's.
-        let limit = self.on.proxy.idle_timeout.filter(|_| !self.is_whole);
-        self.exchange.awaits_taker(limit);
         frame
     }
 
@@ -101,14 +86,8 @@ impl Drop for Fetched {
             self.exchange.ends_as(Outcome::Ok);
         }
         // With its answer a request is over: what is left of its body is for nobody.
-        let upload = self.upload.take();
-        let is_sent = upload.as_ref().is_none_or(|upload| upload.has_ended());
-        if let Some(upload) = upload {
+        if let Some(upload) = self.upload.take() {
             upload.give_up();
-        }
-        let link = self.link.take().filter(|_| is_whole && is_sent);
-        if let Some((link, backend)) = link.zip(self.exchange.backend()) {
-            self.on.tools.backends.give_back(&backend, link);
         }
     }
 }

@@ -1,21 +1,23 @@
 //! One request on one page: who asks, its route, a backend, the answer.
 
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::body::Body;
+use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use crate::addr::ClientAddr;
 use crate::http::attempt::{self, Answered, Held, Tried};
-use crate::http::body::{Download, Served};
-use crate::http::exchange::Watch;
+use crate::http::body::{Download, Inflow, Served};
+use crate::http::exchange::Exchange;
 use crate::http::fetched::Fetched;
 use crate::http::headers::{self, Origin};
 use crate::http::retry::{Errand, Miss};
@@ -29,13 +31,9 @@ use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(
-    request: Request<Incoming>,
-    on: Rc<Connection>,
-    watch: Rc<Watch>,
-) -> Served {
+pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
     let asked = Asked::of(&request, &on);
-    let mut answer = answer_to(request, &asked, &on, &watch).await;
+    let mut answer = answer_to(request, &asked, &on).await;
     if let Download::Own(_) = answer.body() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
     }
@@ -47,15 +45,18 @@ pub(super) struct Asked {
     pub(super) client: ClientAddr,
     /// The name of the request.
     pub(super) id: HeaderValue,
+    /// Of its WebSocket handshake.
+    key: Option<HeaderValue>,
     pub(super) since: Instant,
 }
 
 impl Asked {
-    fn of(request: &Request<Incoming>, on: &Connection) -> Self {
+    fn of(request: &Request<Inflow>, on: &Connection) -> Self {
         let headers = request.headers();
         Self {
             client: headers::believed(headers, on.client, &on.proxy.trusted),
             id: headers::request_id(headers),
+            key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
             since: Instant::now(),
         }
     }
@@ -63,10 +64,9 @@ impl Asked {
 
 /// Leads a request to whoever answers it.
 async fn answer_to(
-    mut request: Request<Incoming>,
+    mut request: Request<Inflow>,
     asked: &Asked,
     on: &Rc<Connection>,
-    watch: &Watch,
 ) -> Response<Download> {
     let Ok(ask) = Ask::of(&mut request) else {
         return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
@@ -98,15 +98,13 @@ async fn answer_to(
     }
     make_ready(&mut request, target, asked, &ask, on);
     treatment.treat_request(request.headers_mut());
-    let response_timeout = gateway.entrance.pool().connecting.response_timeout;
-    watch.attempts.set(0);
-    let job = Job { on, watch, asked, ask: &ask, gateway, treatment, response_timeout };
+    let job = Job::new(on, asked, ask, gateway, treatment);
     bounded(&job, forward(request, &job)).await
 }
 
 /// Makes a request the one that a backend gets.
 fn make_ready(
-    request: &mut Request<Incoming>,
+    request: &mut Request<Inflow>,
     target: Option<PathAndQuery>,
     asked: &Asked,
     ask: &Ask,
@@ -115,7 +113,7 @@ fn make_ready(
     let origin = Origin {
         peer: on.client,
         local: on.local,
-        is_secure: on.is_secure,
+        is_secure: on.proxy.tls.is_some(),
         is_trusted: on.proxy.trusted.contain(on.client.ip()),
     };
     let uri = std::mem::take(request.uri_mut());
@@ -131,17 +129,33 @@ fn make_ready(
 /// What there is to do for a request, over all attempts.
 pub(super) struct Job<'a> {
     pub(super) on: &'a Rc<Connection>,
-    pub(super) watch: &'a Watch,
     pub(super) asked: &'a Asked,
-    ask: &'a Ask,
+    pub(super) ask: RefCell<Ask>,
     gateway: &'a Gateway,
     treatment: &'a Treatment,
     /// How long the head of an answer may take.
     pub(super) response_timeout: Option<Duration>,
+    /// Its session, while it has one.
+    pub(super) present: RefCell<Weak<Exchange>>,
+    attempts: Cell<u32>,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        on: &'a Rc<Connection>,
+        asked: &'a Asked,
+        ask: Ask,
+        gateway: &'a Gateway,
+        treatment: &'a Treatment,
+    ) -> Self {
+        let response_timeout = gateway.entrance.pool().connecting.response_timeout;
+        let (ask, present, attempts) = (RefCell::new(ask), RefCell::default(), Cell::new(0));
+        Self { on, asked, ask, gateway, treatment, response_timeout, present, attempts }
+    }
 }
 
 /// Has a backend answer the request, with as many attempts as it takes and `[retry]` allows.
-async fn forward(request: Request<Incoming>, job: &Job<'_>) -> Response<Download> {
+async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> {
     let (on, pool) = (job.on, job.gateway.entrance.pool());
     pool.budget.request(on.tools.dialer.clock.now());
     let mut errand = Errand::new(request, &pool.connecting.retry.http, job.treatment.max_body);
@@ -153,7 +167,7 @@ async fn forward(request: Request<Incoming>, job: &Job<'_>) -> Response<Download
             Ok(picked) => picked,
             Err(unreached) => return job.unreached(unreached, last),
         };
-        job.watch.attempts.set(search.attempts);
+        job.attempts.set(search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
         let (held, miss) = match tried {
@@ -172,7 +186,7 @@ async fn forward(request: Request<Incoming>, job: &Job<'_>) -> Response<Download
             };
         }
         last = Some(miss);
-        let Some(lease) = held.release(&on.tools) else { return answer::plain(miss.status()) };
+        let Some(lease) = held.release() else { return answer::plain(miss.status()) };
         if let Err(unreached) = search.go_on(lease).await {
             return job.unreached(unreached, last);
         }
@@ -191,6 +205,7 @@ impl Job<'_> {
         let pool = self.gateway.entrance.pool();
         let now = || self.on.tools.dialer.clock.now();
         search.may_go_on()
+            && errand.is_there()
             && miss.is_worth_another(&pool.connecting.retry.http, errand.can_repeat())
             && (!miss.has_cost() || pool.budget.retry(now()))
     }
@@ -220,31 +235,53 @@ impl Job<'_> {
     }
 
     /// A backend's answer becomes the client's.
-    fn pass_on(&self, answered: Answered, mut errand: Errand, pool: &Pool) -> Response<Download> {
+    fn pass_on(&self, answered: Answered, errand: Errand, pool: &Pool) -> Response<Download> {
+        let Answered { answer, exchange, .. } = &answered;
+        exchange.settle();
+        if upgrade::is_agreed(answer) {
+            return self.switch(answered, &errand, pool);
+        }
         let Answered { answer, link, exchange } = answered;
-        let (upload, on) = (errand.source.take(), Rc::clone(self.on));
+        let (mut head, body) = answer.into_parts();
+        self.treat(&mut head, &exchange, pool, false);
+        if let Some(limit) = self.treatment.request_timeout {
+            exchange.limit(limit.saturating_sub(self.asked.since.elapsed()));
+        }
+        let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
+        let fetched = Fetched { body, link, upload, exchange, on, is_whole };
+        Response::from_parts(head, Download::Fetched(Box::new(fetched)))
+    }
+
+    /// A backend has agreed to speak another protocol.
+    fn switch(&self, answered: Answered, errand: &Errand, pool: &Pool) -> Response<Download> {
+        let exchange = Rc::clone(&answered.exchange);
+        let joined = errand.is_sent().then(|| {
+            let ask = self.ask.replace(Ask::Nothing);
+            upgrade::join(ask, self.asked.key.as_ref(), answered, self.on)
+        });
+        let Some(Some(answer)) = joined else {
+            // Nobody has asked for it, or not for this.
+            exchange.ends_as(Outcome::BackendReset);
+            return answer::plain(StatusCode::BAD_GATEWAY);
+        };
         let (mut head, body) = answer.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        self.treat(&mut head, &exchange, pool, is_upgrade);
+        Response::from_parts(head, body)
+    }
+
+    /// Makes the head of a backend's answer the one that the client gets.
+    fn treat(&self, head: &mut Parts, exchange: &Exchange, pool: &Pool, is_upgrade: bool) {
         headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
-        if on.proxy.rules.debug_headers
+        if self.on.proxy.rules.debug_headers
             && let Some(backend) = exchange.backend()
         {
-            let attempts = self.watch.attempts.get();
+            let attempts = self.attempts.get();
             headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
         }
         self.treatment.treat_answer(&mut head.headers);
         // What the library makes of it depends on what the client speaks.
         head.version = Version::HTTP_11;
-        exchange.settle();
-        if is_upgrade {
-            return self.ask.joined(head, link, exchange, &on);
-        }
-        let spent = self.asked.since.elapsed();
-        let limit = self.treatment.request_timeout;
-        exchange.limit(limit.map(|limit| limit.saturating_sub(spent)));
-        let (link, is_whole) = (Some(link), false);
-        let fetched = Fetched { body, link, upload, exchange, on, is_whole };
-        Response::from_parts(head, Download::Fetched(Box::new(fetched)))
     }
 }
 
@@ -262,16 +299,14 @@ async fn bounded(
         Poll::Pending => alarm.poll(cx).map(|()| None),
     });
     let Some(answer) = ended.await else {
-        let why = match job.watch.attempts.get() {
-            0 => Rejection::QueueTimeout,
-            _ => Rejection::Refused,
-        };
-        match job.watch.exchange() {
-            Some(exchange) => {
+        let present = job.present.borrow().upgrade();
+        match (present, job.attempts.get()) {
+            (Some(exchange), _) => {
                 exchange.settle();
                 exchange.ends_as(Outcome::RequestTimeout);
             }
-            None => job.on.proxy.admission.figures.reject(why),
+            (None, 0) => job.on.proxy.admission.figures.reject(Rejection::QueueTimeout),
+            (None, _) => job.on.proxy.admission.figures.reject(Rejection::Refused),
         }
         return answer::plain(StatusCode::GATEWAY_TIMEOUT);
     };
@@ -291,6 +326,10 @@ impl Caller for Asker<'_> {
 
     fn local(&self) -> SocketAddr {
         self.on.local
+    }
+
+    fn sends_requests(&self) -> bool {
+        true
     }
 
     fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()> {

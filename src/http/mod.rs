@@ -5,16 +5,25 @@
 //! worker's thread.
 
 mod answer;
+mod attempt;
 mod backends;
 mod body;
+mod exchange;
 mod fetched;
 mod forward;
+mod headers;
 mod limit;
+mod retry;
 mod stream;
+mod tunnel;
+mod upgrade;
+mod upload;
 mod way;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +37,8 @@ use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
 use crate::net::Socket;
-use crate::outcome::Unserved;
+use crate::outcome::{Outcome, Unserved};
+use crate::pool::Pool;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
@@ -37,7 +47,7 @@ use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
 pub use limit::Limit;
-use stream::{Scratch, Stream};
+use stream::{Parts, Scratch, Stream};
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -106,8 +116,25 @@ impl Tools {
         sessions: Rc<Table>,
         closing: Rc<Cell<bool>>,
     ) -> Self {
-        let (backends, scratch) = (Backends::default(), Rc::default());
+        let scratch = Rc::default();
+        let backends = Backends::new(&dialer.clock, &scratch);
         Self { dialer, lent, sessions, closing, backends, scratch }
+    }
+
+    /// Closes connections to backends that should not be kept any longer; to be called at least once
+    /// a second.
+    pub fn sweep(&self) {
+        self.backends.sweep();
+    }
+
+    /// Closes connections to backends that no request uses just now.
+    pub fn release(&self) {
+        self.backends.release();
+    }
+
+    /// Keeps no connection to a backend from here on.
+    pub fn close(&self) {
+        self.backends.close();
     }
 }
 
@@ -119,6 +146,34 @@ struct Connection {
     tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     socket: Option<Rc<Socket>>,
+    /// Connections to backends that are told of this client, and so serve nobody else.
+    own_backends: OnceCell<Rc<Backends>>,
+    takeover: RefCell<Option<Takeover>>,
+}
+
+/// What goes on over a connection once http is over on it.
+type Takeover = Box<dyn FnOnce(Parts) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+impl Connection {
+    /// How a request has ended whose future, or whose answer, is dropped before its end.
+    fn end(&self) -> Outcome {
+        Outcome::ClientReset
+    }
+
+    /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
+    fn switch(&self, takeover: Takeover) {
+        *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+
+    /// Where connections to the backends of `pool` are kept.
+    fn backends(&self, pool: &Pool) -> &Backends {
+        let shared = &self.tools.backends;
+        if pool.connecting.proxy_header.is_none() {
+            return shared;
+        }
+        self.own_backends.get_or_init(|| shared.for_one_client())
+    }
 }
 
 /// Serves one connection to its end.
@@ -128,13 +183,25 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let socket = Rc::new(client.socket);
     let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
+    let own_backends = OnceCell::new();
+    let takeover = RefCell::default();
+    let connection =
+        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends, takeover });
+    let on = Rc::clone(&connection);
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
     let served = if is_h2 {
-        http2::Builder::new(Local).serve_connection(stream, service).await
+        http2::Builder::new(Local).enable_connect_protocol().serve_connection(stream, service).await
     } else {
-        http1::Builder::new().half_close(true).serve_connection(stream, service).await
+        let mut talk = http1::Builder::new().half_close(true).serve_connection(stream, service);
+        let done = poll_fn(|cx| talk.poll_without_shutdown(cx)).await;
+        let parts = talk.into_parts();
+        if let Some(takeover) = on.takeover.take() {
+            let mut ours = parts.io.into_parts();
+            ours.ahead.splice(..0, parts.read_buf);
+            takeover(ours).await;
+        }
+        done
     };
     if let Err(why) = served {
         tracing::debug!(client = %address, %why, "a connection has failed");

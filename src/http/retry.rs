@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 
 use crate::config::{RetryHttp, RetryOn};
-use crate::http::upload::{Source, Upload};
+use crate::http::body::{Inflow, Upload};
+use crate::http::upload::Source;
 use crate::outcome::{ConnectFailure, Outcome};
 
 /// What became of an attempt that brought no answer to be passed on, or one that is better not passed
@@ -16,8 +17,10 @@ use crate::outcome::{ConnectFailure, Outcome};
 pub(super) enum Miss {
     /// The backend was not reached: nothing was sent.
     Unconnected(Option<ConnectFailure>),
-    /// It ended the connection before the head of an answer, or sent something that is none.
+    /// It ended the connection before the head of an answer.
     Reset,
+    /// It sent something that is no answer.
+    Invalid,
     /// No head of an answer came in time.
     Late,
     /// It answered that it cannot answer: 502, 503 or 504.
@@ -38,7 +41,7 @@ impl Miss {
             Self::Unconnected(Some(ConnectFailure::Timeout)) | Self::Late => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Unconnected(_) | Self::Reset => StatusCode::BAD_GATEWAY,
+            Self::Unconnected(_) | Self::Reset | Self::Invalid => StatusCode::BAD_GATEWAY,
             Self::Status(status) => status,
             Self::Recalled(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -49,7 +52,9 @@ impl Miss {
         match self {
             Self::Recalled(cause) => cause,
             Self::Status(_) => Outcome::Ok,
-            Self::Unconnected(_) | Self::Reset | Self::Late => Outcome::BackendReset,
+            Self::Unconnected(_) | Self::Reset | Self::Invalid | Self::Late => {
+                Outcome::BackendReset
+            },
         }
     }
 
@@ -60,7 +65,7 @@ impl Miss {
             Self::Unconnected(_) => rules.on.connect,
             // Whoever stops waits for what is under way, and begins nothing.
             Self::Recalled(Outcome::Shutdown) => false,
-            Self::Reset | Self::Recalled(_) => can_repeat && rules.on.reset,
+            Self::Reset | Self::Invalid | Self::Recalled(_) => can_repeat && rules.on.reset,
             Self::Late => can_repeat && rules.on.timeout,
             Self::Status(status) => can_repeat && rules.on.has(status.as_u16()),
         }
@@ -86,17 +91,24 @@ pub(super) struct Errand {
     pub(super) source: Option<Rc<Source>>,
     /// Nobody minds if it is served twice.
     is_repeatable: bool,
+    /// Its head has not been given away.
+    has_head: bool,
 }
 
 impl Errand {
     /// A request whose body may have `most` bytes.
-    pub(super) fn new(request: Request<Incoming>, rules: &RetryHttp, most: Option<u64>) -> Self {
+    pub(super) fn new(request: Request<Inflow>, rules: &RetryHttp, most: Option<u64>) -> Self {
         let (head, body) = request.into_parts();
         let is_repeatable = rules.non_idempotent || is_idempotent(&head.method);
         let room = usize::try_from(rules.body).unwrap_or(usize::MAX);
         let has_body = !body.is_end_stream();
         let source = has_body.then(|| Source::new(body, is_repeatable.then_some(room), most));
-        Self { head, source, is_repeatable }
+        Self { head, source, is_repeatable, has_head: true }
+    }
+
+    /// True if it need not be given away before it has been answered.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.is_repeatable
     }
 
     /// What is sent next. It can be sent once more after that if it is to be `kept`.
@@ -105,21 +117,41 @@ impl Errand {
         let mut request = Request::new(upload);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = match kept && self.is_repeatable {
-            true => self.head.headers.clone(),
-            false => std::mem::take(&mut self.head.headers),
+        *request.headers_mut() = if kept {
+            self.head.headers.clone()
+        } else {
+            self.has_head = false;
+            std::mem::take(&mut self.head.headers)
         };
         request
     }
 
-    /// Takes back what was never sent.
-    pub(super) fn take_back(&mut self, unsent: Request<Upload>) {
-        self.head.headers = unsent.into_parts().0.headers;
+    /// Takes back what was never sent, where it is still there.
+    pub(super) fn take_back(&mut self, unsent: Option<Request<Upload>>) {
+        if let Some(unsent) = unsent {
+            self.head.headers = unsent.into_parts().0.headers;
+            self.has_head = true;
+        }
+    }
+
+    /// True if all of it is there for another attempt.
+    pub(super) fn is_there(&self) -> bool {
+        self.has_head && self.source.as_ref().is_none_or(|source| source.is_whole())
+    }
+
+    /// True if all of its body has been sent.
+    pub(super) fn is_sent(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| source.has_ended())
+    }
+
+    /// What is left of its body, for as long as its answer takes.
+    pub(super) fn into_source(mut self) -> Option<Rc<Source>> {
+        self.source.take()
     }
 
     /// True if it may be served twice, and all of it is there.
     pub(super) fn can_repeat(&self) -> bool {
-        self.is_repeatable && self.source.as_ref().is_none_or(|source| source.is_whole())
+        self.is_repeatable && self.is_there()
     }
 }
 

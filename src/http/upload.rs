@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
+use crate::http::body::Inflow;
 use crate::http::exchange::Exchange;
 use crate::session::Direction;
 
@@ -58,7 +59,7 @@ pub(super) enum Waits {
 
 /// The body of a request, over all attempts.
 pub(super) struct Source {
-    body: RefCell<Incoming>,
+    body: RefCell<Inflow>,
     /// What was read from the client, as long as all of it is.
     kept: RefCell<Kept>,
     hint: SizeHint,
@@ -67,14 +68,12 @@ pub(super) struct Source {
     ended: Cell<bool>,
     fault: Cell<Option<Fault>>,
     waits: Cell<Waits>,
-    /// When the client was last given or asked something.
+    /// When the client last sent something.
     moved: Cell<Instant>,
     /// Of the attempt that may read.
     turn: Cell<u32>,
     /// What the bytes are counted on.
     exchange: RefCell<Weak<Exchange>>,
-    /// The task that is to be told of the end.
-    watcher: RefCell<Option<Waker>>,
     /// The task that reads.
     reader: RefCell<Option<Waker>>,
 }
@@ -89,7 +88,7 @@ struct Kept {
 
 impl Source {
     /// A body of which up to `room` bytes are kept, and that may have `most` bytes.
-    pub(super) fn new(body: Incoming, room: Option<usize>, most: Option<u64>) -> Rc<Self> {
+    pub(super) fn new(body: Inflow, room: Option<usize>, most: Option<u64>) -> Rc<Self> {
         let hint = body.size_hint();
         let kept = Kept { room, ..Kept::default() };
         Rc::new(Self {
@@ -104,7 +103,6 @@ impl Source {
             moved: Cell::new(Instant::now()),
             turn: Cell::new(0),
             exchange: RefCell::default(),
-            watcher: RefCell::new(None),
             reader: RefCell::new(None),
         })
     }
@@ -149,14 +147,6 @@ impl Source {
         (self.waits.get(), self.moved.get().elapsed())
     }
 
-    /// Has this task woken when somebody else is waited for. Others may read.
-    pub(super) fn watch(&self, cx: &Context<'_>) {
-        let mut watcher = self.watcher.borrow_mut();
-        if !watcher.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *watcher = Some(cx.waker().clone());
-        }
-    }
-
     fn read_by(&self, cx: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
         if !reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -168,10 +158,10 @@ impl Source {
     fn poll_fresh(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx);
         let Poll::Ready(frame) = frame else {
-            self.turn_to(Waits::Client, cx);
+            self.waits.set(Waits::Client);
             return Poll::Pending;
         };
-        self.turn_to(Waits::Backend, cx);
+        self.waits.set(Waits::Backend);
         self.moved.set(Instant::now());
         match &frame {
             None => self.ended.set(true),
@@ -188,15 +178,6 @@ impl Source {
             }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Broken::Client)))
-    }
-
-    fn turn_to(&self, waits: Waits, cx: &Context<'_>) {
-        if self.waits.replace(waits) != waits {
-            self.moved.set(Instant::now());
-            let watcher = self.watcher.borrow();
-            let other = watcher.as_ref().filter(|watcher| !watcher.will_wake(cx.waker()));
-            other.into_iter().for_each(Waker::wake_by_ref);
-        }
     }
 }
 
@@ -255,7 +236,7 @@ impl Turn {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let source = &self.source;
+        let source = Rc::clone(&self.source);
         if self.turn != source.turn.get() {
             return Poll::Ready(Some(Err(Broken::GivenUp)));
         }

@@ -10,6 +10,7 @@ mod failure;
 mod interleave;
 mod judge;
 mod latency;
+mod links;
 mod place;
 mod preview;
 mod queue;
@@ -37,6 +38,7 @@ pub use budget::Budget;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
+pub use links::Links;
 pub use preview::{Because, Candidate, Ending, Preview, Reason};
 pub use queue::{Queue, Ticket};
 use ready::Candidates;
@@ -153,6 +155,8 @@ pub struct Connecting {
     pub retry: config::Retry,
     /// The PROXY header that goes ahead of the client's bytes.
     pub proxy_header: Option<config::ProxyVersion>,
+    /// How http is spoken to them.
+    pub http: config::PoolHttp,
     sources: Box<[IpAddr]>,
     turn: AtomicUsize,
 }
@@ -165,6 +169,7 @@ impl Connecting {
             keepalive: spec.keepalive,
             retry: spec.retry,
             proxy_header: spec.send_proxy_protocol,
+            http: spec.http,
             sources: spec.source.clone().into(),
             turn: AtomicUsize::new(0),
         }

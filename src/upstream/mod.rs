@@ -5,6 +5,7 @@ mod dial;
 mod gateway;
 mod seek;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Dialer {
     pub reactor: Rc<Reactor>,
     /// Limits the attempts.
     pub clock: Rc<Clock>,
+    /// Set when a connect waits for descriptors or memory: what can be spared should be given up.
+    pub is_short: Rc<Cell<bool>>,
 }
 
 /// A connected backend with the session counted on it.
@@ -218,6 +221,7 @@ async fn attempt(
         header: rules.proxy_header.map(|version| client::header(caller, version)),
         upgrade: caller.upgrade(outbound),
         outbound,
+        http: caller.sends_requests().then_some(rules.http.version),
     };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
