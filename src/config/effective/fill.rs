@@ -169,6 +169,9 @@ impl Health {
                 expect: Some(String::from_utf8_lossy(expect).into_owned()),
                 ..plain
             },
+            Probe::Grpc { tls, .. } => {
+                Self { probe: "grpc", tls: tls.as_ref().map(ClientTls::of), ..plain }
+            }
             Probe::Exec(command) => Self { probe: "exec", command: Some(command.clone()), ..plain },
         }
     }
