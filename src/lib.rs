@@ -25,6 +25,7 @@
 //! | 4 | [`acme`] | certificates that are asked for and renewed by themselves |
 //! | 4 | [`certificates`] | certificate files under watch, and when they end |
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
+//! | 4 | [`http`] | a request on one page |
 //! | 4 | [`tcp`] | one session on one page |
 //! | 4 | [`udp`] | flows: the life of a datagram on one page |
 //! | 5 | [`listener`] | accepting, admission, PROXY headers, workers |
@@ -57,6 +58,7 @@ pub mod cli;
 pub mod config;
 pub mod event;
 pub mod health;
+pub mod http;
 pub mod listener;
 pub mod log;
 pub mod metric;

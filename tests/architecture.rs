@@ -43,6 +43,27 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         &["pool", "tls", "net", "config", "session", "metric", "event", "addr", "outcome", "wire"],
     ),
     (
+        "http",
+        4,
+        &[
+            "upstream",
+            "relay",
+            "route",
+            "pool",
+            "tls",
+            "admission",
+            "net",
+            "record",
+            "config",
+            "session",
+            "metric",
+            "log",
+            "addr",
+            "outcome",
+            "wire",
+        ],
+    ),
+    (
         "tcp",
         4,
         &[
@@ -71,6 +92,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         "listener",
         5,
         &[
+            "http",
             "tcp",
             "udp",
             "admission",
@@ -96,6 +118,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         &[
             "acme",
             "listener",
+            "http",
             "tcp",
             "udp",
             "admission",

@@ -6,7 +6,7 @@
 use crate::config::StartTls;
 use crate::listener::handshake::Refused;
 use crate::outcome::Rejection;
-use crate::tcp::Client;
+use crate::upstream::Client;
 use crate::wire::client_hello::{self, Decoded, LONGEST, Reader};
 use crate::wire::postgres::{self, Opening};
 

@@ -11,7 +11,7 @@ use crate::outcome::Rejection;
 use crate::pool::{Ask, Entrance, Preview};
 use crate::route::{Flight, Miss, Routes, Signpost};
 use crate::wire::client_hello;
-use crate::{tcp, udp};
+use crate::{http, tcp, udp};
 
 /// What is done with what comes to a listener.
 #[derive(Debug, Clone)]
@@ -20,13 +20,19 @@ pub enum Proxy {
     Tcp(Arc<tcp::Proxy>),
     /// Datagrams are forwarded.
     Udp(Arc<udp::Proxy>),
+    /// Requests are answered.
+    Http(Arc<http::Proxy>),
 }
 
 impl Proxy {
     fn preview(&self, ask: &Ask<'_>, flight: &Flight<'_>) -> Foretold {
         match self {
-            Self::Tcp(proxy) => foretell(&proxy.routes, ask, flight, |way| &way.entrance),
-            Self::Udp(proxy) => foretell(&proxy.routes, ask, flight, |way| way),
+            Self::Tcp(proxy) => foretell(&proxy.routes, ask, flight, |way| Some(&way.entrance)),
+            Self::Udp(proxy) => foretell(&proxy.routes, ask, flight, |way| Some(way)),
+            Self::Http(proxy) => foretell(&proxy.routes, ask, flight, |way| match &way.to {
+                http::Destination::Pool(gateway) => Some(&gateway.entrance),
+                http::Destination::Redirect(_) | http::Destination::Respond(_) => None,
+            }),
         }
     }
 }
@@ -55,14 +61,14 @@ fn foretell<T>(
     routes: &Routes<Arc<T>>,
     ask: &Ask<'_>,
     flight: &Flight<'_>,
-    entrance: impl Fn(&T) -> &Entrance,
+    entrance: impl Fn(&T) -> Option<&Entrance>,
 ) -> Foretold {
     // Another chance than the one that a backend is drawn by.
     let chance = ask.chance.rotate_left(32);
-    let led = routes.find(flight, chance).map(|way| {
-        let entrance = entrance(&way.to);
+    let led = routes.find(flight, chance).and_then(|way| {
+        let entrance = entrance(&way.to)?;
         let (route, pool) = (Arc::clone(&way.route.name), Arc::clone(entrance.pool().name()));
-        ForetoldWay { route, pool, preview: entrance.preview(ask) }
+        Some(ForetoldWay { route, pool, preview: entrance.preview(ask) })
     });
     Foretold { passed: routes.passed(flight), led }
 }
@@ -114,6 +120,7 @@ impl Listener {
                 proxy.routes.signposts().chain(plain).cloned().collect()
             }
             Proxy::Udp(proxy) => proxy.routes.signposts().cloned().collect(),
+            Proxy::Http(proxy) => proxy.routes.signposts().cloned().collect(),
         }
     }
 

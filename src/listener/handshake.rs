@@ -11,25 +11,21 @@ use std::time::Duration;
 use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config::{self, AcceptProxy, StartTls};
+use crate::listener::behind::Behind;
 use crate::listener::first_flight::{self, FirstFlight};
 use crate::listener::introduction::introduce;
 use crate::listener::terminate::{prove, terminate, wants_proof};
 use crate::net::Socket;
 use crate::outcome::{Rejection, Unserved};
-use crate::route::{Flight, Way};
 use crate::session::{Clock, Overdue};
-use crate::tcp::{self, Client, Proxy};
 use crate::tls::Turnstile;
-use crate::upstream::Gateway;
-use crate::wire::{client_hello, postgres};
+use crate::upstream::Client;
+use crate::wire::client_hello;
 
 /// How long a client that was told why it is turned away may take to read that.
 const PARTING: Duration = Duration::from_secs(1);
 /// Bytes in one read of what is thrown away, and how many reads that is worth.
 const DISCARD: (usize, usize) = (4096, 64);
-
-/// The way of a client to a pool.
-type Led = Way<Arc<Gateway>>;
 
 /// What a listener wants to hear before it leads a client anywhere.
 #[derive(Debug)]
@@ -106,25 +102,22 @@ impl Handshake {
 }
 
 /// Hears what the client has to say first, and finds its way. `None` = it has been turned away.
-pub(super) async fn greet(
+pub(super) async fn greet<B: Behind>(
     client: &mut Client,
     greeting: &Greeting,
-    proxy: &Proxy,
+    behind: &B,
     admission: &Admission,
     clock: &Rc<Clock>,
     turnstile: &Turnstile,
-) -> Option<Led> {
+) -> Option<B::Way> {
     let left = greeting.handshake.timeout.saturating_sub(client.since.elapsed());
-    let hear = hear(client, greeting, proxy, admission, turnstile);
+    let hear = hear(client, greeting, behind, admission, turnstile);
     let refused = match clock.limit(left, hear).await {
-        Ok(Ok(way)) => {
-            way.route.sessions.increment();
-            return Some(way);
-        }
+        Ok(Ok(way)) => return Some(way),
         Ok(Err(refused)) => refused,
         Err(Overdue) => Refused::Inside(Rejection::HandshakeTimeout),
     };
-    turn_away(client, proxy, admission, &refused);
+    turn_away(client, behind, admission, &refused);
     let words = match refused {
         Refused::Told(_, words) => words,
         Refused::Satisfied(words) => words.into(),
@@ -134,13 +127,13 @@ pub(super) async fn greet(
     None
 }
 
-async fn hear(
+async fn hear<B: Behind>(
     client: &mut Client,
     greeting: &Greeting,
-    proxy: &Proxy,
+    behind: &B,
     admission: &Admission,
     turnstile: &Turnstile,
-) -> Result<Led, Refused> {
+) -> Result<B::Way, Refused> {
     let handshake = &greeting.handshake;
     if greeting.is_introduced {
         introduce(client, admission).await?;
@@ -151,36 +144,28 @@ async fn hear(
     if handshake.is_read {
         let first = first_flight::read(client).await?;
         if handshake.is_secure && first != FirstFlight::Hello {
-            return insecure(client, first, handshake, proxy);
+            return insecure(client, first, behind);
         }
     }
-    let Some(inbound) = &proxy.tls else { return find(client, proxy) };
+    let Some(inbound) = behind.tls() else { return behind.find(client) };
     if wants_proof(client) {
         return Err(prove(client, inbound, turnstile).await);
     }
-    let way = find(client, proxy)?;
+    let way = behind.find(client)?;
     terminate(client, inbound, turnstile).await?;
     Ok(way)
 }
 
 /// Where a client goes that does not speak the TLS that is asked of it.
-fn insecure(
-    client: &Client,
-    first: FirstFlight,
-    handshake: &Handshake,
-    proxy: &Proxy,
-) -> Result<Led, Refused> {
-    let words: &'static [u8] = match (first, handshake.starttls) {
-        (FirstFlight::Broken, _) => client_hello::DECODE_ERROR,
+fn insecure<B: Behind>(client: &Client, first: FirstFlight, behind: &B) -> Result<B::Way, Refused> {
+    let words = match first {
+        FirstFlight::Broken => client_hello::DECODE_ERROR,
         // It has been promised.
         _ if client.starttls.is_some() => b"",
-        _ if let Some(plain) = &proxy.plain => return Ok(plain.clone()),
-        (_, Some(StartTls::Postgres)) if postgres::is_startup(&client.ahead) => {
-            postgres::TLS_REQUIRED
-        }
-        _ => b"",
+        _ if let Some(plain) = behind.plain() => return Ok(plain),
+        _ => behind.tls_required(client),
     };
-    tracing::debug!(listener = &*proxy.listener, client = %client.address, ?first, "no TLS");
+    tracing::debug!(listener = &**behind.listener(), client = %client.address, ?first, "no TLS");
     let is_told = !words.is_empty();
     Err(if is_told {
         Refused::Told(Rejection::Tls, words.into())
@@ -190,41 +175,25 @@ fn insecure(
 }
 
 /// The way that the client goes, by what is known of it. `None` = it has been turned away.
-pub(super) fn lead(client: &mut Client, proxy: &Proxy, admission: &Admission) -> Option<Led> {
-    match find(client, proxy) {
-        Ok(way) => {
-            way.route.sessions.increment();
-            Some(way)
-        }
+pub(super) fn lead<B: Behind>(
+    client: &mut Client,
+    behind: &B,
+    admission: &Admission,
+) -> Option<B::Way> {
+    match behind.find(client) {
+        Ok(way) => Some(way),
         Err(refused) => {
-            turn_away(client, proxy, admission, &refused);
+            turn_away(client, behind, admission, &refused);
             None
         }
     }
 }
 
-fn find(client: &mut Client, proxy: &Proxy) -> Result<Led, Refused> {
-    let hello = client.hello.as_deref();
-    let flight = Flight {
-        client: client.address.ip(),
-        sni: hello.and_then(|hello| hello.server_name.as_deref()),
-        alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
-        request: None,
-    };
-    let way = proxy.routes.find(&flight, fastrand::u64(..)).cloned();
-    if let Some(hello) = &mut client.hello {
-        // The way is found, and a list may be long. Whether more than one is offered still counts.
-        hello.alpn.truncate(2);
-        hello.alpn.shrink_to_fit();
-    }
-    way.ok_or(Refused::Inside(Rejection::NoRoute))
-}
-
 /// Counts it, and leaves its line.
-fn turn_away(client: &Client, proxy: &Proxy, admission: &Admission, refused: &Refused) {
+fn turn_away(client: &Client, behind: &impl Behind, admission: &Admission, refused: &Refused) {
     let why = match refused {
         Refused::Satisfied(_) => return,
-        Refused::Gone => return tcp::refuse(client, proxy, Unserved::ClientGone),
+        Refused::Gone => return behind.refuse(client, Unserved::ClientGone),
         Refused::AtTheDoor(why) | Refused::Inside(why) | Refused::Told(why, _) => *why,
     };
     admission.figures.reject(why);
@@ -232,7 +201,7 @@ fn turn_away(client: &Client, proxy: &Proxy, admission: &Admission, refused: &Re
         client.socket.reset_on_close();
     }
     if !matches!(refused, Refused::AtTheDoor(_)) {
-        tcp::refuse(client, proxy, why.into());
+        behind.refuse(client, why.into());
     }
 }
 

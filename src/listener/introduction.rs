@@ -9,7 +9,7 @@ use crate::admission::Admission;
 use crate::listener::handshake::Refused;
 use crate::net::Socket;
 use crate::outcome::Rejection;
-use crate::tcp::Client;
+use crate::upstream::Client;
 use crate::wire::proxy_protocol::{Addresses, Decoded, Invalid, decode};
 
 /// Room made for a header in one go: whoever claims a long one has to send it before it costs more.

@@ -1,11 +1,13 @@
 //! A bound address: accepting, admission, what must be read first, and the way to the proxy behind it.
 
 mod accept;
+mod behind;
 mod crew;
 mod first_flight;
 mod frontend;
 mod handshake;
 mod introduction;
+mod running;
 mod terminate;
 mod worker;
 

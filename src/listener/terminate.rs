@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::config::TlsVersion;
 use crate::listener::handshake::Refused;
 use crate::outcome::Rejection;
-use crate::tcp::Client;
 use crate::tls::{self, Handshaken, Inbound, Session, Turnstile, Unshaken, is_challenge};
+use crate::upstream::Client;
 
 /// True if the client is an authority that only wants to see that a name is ours.
 pub(super) fn wants_proof(client: &Client) -> bool {

@@ -14,18 +14,18 @@ use tokio::task::spawn_local;
 
 use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
-use crate::listener::frontend::{Admitted, Permit};
-use crate::listener::handshake::{greet, lead};
+use crate::listener::frontend::Admitted;
+use crate::listener::running::{Busy, Running, converse, relay};
 use crate::listener::{Listener, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
-use crate::outcome::{Outcome, Unserved};
+use crate::outcome::Outcome;
 use crate::relay::Lent;
 use crate::session::{Clock, Table};
-use crate::tcp::{self, Client, Tools};
+use crate::tcp::Tools;
 use crate::tls::Turnstile;
-use crate::udp;
-use crate::upstream::Dialer;
+use crate::upstream::{Client, Dialer};
+use crate::{http, udp};
 
 /// What the supervisor tells a worker.
 #[derive(Debug)]
@@ -85,17 +85,18 @@ pub struct Plan {
 pub(super) struct Worker {
     index: usize,
     crew: Arc<Crew>,
-    tools: Tools,
+    pub(super) tools: Tools,
+    pub(super) http: Rc<http::Tools>,
     /// Where handshakes with clients pass.
-    turnstile: Turnstile,
-    closing: Cell<bool>,
+    pub(super) turnstile: Turnstile,
+    closing: Rc<Cell<bool>>,
     acceptors: RefCell<Vec<Waker>>,
     /// One for each datagram socket.
     switches: RefCell<Vec<Rc<udp::Switch>>>,
     sweep: Duration,
     /// Accept loops, the door, and sessions that have not ended.
-    busy: Cell<usize>,
-    quiet: Notify,
+    pub(super) busy: Cell<usize>,
+    pub(super) quiet: Notify,
 }
 
 /// Runs a worker to its end on the calling thread, as `orders` say.
@@ -166,12 +167,21 @@ impl Worker {
         let sessions = Rc::new(Table::starting(crew.bell().clone()));
         let clock = Rc::clone(sessions.clock());
         let dialer = Dialer { reactor: Rc::clone(reactor), clock };
+        let lent = Rc::new(Lent::new(ceiling));
+        let closing = Rc::new(Cell::new(false));
+        let http = http::Tools::new(
+            dialer.clone(),
+            Rc::clone(&lent),
+            Rc::clone(&sessions),
+            Rc::clone(&closing),
+        );
         Self {
             index,
             crew,
-            tools: Tools { dialer, lent: Lent::new(ceiling), sessions },
+            tools: Tools { dialer, lent, sessions },
+            http: Rc::new(http),
             turnstile: Turnstile::default(),
-            closing: Cell::new(false),
+            closing,
             acceptors: RefCell::default(),
             switches: RefCell::default(),
             sweep,
@@ -201,7 +211,7 @@ impl Worker {
 
     fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
         match listener.proxy() {
-            Proxy::Tcp(_) => self.accept(listener, fd),
+            Proxy::Tcp(_) | Proxy::Http(_) => self.accept(listener, fd),
             Proxy::Udp(proxy) => self.forward(proxy, fd),
         }
     }
@@ -242,6 +252,7 @@ impl Worker {
             acceptor.wake();
         }
         self.switches.borrow().iter().for_each(|switch| switch.close());
+        self.clock().rouse();
     }
 
     fn cut(&self) {
@@ -284,32 +295,14 @@ impl Worker {
                 return;
             }
         };
-        // Connections come from sockets that listen for them: there is no other case.
-        let Proxy::Tcp(proxy) = proxy else { return };
-        let mut client = Client::accepted(socket, ClientAddr::new(from), since);
+        let client = Client::accepted(socket, ClientAddr::new(from), since);
         let running = Running::new(self, permit);
-        spawn_local(async move {
-            let worker = &running.busy.worker;
-            let admission = &running.permit.listener().admission;
-            let way = match greeting {
-                None => lead(&mut client, &proxy, admission),
-                // Boxed, since most sessions have no use for it.
-                Some(greeting) => {
-                    let clock = worker.clock();
-                    let turnstile = &worker.turnstile;
-                    let heard = greet(&mut client, &greeting, &proxy, admission, clock, turnstile);
-                    Box::pin(heard).await
-                }
-            };
-            if let Some(way) = way {
-                let served = tcp::serve(&mut client, way, proxy, &worker.tools).await;
-                if let Err(Unserved::Rejected(why)) = served {
-                    admission.figures.reject(why);
-                }
-            }
-            // Only now does the client see how it ended.
-            drop(client);
-        });
+        match proxy {
+            Proxy::Tcp(proxy) => drop(spawn_local(relay(running, client, proxy, greeting))),
+            Proxy::Http(proxy) => drop(spawn_local(converse(running, client, proxy, greeting))),
+            // Connections come from sockets that listen for them.
+            Proxy::Udp(_) => {}
+        }
     }
 
     /// Gives up what no session uses just now.
@@ -321,52 +314,7 @@ impl Worker {
         self.tools.sessions.clock()
     }
 
-    fn load(&self) -> Option<&Gauge> {
+    pub(super) fn load(&self) -> Option<&Gauge> {
         self.crew.load(self.index)
-    }
-}
-
-/// Something that must end before the worker does.
-struct Busy {
-    worker: Rc<Worker>,
-}
-
-impl Busy {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.busy.set(worker.busy.get() + 1);
-        Self { worker: Rc::clone(worker) }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let left = self.worker.busy.get() - 1;
-        self.worker.busy.set(left);
-        if left == 0 {
-            self.worker.quiet.notify_one();
-        }
-    }
-}
-
-/// A session that is being served, counted on its worker.
-struct Running {
-    permit: Permit,
-    busy: Busy,
-}
-
-impl Running {
-    fn new(worker: &Rc<Worker>, permit: Permit) -> Self {
-        if let Some(load) = worker.load() {
-            load.increment();
-        }
-        Self { permit, busy: Busy::new(worker) }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(load) = self.busy.worker.load() {
-            load.decrement();
-        }
     }
 }

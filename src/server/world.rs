@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::addr::Networks;
 use crate::admission::{Admission, Gate};
 use crate::config::{self, Config, Protocol};
+use crate::http::{Destination, Lane};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
@@ -11,7 +13,7 @@ use crate::route::{self, Routes, Signpost, Target, Way};
 use crate::server::{StartError, limits};
 use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
-use crate::{tcp, udp};
+use crate::{http, tcp, udp};
 
 /// The pools and listeners of one configuration, in its order.
 #[derive(Debug)]
@@ -115,7 +117,34 @@ fn proxy(
             let proxy = udp::Proxy { listener, routes, idle_timeout, responses, admission, access };
             Some(Proxy::Udp(Arc::new(proxy)))
         }
-        Protocol::Http => None,
+        Protocol::Http => {
+            let destination = |target: Target<'_>| {
+                Some(match target {
+                    Target::Pool(pool) => Destination::Pool(Box::new(gateway(pool)?)),
+                    Target::Redirect(redirect) => Destination::Redirect(redirect.clone()),
+                    Target::Respond(respond) => Destination::Respond(respond.clone()),
+                })
+            };
+            let led = |route: Option<&config::Route>, target: Target<'_>| {
+                let treatment = route.map(|route| (*route.treatment).clone()).unwrap_or_default();
+                Some(Arc::new(Lane { to: destination(target)?, treatment }))
+            };
+            let routes = Routes::new(&spec.routes, spec.pool, led);
+            let rules = spec.http.clone()?;
+            let trusted = Networks::new(&rules.trusted_proxies);
+            let admission = Arc::clone(admission);
+            let proxy = http::Proxy {
+                listener,
+                routes,
+                tls,
+                idle_timeout,
+                rules,
+                trusted,
+                admission,
+                access,
+            };
+            Some(Proxy::Http(Arc::new(proxy)))
+        }
     }
 }
 

@@ -11,8 +11,7 @@ use crate::relay::{self, Lent, Side};
 use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
 use crate::tls::Inbound;
-pub use crate::upstream::Client;
-use crate::upstream::{self, Dialer, Gateway, Secured};
+use crate::upstream::{self, Client, Dialer, Gateway, Secured};
 
 /// As long as the name of an application protocol can be (RFC 7301, 3.1).
 const LONGEST_PROTOCOL: usize = 255;
@@ -42,7 +41,7 @@ pub struct Tools {
     /// Connects to backends.
     pub dialer: Dialer,
     /// Buffer and pipes.
-    pub lent: Lent,
+    pub lent: Rc<Lent>,
     /// The live sessions.
     pub sessions: Rc<Table>,
 }

@@ -21,7 +21,7 @@ pub use gateway::Gateway;
 use seek::Seeker;
 
 /// What a worker lends to those who connect.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dialer {
     /// Watches the new sockets.
     pub reactor: Rc<Reactor>,
