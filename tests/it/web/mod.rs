@@ -1,0 +1,4 @@
+//! HTTP listeners, a file an area.
+
+mod kills;
+mod scenarios;
