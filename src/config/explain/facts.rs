@@ -81,7 +81,7 @@ pub(super) fn picked(pool: &Pool, protocol: Protocol) -> Part {
         Sight::Kernel => {
             let hung = format!(
                 "NOT seen by probe {probe}: the kernel goes on accepting for a program that hangs \
-                 (SIGSTOP); use a probe that expects an answer, as tls, http, send-expect, dns or exec"
+                 (SIGSTOP); use a probe that expects an answer, as tls, http, grpc, send-expect, dns or exec"
             );
             let resetting = format!("NOT seen by probe {probe}: it has connected by then");
             (String::new(), (None, hung), (None, resetting))
