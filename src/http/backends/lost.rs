@@ -14,8 +14,8 @@ pub(in crate::http) struct Unanswered {
     pub(in crate::http) why: Lost,
     /// The request, where it was never begun to be sent.
     pub(in crate::http) request: Option<Request<Upload>>,
-    /// Why, as the library has it.
-    pub(in crate::http) error: hyper::Error,
+    /// Why, in more words.
+    pub(in crate::http) error: Box<dyn Error>,
 }
 
 /// True if the backend has said that it takes no more requests over the connection.

@@ -15,7 +15,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::header::UPGRADE;
+use hyper::{Request, Response, StatusCode};
 
 use crate::http::backends::lost::{Lost, Unanswered};
 use crate::http::backends::wire::{Notes, Uplink, Wire};
@@ -23,7 +24,7 @@ use crate::http::body::Upload;
 use crate::http::stream::{Parts, Stream};
 use crate::net::Socket;
 use crate::session::Tick;
-use crate::wire::http1::{LONGEST_HEAD, MOST_FIELDS};
+use crate::wire::http1::{LONGEST_HEAD, MOST_FIELDS, doubt};
 
 /// How often the library is polled in a row before others get their turn.
 const TURNS: usize = 8;
@@ -85,6 +86,7 @@ impl Serial {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, Unanswered> {
+        let asks = request.headers().contains_key(UPGRADE);
         let notes = Rc::clone(&self.notes);
         let request = request.map(|upload| Uplink { upload, notes });
         let mut answer = pin!(self.sender.try_send_request(request));
@@ -111,7 +113,7 @@ impl Serial {
             Poll::Pending
         });
         let mut failed = match answered.await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return self.believe(answer, asks),
             Err(failed) => failed,
         };
         let request = failed.take_message().map(|request| request.map(|body| body.upload));
@@ -121,7 +123,25 @@ impl Serial {
             None if self.notes.lacks_upload.get() => Lost::Upload,
             None => Lost::of(&error),
         };
-        Err(Unanswered { why, request, error })
+        Err(Unanswered { why, request, error: error.into() })
+    }
+
+    /// Refuses an answer that might end elsewhere for somebody else, or speaks another protocol although
+    /// the request did not ask (`asks`) for one. Its connection is not used again.
+    fn believe(
+        &mut self,
+        answer: Response<Incoming>,
+        asks: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let is_odd = answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks;
+        let odd = is_odd.then_some("another protocol that nobody has asked for");
+        match odd.or_else(|| doubt(answer.version(), answer.status(), answer.headers())) {
+            None => Ok(answer),
+            Some(flaw) => {
+                self.is_over = true;
+                Err(Unanswered { why: Lost::Invalid, request: None, error: flaw.into() })
+            }
+        }
     }
 
     /// The next part of the answer's body. What is still to be sent is sent meanwhile.

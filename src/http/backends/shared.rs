@@ -165,7 +165,7 @@ impl Seat {
             if request.is_some() || is_farewell(&error) {
                 self.shared.is_retired.set(true);
             }
-            Unanswered { why, request, error }
+            Unanswered { why, request, error: error.into() }
         })
     }
 
