@@ -13,7 +13,7 @@ use hyper::{Request, Response, StatusCode};
 use crate::config::HttpVersion;
 use crate::http::backends::{Link, Lost, Unanswered};
 use crate::http::body::Upload;
-use crate::http::exchange::Exchange;
+use crate::http::session::Session;
 use crate::http::forward::{Asker, Job};
 use crate::http::retry::{Errand, Miss};
 use crate::http::upload::{Fault, Source, Waits};
@@ -27,7 +27,7 @@ pub(super) struct Answered {
     /// Dropped before what it comes over.
     pub(super) answer: Response<Incoming>,
     pub(super) link: Link,
-    pub(super) exchange: Rc<Exchange>,
+    pub(super) session: Rc<Session>,
 }
 
 /// What became of an attempt.
@@ -45,7 +45,7 @@ pub(super) enum Held {
     /// A place.
     Lease(Lease),
     /// A session.
-    Session(Rc<Exchange>),
+    Session(Rc<Session>),
     /// An answer that says that there is none.
     Answer(Answered),
 }
@@ -55,7 +55,7 @@ impl Held {
     pub(super) fn backend(&self) -> Option<Arc<Backend>> {
         match self {
             Self::Lease(lease) => Some(Arc::clone(lease.backend())),
-            Self::Session(exchange) | Self::Answer(Answered { exchange, .. }) => exchange.backend(),
+            Self::Session(session) | Self::Answer(Answered { session, .. }) => session.backend(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Held {
     pub(super) fn release(self) -> Option<Lease> {
         match self {
             Self::Lease(lease) => Some(lease),
-            Self::Session(exchange) | Self::Answer(Answered { exchange, .. }) => exchange.retract(),
+            Self::Session(session) | Self::Answer(Answered { session, .. }) => session.retract(),
         }
     }
 }
@@ -88,19 +88,19 @@ pub(super) async fn attempt(
         };
         let is_reused = link.is_reused();
         let began = Instant::now();
-        let exchange = Exchange::enter(lease, job.on, job.asked.since);
-        job.present.replace(Rc::downgrade(&exchange));
+        let session = Session::enter(lease, job.on, job.asked.since);
+        job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;
         let kept = (errand.is_repeatable() || is_shared) && (is_reused || search.may_go_on());
         let mut request = errand.next(kept);
         job.ask.borrow().fit(&mut request, &link);
-        let miss = match send(&mut link, request, &exchange, Patience::new(errand, job, began)).await
+        let miss = match send(&mut link, request, &session, Patience::new(errand, job, began)).await
         {
-            Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, exchange }),
+            Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, session }),
             Sent::Refused(fault) => {
-                exchange.settle();
-                exchange.ends_as(Outcome::ClientReset);
+                session.settle();
+                session.ends_as(Outcome::ClientReset);
                 return Tried::Refused(status(fault));
             }
             Sent::Unsent(request) => {
@@ -119,11 +119,11 @@ pub(super) async fn attempt(
         };
         if let Some(miss) = miss {
             search.began(began);
-            return Tried::Missed(Held::Session(exchange), miss);
+            return Tried::Missed(Held::Session(session), miss);
         }
-        match exchange.retract() {
+        match session.retract() {
             Some(place) => (lease, surely, stale) = (place, true, stale + 1),
-            None => return Tried::Missed(Held::Session(exchange), Miss::Reset),
+            None => return Tried::Missed(Held::Session(session), Miss::Reset),
         }
     }
 }
@@ -141,16 +141,16 @@ enum Sent {
 async fn send(
     link: &mut Link,
     request: Request<Upload>,
-    exchange: &Rc<Exchange>,
+    session: &Rc<Session>,
     mut patience: Patience<'_>,
 ) -> Sent {
     let source = patience.source;
     if let Some(source) = source {
-        source.count_on(exchange);
+        source.count_on(session);
     }
     let mut sending = pin!(link.send(request));
     poll_fn(|cx| {
-        if let Poll::Ready(cause) = exchange.poll_cut(cx) {
+        if let Poll::Ready(cause) = session.poll_cut(cx) {
             return Poll::Ready(Sent::Missed(Miss::Recalled(cause)));
         }
         match sending.as_mut().poll(cx) {

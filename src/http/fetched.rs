@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use crate::http::Connection;
 use crate::http::backends::Link;
 use crate::http::body::Cut;
-use crate::http::exchange::Exchange;
+use crate::http::session::Session;
 use crate::http::upload::Source;
 use crate::outcome::Outcome;
 use crate::session::Direction;
@@ -22,7 +22,7 @@ pub(super) struct Fetched {
     pub(super) link: Link,
     /// What still goes the other way.
     pub(super) upload: Option<Rc<Source>>,
-    pub(super) exchange: Rc<Exchange>,
+    pub(super) session: Rc<Session>,
     pub(super) on: Rc<Connection>,
     /// Its last frame has come.
     pub(super) is_whole: bool,
@@ -33,7 +33,7 @@ impl Fetched {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if let Poll::Ready(cause) = self.exchange.poll_cut(cx) {
+        if let Poll::Ready(cause) = self.session.poll_cut(cx) {
             self.reset();
             return Poll::Ready(Some(Err(Cut::Ended(cause))));
         }
@@ -49,7 +49,7 @@ impl Fetched {
 
     fn hand_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         if let Some(data) = frame.data_ref() {
-            self.exchange.moved(Direction::Out, data.len());
+            self.session.moved(Direction::Out, data.len());
         }
         self.is_whole = frame.is_trailers() || self.body.is_end_stream();
         frame
@@ -58,7 +58,7 @@ impl Fetched {
     /// The answer breaks off, because the backend has left, or its client has.
     fn broken(&mut self, why: hyper::Error) -> Cut {
         let is_clients = self.upload.as_ref().is_some_and(|upload| upload.fault().is_some());
-        self.exchange.ends_as(if is_clients { Outcome::ClientReset } else { Outcome::BackendReset });
+        self.session.ends_as(if is_clients { Outcome::ClientReset } else { Outcome::BackendReset });
         self.reset();
         Cut::Backend(why)
     }
@@ -83,7 +83,7 @@ impl Drop for Fetched {
     fn drop(&mut self) {
         let is_whole = self.is_whole || self.body.is_end_stream();
         if is_whole {
-            self.exchange.ends_as(Outcome::Ok);
+            self.session.ends_as(Outcome::Ok);
         }
         // With its answer a request is over: what is left of its body is for nobody.
         if let Some(upload) = self.upload.take() {

@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode, Uri, Version};
 use crate::addr::ClientAddr;
 use crate::http::attempt::{self, Answered, Held, Tried};
 use crate::http::body::{Download, Inflow, Served};
-use crate::http::exchange::Exchange;
+use crate::http::session::Session;
 use crate::http::fetched::Fetched;
 use crate::http::headers::{self, Origin};
 use crate::http::retry::{Errand, Miss};
@@ -136,7 +136,7 @@ pub(super) struct Job<'a> {
     /// How long the head of an answer may take.
     pub(super) response_timeout: Option<Duration>,
     /// Its session, while it has one.
-    pub(super) present: RefCell<Weak<Exchange>>,
+    pub(super) present: RefCell<Weak<Session>>,
     attempts: Cell<u32>,
 }
 
@@ -226,9 +226,9 @@ impl Job<'_> {
     fn give_up(&self, held: &Held, miss: Miss) -> Response<Download> {
         match held {
             Held::Lease(_) => self.on.proxy.admission.figures.reject(Rejection::Refused),
-            Held::Session(exchange) | Held::Answer(Answered { exchange, .. }) => {
-                exchange.settle();
-                exchange.ends_as(miss.outcome());
+            Held::Session(session) | Held::Answer(Answered { session, .. }) => {
+                session.settle();
+                session.ends_as(miss.outcome());
             }
         }
         answer::plain(miss.status())
@@ -236,45 +236,45 @@ impl Job<'_> {
 
     /// A backend's answer becomes the client's.
     fn pass_on(&self, answered: Answered, errand: Errand, pool: &Pool) -> Response<Download> {
-        let Answered { answer, exchange, .. } = &answered;
-        exchange.settle();
+        let Answered { answer, session, .. } = &answered;
+        session.settle();
         if upgrade::is_agreed(answer) {
             return self.switch(answered, &errand, pool);
         }
-        let Answered { answer, link, exchange } = answered;
+        let Answered { answer, link, session } = answered;
         let (mut head, body) = answer.into_parts();
-        self.treat(&mut head, &exchange, pool, false);
+        self.treat(&mut head, &session, pool, false);
         if let Some(limit) = self.treatment.request_timeout {
-            exchange.limit(limit.saturating_sub(self.asked.since.elapsed()));
+            session.limit(limit.saturating_sub(self.asked.since.elapsed()));
         }
         let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
-        let fetched = Fetched { body, link, upload, exchange, on, is_whole };
+        let fetched = Fetched { body, link, upload, session, on, is_whole };
         Response::from_parts(head, Download::Fetched(Box::new(fetched)))
     }
 
     /// A backend has agreed to speak another protocol.
     fn switch(&self, answered: Answered, errand: &Errand, pool: &Pool) -> Response<Download> {
-        let exchange = Rc::clone(&answered.exchange);
+        let session = Rc::clone(&answered.session);
         let joined = errand.is_sent().then(|| {
             let ask = self.ask.replace(Ask::Nothing);
             upgrade::join(ask, self.asked.key.as_ref(), answered, self.on)
         });
         let Some(Some(answer)) = joined else {
             // Nobody has asked for it, or not for this.
-            exchange.ends_as(Outcome::BackendReset);
+            session.ends_as(Outcome::BackendReset);
             return answer::plain(StatusCode::BAD_GATEWAY);
         };
         let (mut head, body) = answer.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        self.treat(&mut head, &exchange, pool, is_upgrade);
+        self.treat(&mut head, &session, pool, is_upgrade);
         Response::from_parts(head, body)
     }
 
     /// Makes the head of a backend's answer the one that the client gets.
-    fn treat(&self, head: &mut Parts, exchange: &Exchange, pool: &Pool, is_upgrade: bool) {
+    fn treat(&self, head: &mut Parts, session: &Session, pool: &Pool, is_upgrade: bool) {
         headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
         if self.on.proxy.rules.debug_headers
-            && let Some(backend) = exchange.backend()
+            && let Some(backend) = session.backend()
         {
             let attempts = self.attempts.get();
             headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
@@ -301,9 +301,9 @@ async fn bounded(
     let Some(answer) = ended.await else {
         let present = job.present.borrow().upgrade();
         match (present, job.attempts.get()) {
-            (Some(exchange), _) => {
-                exchange.settle();
-                exchange.ends_as(Outcome::RequestTimeout);
+            (Some(session), _) => {
+                session.settle();
+                session.ends_as(Outcome::RequestTimeout);
             }
             (None, 0) => job.on.proxy.admission.figures.reject(Rejection::QueueTimeout),
             (None, _) => job.on.proxy.admission.figures.reject(Rejection::Refused),

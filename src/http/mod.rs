@@ -1,4 +1,4 @@
-//! HTTP: a client's connection on this page, each of its requests in [`forward`].
+//! HTTP: a client's connection in [`connection`], each of its requests in [`forward`].
 //!
 //! The library speaks the protocol on both sides; which way a request goes, who answers it, and what
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
@@ -8,7 +8,8 @@ mod answer;
 mod attempt;
 mod backends;
 mod body;
-mod exchange;
+mod connection;
+mod session;
 mod fetched;
 mod forward;
 mod headers;
@@ -20,25 +21,18 @@ mod upgrade;
 mod upload;
 mod way;
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use tokio::task::spawn_local;
 
-use crate::addr::{ClientAddr, Networks};
+use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
-use crate::net::Socket;
-use crate::outcome::{Outcome, Unserved};
-use crate::pool::Pool;
+use crate::outcome::Unserved;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
@@ -46,8 +40,9 @@ use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
+use connection::Connection;
 pub use limit::Limit;
-use stream::{Parts, Scratch, Stream};
+use stream::Scratch;
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -138,78 +133,15 @@ impl Tools {
     }
 }
 
-/// What the requests of a connection have in common.
-struct Connection {
-    client: ClientAddr,
-    local: SocketAddr,
-    proxy: Arc<Proxy>,
-    tools: Rc<Tools>,
-    /// Where its end is seen; `None` = the library tells each request of it.
-    socket: Option<Rc<Socket>>,
-    /// Connections to backends that are told of this client, and so serve nobody else.
-    own_backends: OnceCell<Rc<Backends>>,
-    takeover: RefCell<Option<Takeover>>,
-}
-
-/// What goes on over a connection once http is over on it.
-type Takeover = Box<dyn FnOnce(Parts) -> Pin<Box<dyn Future<Output = ()>>>>;
-
-impl Connection {
-    /// How a request has ended whose future, or whose answer, is dropped before its end.
-    fn end(&self) -> Outcome {
-        Outcome::ClientReset
-    }
-
-    /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
-    fn switch(&self, takeover: Takeover) {
-        *self.takeover.borrow_mut() = Some(takeover);
-    }
-
-
-    /// Where connections to the backends of `pool` are kept.
-    fn backends(&self, pool: &Pool) -> &Backends {
-        let shared = &self.tools.backends;
-        if pool.connecting.proxy_header.is_none() {
-            return shared;
-        }
-        self.own_backends.get_or_init(|| shared.for_one_client())
-    }
-}
-
 /// Serves one connection to its end.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
-    let (address, local) = (client.address, client.local());
-    let is_h2 = client.tls.as_ref().and_then(|tls| tls.alpn()) == Some(b"h2");
-    let socket = Rc::new(client.socket);
-    let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
-    let socket = (!is_h2).then_some(socket);
-    let own_backends = OnceCell::new();
-    let takeover = RefCell::default();
-    let connection =
-        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends, takeover });
-    let on = Rc::clone(&connection);
-    let service =
-        service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
-    let served = if is_h2 {
-        http2::Builder::new(Local).enable_connect_protocol().serve_connection(stream, service).await
-    } else {
-        let mut talk = http1::Builder::new().half_close(true).serve_connection(stream, service);
-        let done = poll_fn(|cx| talk.poll_without_shutdown(cx)).await;
-        let parts = talk.into_parts();
-        if let Some(takeover) = on.takeover.take() {
-            let mut ours = parts.io.into_parts();
-            ours.ahead.splice(..0, parts.read_buf);
-            takeover(ours).await;
-        }
-        done
-    };
-    if let Err(why) = served {
-        tracing::debug!(client = %address, %why, "a connection has failed");
-    }
+    connection::serve(client, proxy, tools).await;
 }
 
 /// Leaves the line of a client whose connection never came to a request.
-pub fn refuse(_client: &Client, _proxy: &Proxy, _why: Unserved) {}
+pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
+    connection::refuse(client, proxy, why);
+}
 
 /// Runs what the library wants to run beside a connection, on the same thread.
 #[derive(Debug, Clone, Copy)]

@@ -19,7 +19,7 @@ use crate::http::Connection;
 use crate::http::attempt::Answered;
 use crate::http::backends::{Bare, Link};
 use crate::http::body::{Download, Inflow, Upload};
-use crate::http::exchange::Exchange;
+use crate::http::session::Session;
 use crate::http::stream::{Parts, Stream};
 use crate::http::tunnel;
 use crate::outcome::Outcome;
@@ -146,7 +146,7 @@ enum Theirs {
 /// What there is to join once the answer has left.
 struct Tunnel {
     theirs: Theirs,
-    exchange: Rc<Exchange>,
+    session: Rc<Session>,
     on: Rc<Connection>,
 }
 
@@ -164,7 +164,7 @@ pub(super) fn join(
     answered: Answered,
     on: &Rc<Connection>,
 ) -> Option<Response<Download>> {
-    let Answered { mut answer, link, exchange } = answered;
+    let Answered { mut answer, link, session } = answered;
     let is_upgrade = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let theirs = if is_upgrade {
         Theirs::Bare(link.into_parts()?)
@@ -172,7 +172,7 @@ pub(super) fn join(
         Theirs::Stream(hyper::upgrade::on(&mut answer))
     };
     let mut head = answer.into_parts().0;
-    let tunnel = Tunnel { theirs, exchange, on: Rc::clone(on) };
+    let tunnel = Tunnel { theirs, session, on: Rc::clone(on) };
     match ask {
         Ask::Nothing => return None,
         Ask::Upgrade(_) => {
@@ -214,8 +214,8 @@ fn invite(head: &mut response::Parts, client_key: &HeaderValue) {
 impl Tunnel {
     /// Relays between a client's connection and its backend until it ends.
     async fn run(self, mut ours: Parts) {
-        let Self { theirs, exchange, on } = self;
-        let Some(live) = exchange.as_tunnel(on.proxy.rules.tunnel_timeout) else { return };
+        let Self { theirs, session, on } = self;
+        let Some(live) = session.as_tunnel(on.proxy.rules.tunnel_timeout) else { return };
         let outcome = match theirs {
             Theirs::Bare(mut bare) => {
                 let theirs = side(&mut bare.parts);
@@ -227,14 +227,14 @@ impl Tunnel {
             },
         };
         drop(live);
-        exchange.ends_as(outcome);
+        session.ends_as(outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
     async fn run_over(self, stream: OnUpgrade) {
-        let Self { theirs, exchange, on } = self;
+        let Self { theirs, session, on } = self;
         let Ok(ours) = stream.await else { return };
-        let Some(live) = exchange.as_tunnel(on.proxy.rules.tunnel_timeout) else { return };
+        let Some(live) = session.as_tunnel(on.proxy.rules.tunnel_timeout) else { return };
         let outcome = match theirs {
             Theirs::Bare(bare) => {
                 // The rest of it goes on being counted.
@@ -247,7 +247,7 @@ impl Tunnel {
             },
         };
         drop(live);
-        exchange.ends_as(outcome);
+        session.ends_as(outcome);
     }
 }
 

@@ -13,7 +13,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::http::body::Inflow;
-use crate::http::exchange::Exchange;
+use crate::http::session::Session;
 use crate::session::Direction;
 
 /// Why a body does not come to its end.
@@ -73,7 +73,7 @@ pub(super) struct Source {
     /// Of the attempt that may read.
     turn: Cell<u32>,
     /// What the bytes are counted on.
-    exchange: RefCell<Weak<Exchange>>,
+    session: RefCell<Weak<Session>>,
     /// The task that reads.
     reader: RefCell<Option<Waker>>,
 }
@@ -102,7 +102,7 @@ impl Source {
             waits: Cell::new(Waits::Backend),
             moved: Cell::new(Instant::now()),
             turn: Cell::new(0),
-            exchange: RefCell::default(),
+            session: RefCell::default(),
             reader: RefCell::new(None),
         })
     }
@@ -115,8 +115,8 @@ impl Source {
     }
 
     /// Bytes that go to the backend are counted here from now on.
-    pub(super) fn count_on(&self, exchange: &Rc<Exchange>) {
-        self.exchange.replace(Rc::downgrade(exchange));
+    pub(super) fn count_on(&self, session: &Rc<Session>) {
+        self.session.replace(Rc::downgrade(session));
     }
 
     /// Nobody reads it any more.
@@ -255,9 +255,9 @@ impl Turn {
         };
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
-            && let Some(exchange) = source.exchange.borrow().upgrade()
+            && let Some(session) = source.session.borrow().upgrade()
         {
-            exchange.moved(Direction::In, data.len());
+            session.moved(Direction::In, data.len());
         }
         Poll::Ready(frame)
     }

@@ -1,6 +1,7 @@
 //! A socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -13,7 +14,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags,
+    SocketType, ipproto, sockopt,
 };
 use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
@@ -147,6 +149,23 @@ impl Socket {
         let send = || net::send(&self.fd, bytes, SendFlags::NOSIGNAL);
         let sent = ready!(self.poll_call(cx, Ready::Write, send));
         if sent.is_ok_and(|n| n < bytes.len()) {
+            self.state.clear(Ready::Write);
+        }
+        Poll::Ready(sent)
+    }
+
+    /// Writes what fits of `pieces`, one behind the other, at least one byte.
+    pub fn poll_send_vectored(
+        &self,
+        cx: &Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Errno>> {
+        let send = || {
+            let mut nothing = SendAncillaryBuffer::default();
+            net::sendmsg(&self.fd, pieces, &mut nothing, SendFlags::NOSIGNAL)
+        };
+        let sent = ready!(self.poll_call(cx, Ready::Write, send));
+        if sent.is_ok_and(|n| n < pieces.iter().map(|piece| piece.len()).sum()) {
             self.state.clear(Ready::Write);
         }
         Poll::Ready(sent)

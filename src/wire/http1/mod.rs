@@ -79,7 +79,8 @@ enum Place {
     Upgrade { is_last: bool },
     Foreign,
     Last,
-    Refused(Refusal),
+    /// Where it was refused.
+    Refused(Stage, Refusal),
 }
 
 /// What comes behind a request.
@@ -132,18 +133,19 @@ impl Screen {
                 Ok(0) => return Ok(passed),
                 Ok(more) => passed += more,
                 Err((more, refusal)) => {
-                    self.place = Place::Refused(refusal);
+                    self.place = Place::Refused(self.stage(), refusal);
                     return Err((passed + more, refusal));
                 }
             }
         }
     }
 
-    /// Where it is.
+    /// Where it is; after a refusal, where it was refused.
     pub fn stage(&self) -> Stage {
         match &self.place {
             Place::Head(head) if !head.has_begun() => Stage::Idle,
-            Place::Head(_) | Place::Refused(_) => Stage::Head,
+            Place::Head(_) => Stage::Head,
+            Place::Refused(stage, _) => *stage,
             Place::Body { .. } | Place::Chunks { .. } => Stage::Body,
             Place::Upgrade { .. } => Stage::Upgrade,
             Place::Foreign => Stage::Foreign,
@@ -192,7 +194,7 @@ impl Screen {
             }
             Place::Foreign => Ok(rest.len()),
             Place::Upgrade { .. } | Place::Last => Ok(0),
-            Place::Refused(refusal) => Err((0, *refusal)),
+            Place::Refused(_, refusal) => Err((0, *refusal)),
         }
     }
 }

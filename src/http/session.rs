@@ -12,9 +12,9 @@ use crate::outcome::Outcome;
 use crate::pool::{Backend, Lease};
 use crate::session::{Alarm, Direction, Entry, Limits};
 
-/// A request on a backend. Dropping it ends the session: as [`Exchange::ends_as`] has said, or else as
+/// A request on a backend. Dropping it ends the session: as [`Session::ends_as`] has said, or else as
 /// its connection says, whose client has left or was given up.
-pub(super) struct Exchange {
+pub(super) struct Session {
     /// `None` = it came to nothing, and counts elsewhere.
     lease: RefCell<Option<Lease>>,
     /// `None` = its bytes are counted by somebody else.
@@ -26,7 +26,7 @@ pub(super) struct Exchange {
     deadline: OnceCell<Alarm>,
 }
 
-impl Exchange {
+impl Session {
     /// Enters the request that came at `since` as a session.
     pub(super) fn enter(lease: Lease, on: &Rc<Connection>, since: Instant) -> Rc<Self> {
         let live = enter(&lease, on, Limits::default());
@@ -105,7 +105,7 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
     on.tools.sessions.enter(Arc::clone(lease.tally()), lease.epoch(), limits)
 }
 
-impl Drop for Exchange {
+impl Drop for Session {
     fn drop(&mut self) {
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
         drop(self.live.take());
