@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
 use crate::http::answer::Form;
-use crate::http::body::Download;
+use crate::http::body::{Cut, Download};
 use crate::http::{Connection, forward};
 use crate::outcome::{Abuse, Outcome};
 use crate::wire::http1::MOST_FIELDS;
@@ -146,8 +146,11 @@ pub(super) async fn serve(
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    let answer =
-                        if is_last_possible { form.last_answer(status) } else { form.answer(status) };
+                    let answer = if is_last_possible {
+                        form.last_answer(status)
+                    } else {
+                        form.answer(status)
+                    };
                     Poll::Ready(answer)
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
@@ -218,12 +221,12 @@ pub(super) struct Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.exchange.is_offering.set(frame.is_ready());
         self.exchange.has_moved.set(true);

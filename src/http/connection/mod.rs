@@ -7,7 +7,7 @@ mod input;
 mod parting;
 mod streams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,10 +22,12 @@ use hyper::header::HOST;
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
+use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
 use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::pool::Pool;
 use crate::record::{Record, TlsFacts, WayIn};
 use crate::session::Alarm;
 use crate::upstream::Client;
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     /// How the request that is dropped now has ended.
     end: Cell<Option<Outcome>>,
     takeover: RefCell<Option<Takeover>>,
+    /// Connections to backends that are told of this client, and so serve nobody else.
+    own_backends: OnceCell<Rc<Backends>>,
 }
 
 /// What goes on over a connection once http is over on it.
@@ -70,9 +74,17 @@ impl Connection {
     }
 
     /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
-    #[expect(dead_code, reason = "nobody switches protocols yet")]
     pub(super) fn switch(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+    /// Where connections to the backends of `pool` are kept.
+    pub(super) fn backends(&self, pool: &Pool) -> &Backends {
+        let shared = &self.tools.backends;
+        if pool.connecting.proxy_header.is_none() {
+            return shared;
+        }
+        self.own_backends.get_or_init(|| shared.for_one_client())
     }
 
     fn figures(&self) -> &Figures {
@@ -145,8 +157,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let sni = sni.and_then(|hello| hello.server_name.as_deref()).map(Box::from);
     let agreed = client.tls.as_ref().and_then(|tls| tls.alpn()).map(|alpn| alpn == b"h2");
     let socket = Rc::new(client.socket);
-    let mut stream =
-        Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
+    let mut stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let mut connection = Connection {
         client: address,
         local,
@@ -157,6 +168,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         tls: facts,
         end: Cell::new(None),
         takeover: RefCell::default(),
+        own_backends: OnceCell::new(),
     };
     let is_h2 = match agreed {
         Some(is_h2) => is_h2,

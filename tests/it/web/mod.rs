@@ -1,3 +1,7 @@
-//! Listeners that speak HTTP.
+//! HTTP listeners, a file an area.
 
+mod backends;
+mod http2;
+mod kills;
+mod scenarios;
 mod smuggling;
