@@ -35,7 +35,8 @@ impl Form {
     pub(super) fn answer(&self, status: StatusCode) -> Response<Download> {
         let is_json = self.accept.as_ref().is_some_and(prefers_json);
         let id = self.id.as_ref().and_then(|id| id.to_str().ok());
-        let (kind, words) = if is_json { (JSON, json(status, id)) } else { (TEXT, text(status, id)) };
+        let (kind, words) =
+            if is_json { (JSON, json(status, id)) } else { (TEXT, text(status, id)) };
         let length = words.len();
         let words = if self.is_head { Bytes::new() } else { words.into() };
         let mut answer = Response::new(Download::Own(Full::new(words)));

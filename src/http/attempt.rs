@@ -13,9 +13,9 @@ use hyper::{Request, Response, StatusCode};
 use crate::config::HttpVersion;
 use crate::http::backends::{Link, Lost, Unanswered};
 use crate::http::body::Upload;
-use crate::http::session::Session;
 use crate::http::forward::{Asker, Job};
 use crate::http::retry::{Errand, Miss};
+use crate::http::session::Session;
 use crate::http::upload::{Fault, Source, Waits};
 use crate::outcome::{ConnectFailure, Outcome};
 use crate::pool::{Backend, Lease, Pool};
@@ -110,9 +110,7 @@ pub(super) async fn attempt(
                 (!is_reused || stale == MOST_STALE || !errand.is_there()).then_some(unreached)
             }
             // It was closed while the request was on its way, as a server may at any time.
-            Sent::Missed(Miss::Reset)
-                if is_reused && stale < MOST_STALE && errand.can_repeat() =>
-            {
+            Sent::Missed(Miss::Reset) if is_reused && stale < MOST_STALE && errand.can_repeat() => {
                 None
             }
             Sent::Missed(miss) => Some(miss),

@@ -146,8 +146,11 @@ pub(super) async fn serve(
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    let answer =
-                        if is_last_possible { form.last_answer(status) } else { form.answer(status) };
+                    let answer = if is_last_possible {
+                        form.last_answer(status)
+                    } else {
+                        form.answer(status)
+                    };
                     Poll::Ready(answer)
                 }
                 None => serving.as_mut().poll(cx).map(|served| {

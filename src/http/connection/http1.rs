@@ -29,12 +29,7 @@ const PARK: Duration = Duration::from_secs(1);
 const BUFFER: usize = 2 * LONGEST_HEAD;
 
 /// Serves the connection to its end.
-pub(super) async fn serve(
-    stream: Stream,
-    socket: Rc<Socket>,
-    on: Rc<Connection>,
-    since: Instant,
-) {
+pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>, since: Instant) {
     let alarm = Alarm::new(on.tools.sessions.clock());
     let pulse = Rc::<Pulse>::default();
     let mut input = Input::new(stream, Rc::clone(&pulse));

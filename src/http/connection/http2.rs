@@ -33,19 +33,13 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 4;
 
 /// Serves the connection to its end.
-pub(super) async fn serve(
-    stream: Stream,
-    socket: Rc<Socket>,
-    on: Rc<Connection>,
-    since: Instant,
-) {
+pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>, since: Instant) {
     let streams = Streams::new(&on);
     let pulse = Rc::<Pulse>::default();
     let wire = Wire { stream, pulse: Rc::clone(&pulse) };
     let alarm = Alarm::new(on.tools.sessions.clock());
     let (first, phase, is_ending) = (Some(since), Phase::Waiting, false);
-    let mut watch =
-        Watch { on: Rc::clone(&on), streams, pulse, alarm, first, phase, is_ending };
+    let mut watch = Watch { on: Rc::clone(&on), streams, pulse, alarm, first, phase, is_ending };
     watch.alarm.set(watch.limit());
     let end = watch.converse(wire).await;
     let outcome = if let End::Cut(outcome) = end { outcome } else { Outcome::ClientReset };
@@ -179,9 +173,7 @@ impl Watch {
         match (self.phase, self.first) {
             (Phase::Waiting, Some(_)) if self.is_ending => Some(LAST_CALL),
             (Phase::Waiting, None) if self.is_ending => Some(GOODBYE),
-            (Phase::Waiting, Some(since)) => {
-                Some(left(self.on.proxy.rules.header_timeout, since))
-            }
+            (Phase::Waiting, Some(since)) => Some(left(self.on.proxy.rules.header_timeout, since)),
             (Phase::Waiting, None) | (Phase::Stuck, _) => idle,
             (Phase::Working, _) => idle.map(|idle| idle / LOOKS),
         }

@@ -157,8 +157,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let sni = sni.and_then(|hello| hello.server_name.as_deref()).map(Box::from);
     let agreed = client.tls.as_ref().and_then(|tls| tls.alpn()).map(|alpn| alpn == b"h2");
     let socket = Rc::new(client.socket);
-    let mut stream =
-        Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
+    let mut stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let mut connection = Connection {
         client: address,
         local,
