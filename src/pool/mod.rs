@@ -4,6 +4,8 @@
 
 mod backend;
 mod balance;
+mod claim;
+mod cookie;
 mod ejection;
 mod failure;
 mod interleave;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
+use http::HeaderValue;
 
 use crate::addr::ClientAddr;
 use crate::config::{self, AdminState};
@@ -32,14 +35,17 @@ use crate::outcome::Rejection;
 use crate::session::Tally;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
+pub use claim::Claim;
+use cookie::Cookies;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
 pub use preview::{Because, Candidate, Ending, Preview, Reason};
 pub use queue::{Queue, Ticket};
-use ready::Candidates;
+use ready::{Candidates, Share};
 pub use ready::{Judged, ReadySet};
 pub use standing::{Health, STATES, Standing};
+use sticky::Placed;
 pub use sticky::Sticky;
 pub use warmup::{Warmth, Warmup};
 
@@ -72,10 +78,8 @@ pub struct Member {
 pub struct Ask<'a> {
     /// The client.
     pub client: ClientAddr,
-    /// What is hashed in place of its address.
-    pub key: Option<&'a [u8]>,
-    /// The name of the backend that it says it belongs to.
-    pub home: Option<&'a str>,
+    /// What its request says to the pool that is asked, and to those behind it.
+    pub claims: &'a [Claim],
     /// Random bits, fresh for each attempt.
     pub chance: u64,
     /// Milliseconds on a steady clock.
@@ -87,7 +91,17 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// For one who is known by its address alone and has tried nobody.
     pub fn of(client: ClientAddr, chance: u64, now: u64) -> Self {
-        Self { client, key: None, home: None, chance, now, tried: &[] }
+        Self { client, claims: &[], chance, now, tried: &[] }
+    }
+
+    /// The same, asked of the pool that the asked one falls back on.
+    fn behind(&self) -> Self {
+        Self { claims: self.claims.get(1..).unwrap_or_default(), ..*self }
+    }
+
+    /// What is said to the pool that is asked.
+    fn claim(&self) -> Claim {
+        self.claims.first().copied().unwrap_or_default()
     }
 
     fn has_tried(&self, backend: &Arc<Backend>) -> bool {
@@ -130,6 +144,7 @@ pub struct Pool {
     /// Of the pools that are used while this one has no backend up.
     downstream: Mutex<Vec<Arc<Queue>>>,
     sticky: Option<Sticky>,
+    cookies: Option<Cookies>,
     /// Attempts beyond the first.
     pub retries: Counter,
     /// How its backends are connected to.
@@ -181,6 +196,9 @@ pub struct Picked<'a> {
     pub lease: Lease,
     /// The pool it was taken in: the asked one or a fallback.
     pub pool: &'a Arc<Pool>,
+    /// What the client is told with the answer, so that it comes here again: a `Set-Cookie`. `None` =
+    /// it knows, or is here for this once.
+    pub cookie: Option<&'a HeaderValue>,
 }
 
 impl Pool {
@@ -214,10 +232,21 @@ impl Pool {
             queue: Arc::new(Queue::new(spec.queue)),
             downstream: Mutex::default(),
             sticky: spec.sticky.map(Sticky::new),
+            cookies: spec
+                .cookie
+                .as_ref()
+                .map(|rules| Cookies::new(&spec.name, rules, &members, None)),
             retries: Counter::default(),
             connecting: Connecting::new(spec),
             members,
         }
+    }
+
+    /// The same, before anybody was picked, with the values of its cookie keyed by this secret.
+    #[must_use]
+    pub fn with_secret(mut self, rules: &config::StickyCookie, secret: &[u8]) -> Self {
+        self.cookies = Some(Cookies::new(&self.name, rules, &self.members, Some(secret)));
+        self
     }
 
     /// Its name.
@@ -343,11 +372,17 @@ impl Entrance {
         ask: &Ask<'_>,
         ticket: Option<&Ticket>,
     ) -> Result<Picked<'_>, Unpicked<'_>> {
+        let home = set.draining_home(ask);
+        if let Some(home) = home.filter(|home| home.backend.load().take_below(home.cap)) {
+            return self.lease(home, None);
+        }
         if !set.usable.is_empty() {
-            return self.take(&set.usable, ask, ticket);
+            let picked = self.take(&set.usable, ask, ticket)?;
+            // Home is only full: it is a guest elsewhere.
+            return Ok(Picked { cookie: picked.cookie.filter(|_| home.is_none()), ..picked });
         }
         if let Some(fallback) = &self.fallback {
-            match fallback.pick_as(ask, ticket) {
+            match fallback.pick_as(&ask.behind(), ticket) {
                 Err(Unpicked::NoBackend) => {}
                 picked => return picked,
             }
@@ -369,12 +404,28 @@ impl Entrance {
         if !pool.queue.admits(ticket) {
             return Err(full);
         }
-        let share = pool.place(candidates, ask).ok_or(full)?;
+        let placed = pool.place(candidates, ask).ok_or(full)?;
+        let cookie = pool.cookies.as_ref().and_then(|cookies| match placed {
+            Placed::Home(share) if ask.claim().home != Some(share.member) => {
+                cookies.set(share.member)
+            }
+            Placed::Home(_) | Placed::Guest(_) => None,
+        });
+        self.lease(placed.share(), cookie)
+    }
+
+    /// A place that was taken.
+    fn lease<'a>(
+        &'a self,
+        share: &Share,
+        cookie: Option<&'a HeaderValue>,
+    ) -> Result<Picked<'a>, Unpicked<'a>> {
+        let pool = &self.pool;
         let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
         let (backend, tally) = (Arc::clone(&share.backend), Arc::clone(tally));
         let queue = pool.queue.is_open().then(|| Arc::clone(&pool.queue));
         let lease = Lease::of_taken(backend, tally, share.address, queue);
-        Ok(Picked { lease, pool })
+        Ok(Picked { lease, pool, cookie })
     }
 }
 
