@@ -5,7 +5,7 @@
 //!
 //! | floor | module | what it is for |
 //! | --- | --- | --- |
-//! | 0 | [`addr`] | addresses by role |
+//! | 0 | [`addr`] | addresses by role, paths in one form |
 //! | 0 | [`metric`] | counters that the data path may touch |
 //! | 0 | [`outcome`] | closed lists: how sessions end, why clients are turned away |
 //! | 0 | [`wire`] | formats on the wire: the PROXY protocol, the ClientHello of TLS |

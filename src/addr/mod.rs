@@ -1,8 +1,11 @@
-//! Addresses by role, so that a client can never be handed where a backend is meant.
+//! Addresses by role, so that a client can never be handed where a backend is meant, and what is
+//! asked for there, in the form in which it is compared.
 
 mod networks;
+mod path;
 
 pub use networks::Networks;
+pub use path::normal_path;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

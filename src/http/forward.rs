@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::header::RETRY_AFTER;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, Response, StatusCode, Uri};
 
 use crate::addr::ClientAddr;
 use crate::http::answer;
@@ -15,45 +18,63 @@ use crate::http::backends::Link;
 use crate::http::body::{Download, Served, Upload};
 use crate::http::fetched::Fetched;
 use crate::http::stream::Stream;
-use crate::http::{Connection, Destination, Lane};
+use crate::http::way::{self, Led};
+use crate::http::{Connection, Destination};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::Picked;
-use crate::route::{Flight, Heading, Way};
+use crate::route::Treatment;
 use crate::session::Limits;
 use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
 pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Served {
-    let Some(way) = find(&request, &on) else {
-        on.proxy.admission.figures.reject(Rejection::NoRoute);
-        return Ok(answer::plain(StatusCode::NOT_FOUND));
-    };
-    way.route.sessions.increment();
-    Ok(match &way.to.to {
-        Destination::Pool(gateway) => forward(request, gateway, &on).await,
-        Destination::Redirect(_) | Destination::Respond(_) => {
-            answer::plain(StatusCode::NOT_IMPLEMENTED)
+    let parts = (request.method().as_str(), request.uri(), request.headers());
+    let reject = |why| on.proxy.admission.figures.reject(why);
+    Ok(match way::lead(parts, on.client.ip(), &on.proxy, |_| false) {
+        Led::Onward(way, target) => match &way.to.to {
+            Destination::Pool(gateway) => {
+                let request = treated(request, target, &way.to.treatment);
+                forward(request, gateway, &way.to.treatment, &on).await
+            }
+            Destination::Redirect(_) | Destination::Respond(_) => {
+                answer::plain(StatusCode::NOT_FOUND)
+            }
+        },
+        Led::Answered(_, answer) => answer.map(|body| Download::Own(Full::new(body))),
+        Led::Limited(_, seconds) => {
+            reject(Rejection::Rate);
+            let mut answer = answer::plain(StatusCode::TOO_MANY_REQUESTS);
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+            answer
+        }
+        Led::Illegible(_) => answer::plain(StatusCode::BAD_REQUEST),
+        Led::Nowhere => {
+            reject(Rejection::NoRoute);
+            answer::plain(StatusCode::NOT_FOUND)
         }
     })
 }
 
-fn find(request: &Request<Incoming>, on: &Connection) -> Option<Way<Arc<Lane>>> {
-    let heading = Heading {
-        method: request.method().as_str(),
-        host: request.uri().host(),
-        path: request.uri().path(),
-        query: request.uri().query(),
-        headers: request.headers(),
-    };
-    let client = on.client.ip();
-    let flight = Flight { client, sni: None, alpn: &[], request: Some(&heading) };
-    on.proxy.routes.find(&flight, fastrand::u64(..)).cloned()
+/// The request as its route lets it go on.
+fn treated<B>(
+    mut request: Request<B>,
+    target: Option<PathAndQuery>,
+    treatment: &Treatment,
+) -> Request<B> {
+    if let Some(target) = target {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(target);
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+    treatment.treat_request(request.headers_mut());
+    request
 }
 
 /// Has a backend answer the request.
 async fn forward(
     request: Request<Incoming>,
     gateway: &Gateway,
+    treatment: &Treatment,
     on: &Rc<Connection>,
 ) -> Response<Download> {
     let since = Instant::now();
@@ -81,7 +102,8 @@ async fn forward(
             }
         };
         match link.send(request).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                treatment.treat_answer(answer.headers_mut());
                 let (tally, epoch) = (Arc::clone(lease.tally()), lease.epoch());
                 let live = Some(tools.sessions.enter(tally, epoch, Limits::default()));
                 let tools = Rc::clone(tools);

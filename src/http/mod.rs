@@ -9,7 +9,9 @@ mod backends;
 mod body;
 mod fetched;
 mod forward;
+mod limit;
 mod stream;
+mod way;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -28,12 +30,13 @@ use crate::log::AccessLog;
 use crate::net::Socket;
 use crate::outcome::Unserved;
 use crate::relay::Lent;
-use crate::route::Routes;
+use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
+pub use limit::Limit;
 use stream::{Scratch, Stream};
 
 /// What is done with the requests of one listener.
@@ -63,8 +66,10 @@ pub struct Proxy {
 pub struct Lane {
     /// Who answers.
     pub to: Destination,
-    /// What else is done.
-    pub treatment: config::Treatment,
+    /// What else is done, by all ways of a route alike.
+    pub treatment: Arc<Treatment>,
+    /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
+    pub limit: Option<Arc<Limit>>,
 }
 
 /// Who answers a request.
@@ -73,9 +78,9 @@ pub enum Destination {
     /// A backend.
     Pool(Box<Gateway>),
     /// Somebody else, whom the client is to ask.
-    Redirect(config::Redirect),
+    Redirect(Redirection),
     /// We do.
-    Respond(config::Respond),
+    Respond(Fixed),
 }
 
 /// What a worker lends to its connections.
