@@ -165,6 +165,31 @@ impl From<Rejection> for Unserved {
     }
 }
 
+/// Why a backend failed a request that may have reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestFailure {
+    /// No head of an answer within `response_timeout`.
+    Timeout,
+    /// It ended the connection before the head of an answer, or sent something that is none.
+    Reset,
+    /// It answered 502, 503 or 504.
+    BackendError,
+}
+
+impl RequestFailure {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::Timeout, Self::Reset, Self::BackendError];
+
+    /// The word in labels and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::BackendError => "backend-error",
+        }
+    }
+}
+
 /// Why a connect to a backend failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectFailure {

@@ -8,6 +8,7 @@ mod answer;
 mod backends;
 mod body;
 mod fetched;
+mod figures;
 mod forward;
 mod limit;
 mod stream;
@@ -36,6 +37,7 @@ use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
+pub use figures::{Requests, durations};
 pub use limit::Limit;
 use stream::{Scratch, Stream};
 
@@ -57,8 +59,26 @@ pub struct Proxy {
     pub trusted: Networks,
     /// Who is let in, and what is counted.
     pub admission: Arc<Admission>,
+    /// What is counted of requests that no route took, and of the others.
+    pub requests: Counted,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
+}
+
+/// What is counted of a listener's requests.
+#[derive(Debug)]
+pub struct Counted {
+    /// Those that came to no route.
+    pub unrouted: Arc<Requests>,
+    /// Those of its lanes.
+    pub led: Box<[Arc<Requests>]>,
+}
+
+impl Counted {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Requests>> {
+        self.led.iter().chain([&self.unrouted])
+    }
 }
 
 /// What a route leads to, and what it does besides.
@@ -70,6 +90,17 @@ pub struct Lane {
     pub treatment: Arc<Treatment>,
     /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
     pub limit: Option<Arc<Limit>>,
+    /// What is counted of its requests: of its pool first, then of those that it falls back on.
+    pub requests: Box<[Arc<Requests>]>,
+}
+
+impl Lane {
+    /// What is counted of the requests that went to this pool; of those that came to none, the lane's
+    /// own is asked.
+    fn requests(&self, pool: Option<&Arc<str>>) -> Option<&Arc<Requests>> {
+        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == pool;
+        self.requests.iter().find(of_pool).or_else(|| self.requests.first())
+    }
 }
 
 /// Who answers a request.

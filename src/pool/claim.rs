@@ -35,7 +35,8 @@ impl Entrance {
         self.pool.cookies.as_ref().is_some_and(|cookies| cookies.home(headers).is_some())
     }
 
-    fn pools(&self) -> impl Iterator<Item = &Pool> {
+    /// This pool, and those it falls back on in their order.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         let all = std::iter::successors(Some(self), |&entrance| entrance.fallback.as_deref());
         all.map(|entrance| &*entrance.pool)
     }
