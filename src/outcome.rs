@@ -102,11 +102,13 @@ pub enum Rejection {
     NoRoute,
     /// Not exactly one backend claims to be the writer.
     SingleWriter,
+    /// A request that cannot be served as it is, whoever is asked.
+    BadRequest,
 }
 
 impl Rejection {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoBackend,
         Self::Refused,
         Self::QueueFull,
@@ -119,6 +121,7 @@ impl Rejection {
         Self::Tls,
         Self::NoRoute,
         Self::SingleWriter,
+        Self::BadRequest,
     ];
 
     /// The word in labels and log lines.
@@ -136,6 +139,7 @@ impl Rejection {
             Self::Tls => "tls",
             Self::NoRoute => "no-route",
             Self::SingleWriter => "single-writer",
+            Self::BadRequest => "bad-request",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
 //! worker's thread.
 
+mod account;
 mod answer;
 mod backends;
 mod body;
@@ -30,6 +31,7 @@ use crate::config;
 use crate::log::AccessLog;
 use crate::net::Socket;
 use crate::outcome::Unserved;
+use crate::record::TlsFacts;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
@@ -95,10 +97,9 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// What is counted of the requests that went to this pool; of those that came to none, the lane's
-    /// own is asked.
-    fn requests(&self, pool: Option<&Arc<str>>) -> Option<&Arc<Requests>> {
-        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == pool;
+    /// What is counted of the requests that went to this pool, one of its own.
+    fn requests_of(&self, pool: &Arc<str>) -> Option<&Arc<Requests>> {
+        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == Some(pool);
         self.requests.iter().find(of_pool).or_else(|| self.requests.first())
     }
 }
@@ -150,6 +151,8 @@ struct Connection {
     tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     socket: Option<Rc<Socket>>,
+    /// What is known of its TLS, for those who write it down.
+    tls: Option<Box<TlsFacts>>,
 }
 
 /// Serves one connection to its end.
@@ -159,7 +162,8 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let socket = Rc::new(client.socket);
     let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
+    let connection =
+        Rc::new(Connection { client: address, local, proxy, tools, socket, tls: None });
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
     let served = if is_h2 {
