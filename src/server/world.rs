@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs;
 use std::sync::Arc;
 
 use crate::addr::Networks;
@@ -85,8 +86,24 @@ impl Outward {
         let refused =
             |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
         let tls = tls.map_err(refused)?.map(Arc::new);
-        Ok(Self { pool: Arc::new(Pool::new(spec, |_| None)), tls })
+        let pool = with_secret(Pool::new(spec, |_| None), spec.cookie.as_ref())?;
+        Ok(Self { pool: Arc::new(pool), tls })
     }
+}
+
+/// The pool with the values of its cookie keyed, if there is a file with a secret.
+fn with_secret(pool: Pool, cookie: Option<&config::StickyCookie>) -> Result<Pool, StartError> {
+    let Some((cookie, file)) = cookie.and_then(|rules| Some((rules, rules.secret_file.as_ref()?)))
+    else {
+        return Ok(pool);
+    };
+    let refused = |why| {
+        let (pool, file) = (Arc::clone(pool.name()), file.clone());
+        StartError::CookieSecret { pool, file, why }
+    };
+    let bytes = fs::read(file).map_err(|error| refused(error.to_string()))?;
+    let secret = config::cookie_secret(&bytes).map_err(|why| refused(why.to_owned()))?;
+    Ok(pool.with_secret(cookie, secret.as_bytes()))
 }
 
 /// What is done with what comes to a listener.
