@@ -63,7 +63,7 @@ fn protocols(given: Option<String>) -> Vec<Vec<u8>> {
 
 fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     let (name, value) = line.split_once(':')?;
-    Some((name.trim().parse().ok()?, HeaderValue::from_str(value.trim()).ok()?))
+    Some((name.parse().ok()?, HeaderValue::from_str(value.trim()).ok()?))
 }
 
 #[cfg(test)]
