@@ -2,6 +2,7 @@
 
 use std::mem::discriminant;
 
+use super::fields;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
 use super::{HashKey, Policy};
@@ -19,8 +20,14 @@ pub(super) const POLICIES: &[(&str, Policy)] = &[
     ("first", Policy::First),
 ];
 
-pub(super) const HASH_KEYS: &[(&str, HashKey)] =
-    &[("client-ip", HashKey::ClientIp), ("client-ip-port", HashKey::ClientIpPort)];
+/// Those that are one word.
+pub(super) const HASH_KEYS: &[(&str, HashKey)] = &[
+    ("client-ip", HashKey::ClientIp),
+    ("client-ip-port", HashKey::ClientIpPort),
+    ("path", HashKey::Path),
+];
+const HEADER: &str = "header:";
+const COOKIE: &str = "cookie:";
 
 impl Policy {
     /// The word of the file.
@@ -50,19 +57,41 @@ pub(super) fn read(value: &Value<'_>) -> Option<Policy> {
     Some(policy)
 }
 
+/// Also `header:NAME` and `cookie:NAME`, which stand for what a request brings.
 fn hash_key(value: &Value<'_>) -> Option<HashKey> {
     let text = value.text()?;
-    if text == "path" || text.starts_with("header:") || text.starts_with("cookie:") {
-        let message = format!("{} needs an http listener, which is not built yet", quoted(text));
-        value.refuse(&message, "use \"client-ip\" or \"client-ip-port\"");
-        return None;
+    if let Some((_, key)) = HASH_KEYS.iter().find(|(word, _)| *word == text) {
+        return Some(key.clone());
     }
-    let found = HASH_KEYS.iter().find(|(word, _)| *word == text);
-    if found.is_none() {
-        let way_out = did_you_mean(text, "valid values", HASH_KEYS.iter().map(|(word, _)| *word));
-        value.refuse(&format!("{} is not a valid value", quoted(text)), &way_out);
+    let refuse = |message: &str, way_out: &str| {
+        value.refuse(message, way_out);
+        None
+    };
+    if let Some(name) = text.strip_prefix(HEADER) {
+        return match fields::name(name) {
+            Ok(name) => Some(HashKey::Header(name)),
+            Err((message, way_out)) => refuse(&message, way_out),
+        };
     }
-    found.map(|(_, key)| key.clone())
+    if let Some(name) = text.strip_prefix(COOKIE) {
+        if fields::is_token(name) {
+            return Some(HashKey::Cookie(name.into()));
+        }
+        let message = format!("{} is not the name of a cookie", quoted(name));
+        return refuse(&message, "use letters, digits, - and _");
+    }
+    let words = HASH_KEYS.iter().map(|(word, _)| *word).chain(["header:NAME", "cookie:NAME"]);
+    let way_out = did_you_mean(text, "valid values", words);
+    refuse(&format!("{} is not a valid value", quoted(text)), &way_out)
+}
+
+/// As the file writes it.
+pub(super) fn write_key(key: &HashKey) -> String {
+    match key {
+        HashKey::Header(name) => format!("{HEADER}{name}"),
+        HashKey::Cookie(name) => format!("{COOKIE}{name}"),
+        word => HASH_KEYS.iter().find(|(_, it)| it == word).map_or("", |(it, _)| it).to_owned(),
+    }
 }
 
 fn bounded_load(value: &Value<'_>) -> Option<f64> {

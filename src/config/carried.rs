@@ -1,10 +1,10 @@
 //! Which pools carry connections, and which carry datagrams: what a probe is by default, and how
 //! it asks, follows from the listeners that a pool works for.
 
-use super::Protocol;
 use super::listener;
 use super::read::Section;
 use super::tree::Kind;
+use super::{Config, Listener, Protocol};
 
 /// What the listeners bring to one pool, themselves or by way of fallbacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +64,23 @@ pub(super) fn of_all(
                 _ => break,
             }
             at = pools.get(index).and_then(|(_, section)| fallback(section, names));
+        }
+    }
+    all
+}
+
+/// One for each pool, in their order: whether http listeners use it.
+pub(super) fn by_http(config: &Config) -> Vec<bool> {
+    let mut all = vec![false; config.pools.len()];
+    let http = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Http);
+    for start in http.flat_map(Listener::pools) {
+        let mut at = Some(start);
+        while let Some(index) = at {
+            match all.get_mut(index) {
+                Some(by_http) if !*by_http => *by_http = true,
+                _ => break,
+            }
+            at = config.pools.get(index).and_then(|pool| pool.fallback);
         }
     }
     all

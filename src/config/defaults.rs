@@ -21,6 +21,8 @@ pub(super) const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// `listener.handshake_timeout`.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `listener.tls.alpn` for http, and all that can stand there.
+pub(super) const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// `listener.backlog`.
 pub(super) const BACKLOG: u32 = 4096;
 /// `pool.connect_timeout`.
@@ -29,6 +31,12 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const POLICY: Policy = Policy::LeastConnections;
 /// `listener.tls.acme.directory`.
 pub(super) const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// `redirect.status` where `to` is given.
+pub(super) const REDIRECT_STATUS: u16 = 302;
+/// `respond.status`.
+pub(super) const RESPOND_STATUS: u16 = 200;
+/// `respond.content_type`.
+pub(super) const RESPOND_TYPE: &str = "text/plain; charset=utf-8";
 /// `backends[].weight`.
 pub(super) const WEIGHT: u16 = 1;
 

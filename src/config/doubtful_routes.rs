@@ -7,7 +7,7 @@ use super::listener::pool_name;
 use super::read::Section;
 use super::routes;
 use super::value::Value;
-use super::{Leads, Listener, Matchers, NamePattern, Pool};
+use super::{Field, Leads, Listener, Matchers, NamePattern, PathPattern, Pool};
 
 /// Whatever is doubtful about the ways from one listener of the file.
 pub(super) fn of_listener(section: &Section<'_>, read: &listener::Read, pools: &[Pool]) {
@@ -42,16 +42,47 @@ fn unreachable(section: &Section<'_>, written: &[Value<'_>], listener: &Listener
 
 /// True if whatever `later` matches is matched by `earlier`, as far as their texts show.
 fn takes_all_of(earlier: &Matchers, later: &Matchers) -> bool {
-    let covers = |pattern: &NamePattern| earlier.sni.iter().any(|other| is_within(pattern, other));
-    let names = earlier.sni.is_empty() || !later.sni.is_empty() && later.sni.iter().all(covers);
-    let offers = |name: &String| earlier.alpn.contains(name);
-    let protocols =
-        earlier.alpn.is_empty() || !later.alpn.is_empty() && later.alpn.iter().all(offers);
     let wider = IpNet::aggregate(&earlier.client);
     let contains = |network: &IpNet| wider.iter().any(|other| other.contains(network));
-    let clients =
-        earlier.client.is_empty() || !later.client.is_empty() && later.client.iter().all(contains);
-    names && protocols && clients
+    covers(&earlier.sni, &later.sni, is_within)
+        && covers(&earlier.alpn, &later.alpn, |one, other| one == other)
+        && (earlier.client.is_empty()
+            || !later.client.is_empty() && later.client.iter().all(contains))
+        && covers(&earlier.host, &later.host, is_within)
+        && covers(&earlier.path, &later.path, is_under)
+        && covers(&earlier.method, &later.method, |one, other| one == other)
+        && are_implied(&earlier.header, &later.header)
+        && are_implied(&earlier.query, &later.query)
+}
+
+/// True if each of `later` is within one of `earlier`; an empty list takes all.
+fn covers<T>(earlier: &[T], later: &[T], is_within: impl Fn(&T, &T) -> bool) -> bool {
+    let covered = |one: &T| earlier.iter().any(|other| is_within(one, other));
+    earlier.is_empty() || !later.is_empty() && later.iter().all(covered)
+}
+
+/// True if `other` takes every path that `pattern` does.
+fn is_under(pattern: &PathPattern, other: &PathPattern) -> bool {
+    let beneath = |path: &str, front: &str| {
+        path.strip_prefix(front).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match (pattern, other) {
+        (PathPattern::Exact(path), PathPattern::Exact(other)) => path == other,
+        (PathPattern::Exact(path) | PathPattern::Under(path), PathPattern::Under(front)) => {
+            beneath(path, front)
+        }
+        (PathPattern::Under(_), PathPattern::Exact(_)) => false,
+    }
+}
+
+/// True if a request that has all of `later` has all of `earlier`.
+fn are_implied(earlier: &[Field], later: &[Field]) -> bool {
+    let implies = |one: &Field, asked: &Field| {
+        let is_one = |value| asked.values.contains(value);
+        one.name == asked.name
+            && (asked.values.is_empty() || !one.values.is_empty() && one.values.iter().all(is_one))
+    };
+    earlier.iter().all(|asked| later.iter().any(|one| implies(one, asked)))
 }
 
 /// True if `other` matches every name that `pattern` does.

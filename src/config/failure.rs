@@ -1,19 +1,16 @@
-//! Reads the tables of a pool about failing, waiting and staying: `passive`, `queue`, `close` and
-//! `sticky`.
+//! Reads the tables of a pool about failing, waiting and leaving: `passive`, `queue` and `close`.
 
-use super::later;
 use super::read::Section;
 use super::tree::Kind;
 use super::units::write_duration;
 use super::value::Value;
 use super::words::{nearest, quoted};
-use super::{Close, Closing, Passive, ProxyVersion, Queue, Sticky};
+use super::{Close, Closing, Passive, ProxyVersion, Queue};
 
 pub(super) const PASSIVE_KEYS: &[&str] =
     &["failures", "window", "eject_for", "eject_max", "max_ejected"];
 pub(super) const QUEUE_KEYS: &[&str] = &["size", "timeout"];
 pub(super) const CLOSE_KEYS: &[&str] = &["down", "role", "drain", "removed", "maintenance"];
-pub(super) const STICKY_KEYS: &[&str] = &["client_ip", "ttl", "max_entries"];
 
 pub(super) const PROXY_VERSIONS: &[(&str, ProxyVersion)] =
     &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)];
@@ -120,20 +117,4 @@ pub(super) fn write_closing(closing: Closing) -> String {
         Closing::Over(time) => write_duration(time),
         word => CLOSINGS.iter().find(|(_, other)| *other == word).map_or("", |it| it.0).to_owned(),
     }
-}
-
-pub(super) fn sticky(pool: &Section<'_>) -> Option<Sticky> {
-    pool.value("sticky")?.table()?;
-    let section = pool.section("sticky").only(STICKY_KEYS, later::STICKY);
-    if section.value("client_ip").is_none() && section.value("cookie").is_none() {
-        let message = format!("{} does not say what a client is known by", section.title);
-        let way_out = "write client_ip = true, or remove the table";
-        section.report.absence(section.place, message, way_out);
-    }
-    let default = Sticky::default();
-    let sticky = Sticky {
-        ttl: section.duration("ttl", default.ttl),
-        max_entries: section.integer("max_entries", 1..=u32::MAX, default.max_entries),
-    };
-    section.flag("client_ip", false).then_some(sticky)
 }

@@ -13,6 +13,7 @@ use super::pool;
 use super::problem::{Place, Report};
 use super::process;
 use super::read::Section;
+use super::requests;
 use super::tree::Table;
 use super::{Admin, AdminBind, Config, Listener, Origin, Pool, Process, Protocol};
 
@@ -60,6 +61,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         if *is_read {
             asserted(section, pool, *carried);
         }
+        requests::check(section, pool, *carried);
         doubts::of_pool(section, pool, &pools, *carried);
         promised_by_pool(section, pool, *carried);
     }
@@ -73,8 +75,15 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     Config { process, log, admin, listeners, pools, origin }
 }
 
-/// An address and what is taken there.
+/// An address and what is taken there: connections, as [`Protocol::Tcp`], or datagrams.
 type Seat = (SocketAddr, Protocol);
+
+fn transport(protocol: Protocol) -> Protocol {
+    match protocol {
+        Protocol::Tcp | Protocol::Http => Protocol::Tcp,
+        Protocol::Udp => Protocol::Udp,
+    }
+}
 
 /// The same address twice for one transport; port 0 is another port each time.
 fn addresses(report: &Report, root: &Section<'_>, listeners: &[listener::Read], admin: &Admin) {
@@ -95,7 +104,7 @@ fn addresses(report: &Report, root: &Section<'_>, listeners: &[listener::Read], 
     for read in listeners {
         for (address, place) in read.listener.bind.iter().zip(&read.bound_at) {
             let name = format!("listener \"{}\"", read.listener.name);
-            let seat = (*address, read.listener.protocol);
+            let seat = (*address, transport(read.listener.protocol));
             check(&taken, seat, *place, &format!("{name}: bind"));
             taken.push((seat, name, Some(*place)));
         }
@@ -169,7 +178,7 @@ fn promised(
     sections: &[(&str, Section<'_>)],
     listeners: &[listener::Read],
 ) {
-    let each = |protocol| if protocol == Protocol::Tcp { 2 } else { 1 };
+    let each = |protocol| if protocol == Protocol::Udp { 1 } else { 2 };
     let most = listeners.iter().map(|read| each(read.listener.protocol)).max();
     if let Some(value) = root.section("process").value("max_sessions") {
         value.promise(u64::from(process.max_sessions) * most.unwrap_or(2));

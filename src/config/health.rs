@@ -35,6 +35,7 @@ pub(super) const KEYS: &[&str] = &[
     "query_type",
     "expect_rcode",
     "command",
+    "service",
     "tls",
 ];
 
@@ -47,6 +48,7 @@ pub(super) enum Kind {
     Https,
     SendExpect,
     Dns,
+    Grpc,
     Exec,
     None,
 }
@@ -58,12 +60,14 @@ pub(super) const KINDS: &[(&str, Kind)] = &[
     ("https", Kind::Https),
     ("send-expect", Kind::SendExpect),
     ("dns", Kind::Dns),
+    ("grpc", Kind::Grpc),
     ("exec", Kind::Exec),
     ("none", Kind::None),
 ];
 
 const HTTP: &[&str] = &["http", "https"];
-const ANY_BUT_NONE: &[&str] = &["tcp", "tls", "http", "https", "send-expect", "dns", "exec"];
+const ANY_BUT_NONE: &[&str] =
+    &["tcp", "tls", "http", "https", "send-expect", "dns", "grpc", "exec"];
 
 /// Keys that not every probe has, with the probes that do.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -82,7 +86,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("query_type", &["dns"]),
     ("expect_rcode", &["dns"]),
     ("command", &["exec"]),
-    ("tls", &["tls", "https"]),
+    ("service", &["grpc"]),
+    ("tls", &["tls", "https", "grpc"]),
 ];
 
 /// `tls` is the pool's own, by which a probe goes that says nothing else.
@@ -138,6 +143,7 @@ fn probe(section: &Section<'_>, carried: Carried, tls: Option<&ClientTls>) -> Op
         Kind::Https => Some(Probe::Http(Box::new(http_probe::over_tls(section, tls)))),
         Kind::SendExpect => send_expect(section, carried),
         Kind::Dns => Some(Probe::Dns(dns_probe::read(section, carried))),
+        Kind::Grpc => Some(grpc(section, tls)),
         Kind::Exec => exec(section),
     }
 }
@@ -157,7 +163,7 @@ fn kind(section: &Section<'_>, carried: Carried) -> Option<Kind> {
         let way_out = match text {
             "redis" => "use \"send-expect\" with send = \"PING\\r\\n\" and expect = \"PONG\"",
             "postgres" => "use \"tcp\", or \"http\" against the server's own health endpoint",
-            _ => "use \"tcp\", \"http\", \"send-expect\", \"dns\" or \"exec\"",
+            _ => "use \"tcp\", \"http\", \"grpc\", \"send-expect\", \"dns\" or \"exec\"",
         };
         value.refuse(&message, way_out);
         return None;
@@ -197,6 +203,16 @@ fn send_expect(section: &Section<'_>, carried: Carried) -> Option<Probe> {
         section.report.absence(section.place, message, way_out);
     }
     Some(Probe::SendExpect { send: send.into(), expect: expect.into(), over: carried.over() })
+}
+
+/// Over TLS if the probe or the pool has a table that says so.
+fn grpc(section: &Section<'_>, tls: Option<&ClientTls>) -> Probe {
+    let is_over_tls = section.value("tls").is_some() || tls.is_some();
+    let service = section.value("service").and_then(|value| value.text());
+    Probe::Grpc {
+        service: service.unwrap_or_default().to_owned(),
+        tls: is_over_tls.then(|| http_probe::tls(section, tls)),
+    }
 }
 
 fn exec(section: &Section<'_>) -> Option<Probe> {

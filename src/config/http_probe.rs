@@ -2,6 +2,7 @@
 
 use regex::bytes::Regex;
 
+use super::fields::is_token;
 use super::read::Section;
 use super::value::Value;
 use super::words::quoted;
@@ -11,13 +12,17 @@ pub(super) const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replic
 
 /// `tls` is the pool's own.
 pub(super) fn over_tls(section: &Section<'_>, tls: Option<&ClientTls>) -> HttpProbe {
+    HttpProbe { tls: Some(self::tls(section, tls)), ..plain(section) }
+}
+
+/// How a probe that speaks http goes over TLS; what the pool says of an upgrade is about its
+/// sessions.
+pub(super) fn tls(section: &Section<'_>, tls: Option<&ClientTls>) -> ClientTls {
     if let Some(value) = section.section("tls").value("starttls") {
         let message = "is for databases, and this probe speaks http";
         value.refuse(message, "remove it, or set probe = \"tls\"");
     }
-    // What the pool says of an upgrade is about its sessions.
-    let tls = ClientTls { starttls: None, ..credentials::of_probe(section, tls) };
-    HttpProbe { tls: Some(tls), ..plain(section) }
+    ClientTls { starttls: None, ..credentials::of_probe(section, tls) }
 }
 
 pub(super) fn plain(section: &Section<'_>) -> HttpProbe {
@@ -78,11 +83,6 @@ fn headers(section: &Section<'_>) -> Vec<(String, String)> {
         }
     }
     headers
-}
-
-fn is_token(text: &str) -> bool {
-    let valid = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    !text.is_empty() && text.chars().all(valid)
 }
 
 fn statuses(value: &Value<'_>) -> Vec<(u16, u16)> {

@@ -3,6 +3,7 @@
 //! A key that is taken and ignored is worse than one that is refused: somebody would believe in TLS
 //! that is not there. A value that switches the feature off asks for nothing and is taken.
 
+use super::Protocol;
 use super::problem::Report;
 use super::tree::{Entry, Kind, Node};
 
@@ -19,8 +20,8 @@ pub(super) struct Later {
 enum Why {
     /// What it needs is not built yet.
     Missing(&'static str),
-    /// It is for another protocol.
-    Foreign(&'static str),
+    /// It is for other listeners than those of this protocol.
+    Foreign(&'static str, Protocol),
 }
 
 /// Which value asks for nothing.
@@ -28,6 +29,7 @@ enum Why {
 pub(super) enum Off {
     Never,
     False,
+    Zero,
     ZeroTime,
     EmptyList,
 }
@@ -36,6 +38,7 @@ impl Off {
     pub(super) fn holds(self, value: &Node) -> bool {
         match (self, &value.kind) {
             (Self::False, Kind::Flag(flag)) => !flag,
+            (Self::Zero, Kind::Integer(number)) => *number == 0,
             (Self::ZeroTime, Kind::Text(text)) => {
                 super::units::duration(text).is_ok_and(|duration| duration.is_zero())
             }
@@ -52,94 +55,154 @@ impl Later {
             Why::Missing(what) => {
                 format!("`{path}` is not available in this version: {what} not built yet")
             }
-            Why::Foreign(owner) => format!("`{path}` is for {owner}, and this listener is udp"),
+            Why::Foreign(owner, here) => {
+                format!("`{path}` is for {owner}, and this listener is {}", here.as_str())
+            }
         };
         report.error(entry.place, message, self.instead);
     }
+}
+
+/// `keys` without those that are in `later`.
+pub(super) fn without(keys: &[&'static str], later: &[Later]) -> Vec<&'static str> {
+    let is_later = |key: &str| later.iter().any(|later| later.key == key);
+    keys.iter().copied().filter(|key| !is_later(key)).collect()
 }
 
 const fn later(key: &'static str, what: &'static str, off: Off, instead: &'static str) -> Later {
     Later { key, why: Why::Missing(what), off, instead }
 }
 
-const fn foreign(key: &'static str, owner: &'static str, off: Off) -> Later {
-    Later { key, why: Why::Foreign(owner), off, instead: REMOVE }
+/// Not with tcp.
+const fn no_tcp(key: &'static str, owner: &'static str, off: Off, instead: &'static str) -> Later {
+    Later { key, why: Why::Foreign(owner, Protocol::Tcp), off, instead }
+}
+
+/// Not with udp.
+const fn no_udp(key: &'static str, owner: &'static str, off: Off) -> Later {
+    Later { key, why: Why::Foreign(owner, Protocol::Udp), off, instead: REMOVE }
+}
+
+/// Not with http.
+const fn no_http(key: &'static str, owner: &'static str, off: Off, instead: &'static str) -> Later {
+    Later { key, why: Why::Foreign(owner, Protocol::Http), off, instead }
 }
 
 const REMOVE: &str = "remove the key";
-const HTTP: &str = "http listeners are";
 
 pub(super) const PROCESS: &[Later] =
     &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
 
-pub(super) const LISTENER: &[Later] = &[
-    later("header_timeout", HTTP, Off::Never, REMOVE),
-    later("tunnel_timeout", HTTP, Off::Never, REMOVE),
-    later("trusted_proxies", HTTP, Off::EmptyList, REMOVE),
+const OR_HTTP: &str = "remove the key, or set protocol = \"http\"";
+
+const TCP_LISTENER: &[Later] = &[
+    no_tcp("responses", "udp", Off::Zero, "remove the key, or set protocol = \"udp\""),
+    no_tcp("header_timeout", "http", Off::Never, OR_HTTP),
+    no_tcp("tunnel_timeout", "http", Off::Never, OR_HTTP),
+    no_tcp("trusted_proxies", "http", Off::EmptyList, OR_HTTP),
+    no_tcp("max_streams", "http", Off::Never, OR_HTTP),
+    no_tcp("debug_headers", "http", Off::False, OR_HTTP),
 ];
 
-/// As [`LISTENER`], where datagrams are taken: they come without a connection, and unread.
-pub(super) const UDP_LISTENER: &[Later] = &[
-    foreign("keepalive", "tcp", Off::ZeroTime),
-    foreign("backlog", "tcp", Off::Never),
-    foreign("max_lifetime", "tcp", Off::Never),
-    foreign("handshake_timeout", "tcp", Off::Never),
-    foreign("tls", "tcp", Off::Never),
-    foreign("plain_pool", "tcp", Off::Never),
-    foreign("accept_proxy_protocol", "tcp", Off::EmptyList),
-    foreign("header_timeout", "http", Off::Never),
-    foreign("tunnel_timeout", "http", Off::Never),
-    foreign("trusted_proxies", "http", Off::EmptyList),
+const HTTP_LISTENER: &[Later] = &[
+    no_http("responses", "udp", Off::Zero, REMOVE),
+    no_http(
+        "max_lifetime",
+        "tcp",
+        Off::Never,
+        "remove the key; a route bounds its requests with `request_timeout`",
+    ),
+    no_http("plain_pool", "tcp", Off::Never, "add a listener without tls for cleartext"),
 ];
 
-const NARROWER: &str =
-    "match by `sni`, `alpn` or `client`; without this key the route would take more";
-const LEAD: &str = "give the route a pool with `pool`";
-
-/// Keys of routes that need a request.
-pub(super) const ROUTE: &[Later] = &[
-    later("host", HTTP, Off::Never, NARROWER),
-    later("path", HTTP, Off::Never, NARROWER),
-    later("method", HTTP, Off::Never, NARROWER),
-    later("header", HTTP, Off::Never, NARROWER),
-    later("query", HTTP, Off::Never, NARROWER),
-    later("redirect", HTTP, Off::Never, LEAD),
-    later("respond", HTTP, Off::Never, LEAD),
-    later("strip_prefix", HTTP, Off::Never, REMOVE),
-    later("add_prefix", HTTP, Off::Never, REMOVE),
-    later("set_request_headers", HTTP, Off::Never, REMOVE),
-    later("set_response_headers", HTTP, Off::Never, REMOVE),
-    later("remove_request_headers", HTTP, Off::EmptyList, REMOVE),
-    later("remove_response_headers", HTTP, Off::EmptyList, REMOVE),
-    later("rate_limit", HTTP, Off::Never, "limit clients with `connection_rate` of the listener"),
-    later("request_timeout", HTTP, Off::Never, REMOVE),
-    later("max_body", HTTP, Off::Never, REMOVE),
+/// Datagrams come without a connection, and unread.
+const UDP_LISTENER: &[Later] = &[
+    no_udp("keepalive", "tcp", Off::ZeroTime),
+    no_udp("backlog", "tcp", Off::Never),
+    no_udp("max_lifetime", "tcp", Off::Never),
+    no_udp("handshake_timeout", "tcp", Off::Never),
+    no_udp("tls", "tcp", Off::Never),
+    no_udp("plain_pool", "tcp", Off::Never),
+    no_udp("accept_proxy_protocol", "tcp", Off::EmptyList),
+    no_udp("header_timeout", "http", Off::Never),
+    no_udp("tunnel_timeout", "http", Off::Never),
+    no_udp("trusted_proxies", "http", Off::EmptyList),
+    no_udp("max_streams", "http", Off::Never),
+    no_udp("debug_headers", "http", Off::False),
 ];
 
-/// As [`ROUTE`], where datagrams are taken.
-pub(super) const UDP_ROUTE: &[Later] = &[
-    foreign("sni", "tcp", Off::Never),
-    foreign("alpn", "tcp", Off::Never),
-    foreign("host", "http", Off::Never),
-    foreign("path", "http", Off::Never),
-    foreign("method", "http", Off::Never),
-    foreign("header", "http", Off::Never),
-    foreign("query", "http", Off::Never),
-    foreign("redirect", "http", Off::Never),
-    foreign("respond", "http", Off::Never),
-    foreign("strip_prefix", "http", Off::Never),
-    foreign("add_prefix", "http", Off::Never),
-    foreign("set_request_headers", "http", Off::Never),
-    foreign("set_response_headers", "http", Off::Never),
-    foreign("remove_request_headers", "http", Off::EmptyList),
-    foreign("remove_response_headers", "http", Off::EmptyList),
-    foreign("rate_limit", "http", Off::Never),
-    foreign("request_timeout", "http", Off::Never),
-    foreign("max_body", "http", Off::Never),
+/// Keys of a listener that are not for its protocol.
+pub(super) fn of_listener(protocol: Protocol) -> &'static [Later] {
+    match protocol {
+        Protocol::Tcp => TCP_LISTENER,
+        Protocol::Udp => UDP_LISTENER,
+        Protocol::Http => HTTP_LISTENER,
+    }
+}
+
+const NARROWER: &str = "match by `sni`, `alpn` or `client`, or set protocol = \"http\"; without \
+                        this key the route would take more";
+const LEAD: &str = "lead the route to a pool with `pool`, or set protocol = \"http\"";
+const LIMIT: &str =
+    "limit clients with `connection_rate` of the listener, or set protocol = \"http\"";
+
+/// Nothing is read of what goes through.
+const TCP_ROUTE: &[Later] = &[
+    no_tcp("host", "http", Off::Never, NARROWER),
+    no_tcp("path", "http", Off::Never, NARROWER),
+    no_tcp("method", "http", Off::Never, NARROWER),
+    no_tcp("header", "http", Off::Never, NARROWER),
+    no_tcp("query", "http", Off::Never, NARROWER),
+    no_tcp("redirect", "http", Off::Never, LEAD),
+    no_tcp("respond", "http", Off::Never, LEAD),
+    no_tcp("strip_prefix", "http", Off::Never, OR_HTTP),
+    no_tcp("add_prefix", "http", Off::Never, OR_HTTP),
+    no_tcp("set_request_headers", "http", Off::Never, OR_HTTP),
+    no_tcp("set_response_headers", "http", Off::Never, OR_HTTP),
+    no_tcp("remove_request_headers", "http", Off::EmptyList, OR_HTTP),
+    no_tcp("remove_response_headers", "http", Off::EmptyList, OR_HTTP),
+    no_tcp("rate_limit", "http", Off::Never, LIMIT),
+    no_tcp("request_timeout", "http", Off::Never, OR_HTTP),
+    no_tcp("max_body", "http", Off::Never, OR_HTTP),
 ];
+
+const UDP_ROUTE: &[Later] = &[
+    no_udp("sni", "tcp", Off::Never),
+    no_udp("alpn", "tcp", Off::Never),
+    no_udp("host", "http", Off::Never),
+    no_udp("path", "http", Off::Never),
+    no_udp("method", "http", Off::Never),
+    no_udp("header", "http", Off::Never),
+    no_udp("query", "http", Off::Never),
+    no_udp("redirect", "http", Off::Never),
+    no_udp("respond", "http", Off::Never),
+    no_udp("strip_prefix", "http", Off::Never),
+    no_udp("add_prefix", "http", Off::Never),
+    no_udp("set_request_headers", "http", Off::Never),
+    no_udp("set_response_headers", "http", Off::Never),
+    no_udp("remove_request_headers", "http", Off::EmptyList),
+    no_udp("remove_response_headers", "http", Off::EmptyList),
+    no_udp("rate_limit", "http", Off::Never),
+    no_udp("request_timeout", "http", Off::Never),
+    no_udp("max_body", "http", Off::Never),
+];
+
+/// One connection may carry requests for several hosts, whatever its handshake named.
+const HTTP_ROUTE: &[Later] = &[
+    no_http("sni", "tcp", Off::Never, "match the name that is asked for with `host`"),
+    no_http("alpn", "tcp", Off::Never, "remove the key; requests match by host, path and the like"),
+];
+
+/// Keys of a route that are not for the protocol of its listener.
+pub(super) fn of_route(protocol: Protocol) -> &'static [Later] {
+    match protocol {
+        Protocol::Tcp => TCP_ROUTE,
+        Protocol::Udp => UDP_ROUTE,
+        Protocol::Http => HTTP_ROUTE,
+    }
+}
 
 pub(super) const POOL: &[Later] = &[
-    later("response_timeout", HTTP, Off::Never, REMOVE),
     later(
         "single_writer",
         "holding back sessions while two backends claim a role is",
@@ -152,29 +215,11 @@ pub(super) const POOL: &[Later] = &[
         Off::Never,
         "list them in `backends`; a host name there follows its DNS record",
     ),
-    later("http", HTTP, Off::Never, "remove the table"),
-];
-
-const CLIENT_IP: &str = "remove the key; client_ip = true keeps a client address on one backend";
-
-pub(super) const STICKY: &[Later] = &[
-    later("cookie", HTTP, Off::Never, CLIENT_IP),
-    later("secure", HTTP, Off::Never, CLIENT_IP),
-    later("http_only", HTTP, Off::Never, CLIENT_IP),
-    later("same_site", HTTP, Off::Never, CLIENT_IP),
-];
-
-pub(super) const RETRY: &[Later] = &[
-    later("on", HTTP, Off::Never, REMOVE),
-    later("non_idempotent", HTTP, Off::False, REMOVE),
-    later("body", HTTP, Off::Never, REMOVE),
-    later("budget", HTTP, Off::Never, REMOVE),
 ];
 
 const TCP_OR_EXEC: &str = "use probe = \"tcp\", \"send-expect\" or \"exec\"";
 
 pub(super) const HEALTH: &[Later] = &[
-    later("service", "the grpc probe is", Off::Never, TCP_OR_EXEC),
     later(
         "max_lag",
         "measuring how far a replica lags is",
@@ -187,7 +232,7 @@ pub(super) const HEALTH: &[Later] = &[
 ];
 
 /// Probes that a later version has.
-pub(super) const PROBES: &[&str] = &["postgres", "mysql", "redis", "grpc"];
+pub(super) const PROBES: &[&str] = &["postgres", "mysql", "redis"];
 
 #[cfg(test)]
 mod tests {
@@ -195,8 +240,9 @@ mod tests {
 
     #[test]
     fn no_list_names_a_key_twice() {
-        for list in [PROCESS, LISTENER, UDP_LISTENER, ROUTE, UDP_ROUTE, POOL, STICKY, RETRY, HEALTH]
-        {
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Http];
+        let foreign = protocols.into_iter().flat_map(|it| [of_listener(it), of_route(it)]);
+        for list in foreign.chain([PROCESS, POOL, HEALTH]) {
             let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
             keys.sort_unstable();
             let all = keys.len();

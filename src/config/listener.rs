@@ -15,7 +15,7 @@ use super::routes;
 use super::tree::Kind;
 use super::value::Value;
 use super::words::{did_you_mean, quoted};
-use super::{AcceptProxy, Clients, Listener, Pool, Protocol, Rate, units};
+use super::{AcceptProxy, Clients, Http, Listener, Pool, Protocol, Rate, units};
 
 pub(super) const KEYS: &[&str] = &[
     "bind",
@@ -34,11 +34,20 @@ pub(super) const KEYS: &[&str] = &[
     "handshake_timeout",
     "tls",
     "plain_pool",
+    "header_timeout",
+    "tunnel_timeout",
+    "trusted_proxies",
+    "max_streams",
+    "debug_headers",
     "route",
 ];
 pub(super) const RATE_KEYS: &[&str] = &["rate", "burst"];
 
-pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+pub(super) const PROTOCOLS: &[(&str, Protocol)] =
+    &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("http", Protocol::Http)];
+
+/// Streams above this would be bounded by the backends anyway.
+pub(super) const MOST_STREAMS: u32 = 100_000;
 
 /// A listener with what later checks need to point at.
 pub(super) struct Read {
@@ -50,11 +59,14 @@ pub(super) struct Read {
 }
 
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
-    let protocol = protocol(&section);
-    let section = match protocol {
-        Protocol::Tcp | Protocol::Http => section.only(KEYS, later::LISTENER),
-        Protocol::Udp => section.only(&udp_keys(), later::UDP_LISTENER),
-    };
+    let written = section.value("protocol");
+    let known = written.as_ref().and_then(|value| value.choice(PROTOCOLS));
+    let protocol = known.unwrap_or_default();
+    // With a word that was refused nobody knows what the other keys are for.
+    let is_known = known.is_some() || written.is_none();
+    let foreign = if is_known { later::of_listener(protocol) } else { &[] };
+    let not_in_routes = if is_known { later::of_route(protocol) } else { &[] };
+    let section = section.only(&later::without(KEYS, foreign), foreign);
     let (bind, bound_at) = binds(&section).into_iter().unzip();
     let pool = match section.value("pool") {
         Some(value) => pool_index(&value, pools),
@@ -66,15 +78,26 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str]) -> Read {
     let unset = Listener::unset(name, protocol, bind, pool.unwrap_or_default());
     let listener = Listener {
         pool,
-        routes: routes::read(&section, protocol, pools),
+        routes: routes::read(&section, protocol, not_in_routes, pools),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, 0),
-        connection_rate: rate(&section),
+        connection_rate: connection_rate(&section),
         clients: Clients { allow: networks(&section, "allow"), deny: networks(&section, "deny") },
         ..unset
     };
     let listener = match protocol {
-        Protocol::Tcp | Protocol::Http => of_connections(listener, &section, pools),
-        Protocol::Udp => of_datagrams(listener, &section),
+        Protocol::Tcp => Listener {
+            max_lifetime: section.some_duration("max_lifetime"),
+            plain_pool: plain_pool(&section, pools),
+            ..of_connections(listener, &section)
+        },
+        Protocol::Http => {
+            Listener { http: Some(http(&section)), ..of_connections(listener, &section) }
+        }
+        Protocol::Udp => Listener {
+            idle_timeout: section.switchable("idle_timeout", listener.idle_timeout),
+            responses: section.integer("responses", 0..=u32::MAX, listener.responses),
+            ..listener
+        },
     };
     let acme = listener.tls.as_ref().and_then(|tls| tls.acme.as_ref());
     let answers_at = acme.map(|acme| acme::bound_at(&section, acme)).unwrap_or_default();
@@ -90,26 +113,29 @@ fn led_nowhere(section: &Section<'_>) {
     }
 }
 
-fn of_connections(unset: Listener, section: &Section<'_>, pools: &[&str]) -> Listener {
-    if let Some(value) = section.value("responses")
-        && value.integer(0..=u32::MAX).is_some_and(|responses| responses > 0)
-        && section.value("protocol").is_none_or(|value| value.text() == Some("tcp"))
-    {
-        value
-            .refuse("is for udp, and this listener is tcp", "remove it, or set protocol = \"udp\"");
-    }
+fn of_connections(unset: Listener, section: &Section<'_>) -> Listener {
     Listener {
         idle_timeout: section.switchable("idle_timeout", unset.idle_timeout),
-        max_lifetime: section.some_duration("max_lifetime"),
         keepalive: section.switchable("keepalive", unset.keepalive),
         backlog: section.integer("backlog", 1..=i32::MAX.unsigned_abs(), unset.backlog),
         accept_proxy_protocol: section
             .value("accept_proxy_protocol")
             .map_or(AcceptProxy::Off, |value| accept_proxy(&value)),
         handshake_timeout: section.duration("handshake_timeout", unset.handshake_timeout),
-        plain_pool: plain_pool(section, pools),
-        tls: listener_tls::read(section),
+        tls: listener_tls::read(section, unset.protocol),
         ..unset
+    }
+}
+
+/// What only listeners of http have.
+fn http(section: &Section<'_>) -> Http {
+    let default = Http::default();
+    Http {
+        header_timeout: section.duration("header_timeout", default.header_timeout),
+        tunnel_timeout: section.switchable("tunnel_timeout", default.tunnel_timeout),
+        trusted_proxies: networks(section, "trusted_proxies"),
+        max_streams: section.integer("max_streams", 1..=MOST_STREAMS, default.max_streams),
+        debug_headers: section.flag("debug_headers", default.debug_headers),
     }
 }
 
@@ -124,36 +150,14 @@ fn plain_pool(section: &Section<'_>, pools: &[&str]) -> Option<usize> {
     pool_index(&value, pools)
 }
 
-fn of_datagrams(unset: Listener, section: &Section<'_>) -> Listener {
-    Listener {
-        idle_timeout: section.switchable("idle_timeout", unset.idle_timeout),
-        responses: section.integer("responses", 0..=u32::MAX, unset.responses),
-        ..unset
-    }
-}
-
-/// What a listener of datagrams may say.
-fn udp_keys() -> Vec<&'static str> {
-    let is_foreign = |key: &str| later::UDP_LISTENER.iter().any(|later| later.key == key);
-    KEYS.iter().copied().filter(|key| !is_foreign(key)).collect()
-}
-
-fn protocol(section: &Section<'_>) -> Protocol {
-    let Some(value) = section.value("protocol") else { return Protocol::Tcp };
-    if let Kind::Text(text) = &value.node.kind
-        && text == "http"
-    {
-        let message = "\"http\" is not available in this version: it is not built yet";
-        value.refuse(message, "use \"tcp\", which relays http as well, unread");
-        return Protocol::Tcp;
-    }
-    value.choice(PROTOCOLS).unwrap_or_default()
-}
-
-fn rate(section: &Section<'_>) -> Option<Rate> {
+fn connection_rate(section: &Section<'_>) -> Option<Rate> {
     section.value("connection_rate")?.table()?;
-    let section = section.section("connection_rate").only(RATE_KEYS, &[]);
-    let value = section.required("rate", "\"50/s\"")?;
+    rate(&section.section("connection_rate").only(RATE_KEYS, &[]), "\"50/s\"")
+}
+
+/// `rate` and `burst` of a table.
+pub(super) fn rate(section: &Section<'_>, example: &str) -> Option<Rate> {
+    let value = section.required("rate", example)?;
     match units::rate(value.text()?) {
         Ok((count, per)) => {
             let burst = section.integer("burst", 1..=u32::MAX, count);

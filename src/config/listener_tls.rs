@@ -3,12 +3,13 @@
 
 use super::acme;
 use super::credentials;
+use super::defaults;
 use super::pem;
 use super::read::Section;
 use super::tree::Kind;
 use super::value::Value;
 use super::words::quoted;
-use super::{ClientAuth, Identity, ListenerTls, StartTls, TlsVersion};
+use super::{ClientAuth, Identity, ListenerTls, Protocol, StartTls, TlsVersion};
 
 pub(super) const KEYS: &[&str] =
     &["certificates", "min_version", "alpn", "client_ca", "client_auth", "starttls", "acme"];
@@ -27,13 +28,13 @@ const LONGEST_PROTOCOL: usize = 255;
 const ACME_PROTOCOL: &str = "acme-tls/1";
 
 /// The table, if the listener has one.
-pub(super) fn read(listener: &Section<'_>) -> Option<ListenerTls> {
+pub(super) fn read(listener: &Section<'_>, protocol: Protocol) -> Option<ListenerTls> {
     listener.value("tls")?.table()?;
     let section = listener.section("tls").only(KEYS, &[]);
-    let starttls = credentials::starttls(&section);
+    let starttls = starttls(&section, protocol);
     let acme = acme::read(&section);
     if section.value("certificates").is_none() && section.value("acme").is_none() {
-        check_unended(&section);
+        check_unended(&section, protocol);
     }
     Some(ListenerTls {
         certificates: certificates(&section),
@@ -42,20 +43,30 @@ pub(super) fn read(listener: &Section<'_>) -> Option<ListenerTls> {
             .value("min_version")
             .and_then(|value| version(&value))
             .unwrap_or(TlsVersion::V1_2),
-        alpn: alpn(&section, starttls),
+        alpn: alpn(&section, starttls, protocol),
         client_auth: client_auth(&section),
         starttls,
     })
 }
 
+fn starttls(section: &Section<'_>, protocol: Protocol) -> Option<StartTls> {
+    let starttls = credentials::starttls(section);
+    if let Some(value) = section.value("starttls").filter(|_| protocol == Protocol::Http) {
+        value.refuse("is for databases, and this listener is http", "remove it");
+        return None;
+    }
+    starttls
+}
+
 /// Of a table without a certificate to show: what it can say, and what it can not.
-fn check_unended(section: &Section<'_>) {
-    if section.value("starttls").is_none() {
+fn check_unended(section: &Section<'_>, protocol: Protocol) {
+    if section.value("starttls").is_none() || protocol == Protocol::Http {
         let message = format!("{} has no certificates to end TLS with", section.title);
-        let way_out = format!(
-            "write certificates = {EXAMPLE}, or add an acme table; routes by sni or alpn need no \
-             tls table, they pass TLS through"
-        );
+        let through = match protocol {
+            Protocol::Http => "",
+            _ => "; routes by sni or alpn need no tls table, they pass TLS through",
+        };
+        let way_out = format!("write certificates = {EXAMPLE}, or add an acme table{through}");
         section.report.absence(section.place, message, way_out);
         return;
     }
@@ -113,17 +124,23 @@ fn client_auth(section: &Section<'_>) -> Option<ClientAuth> {
     pem::authorities(&value).map(|ca| ClientAuth { ca, required })
 }
 
-fn alpn(section: &Section<'_>, starttls: Option<StartTls>) -> Vec<String> {
+fn alpn(section: &Section<'_>, starttls: Option<StartTls>, protocol: Protocol) -> Vec<String> {
     let Some(value) = section.value("alpn") else {
+        if protocol == Protocol::Http {
+            return defaults::HTTP_ALPN.iter().map(ToString::to_string).collect();
+        }
         // A client of PostgreSQL that begins with TLS goes on only if its protocol is confirmed.
         return starttls.map(|StartTls::Postgres| "postgresql".to_owned()).into_iter().collect();
     };
     let items = value.one_or_more();
     let taken = items.iter().filter_map(|item| {
-        let name = protocol(item)?;
+        let name = self::protocol(item)?;
         if name == ACME_PROTOCOL {
             let message = "is of a challenge, which the acme table answers by itself";
             item.refuse(message, "remove it");
+        } else if protocol == Protocol::Http && !defaults::HTTP_ALPN.contains(&name.as_str()) {
+            let message = format!("{} is not spoken by a listener of http", quoted(&name));
+            item.refuse(&message, "name \"h2\", \"http/1.1\" or both");
         }
         Some(name)
     });

@@ -12,6 +12,7 @@ use crate::addr::BackendAddr;
 
 mod acme;
 mod address;
+mod answers;
 mod balance;
 mod carried;
 mod credentials;
@@ -24,6 +25,7 @@ mod effective;
 mod env;
 mod explain;
 mod failure;
+mod fields;
 mod file;
 mod health;
 mod http_probe;
@@ -37,15 +39,21 @@ mod network;
 mod pem;
 mod pending;
 mod pool;
+mod pool_http;
 mod probe;
 mod problem;
 mod process;
 mod program;
 mod read;
 mod render;
+mod request_matchers;
+mod requests;
+mod retry;
 mod routes;
 mod rules;
 mod security;
+mod sticky;
+mod treatment;
 mod tree;
 mod twice;
 pub mod units;
@@ -62,11 +70,14 @@ pub use problem::{Problem, Refused};
 pub use process::admin_token;
 pub use program::{Access, Admin, AdminBind, Level, Log, LogFormat, Process};
 pub use render::{json, json_explained, text};
-pub use rules::{AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Sticky};
+pub use rules::{
+    AcceptProxy, Clients, Close, Closing, Passive, ProxyVersion, Queue, Rate, Retry, Sticky,
+};
 pub use security::{
     Acme, Challenge, ClientAuth, ClientTls, Identity, Leads, ListenerTls, Matchers, NamePattern,
     Route, Share, StartTls, TlsVersion,
 };
+pub use sticky::cookie_secret;
 pub use web::{
     Field, Http, HttpVersion, PathPattern, PoolHttp, RateKey, RateLimit, Redirect, Respond,
     RetryHttp, RetryOn, SameSite, StickyCookie, Treatment,
@@ -175,17 +186,6 @@ impl Protocol {
             Self::Http => "http",
         }
     }
-}
-
-/// So many in a time, and so many at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// At least 1.
-    pub count: u32,
-    /// The time in which `count` may come, on the average.
-    pub per: Duration,
-    /// How many may come at once after a pause, at least 1.
-    pub burst: u32,
 }
 
 /// `[pool.NAME]`: a set of backends and the rules for using them.
@@ -306,19 +306,6 @@ pub enum HashKey {
     Cookie(Arc<str>),
     /// The path of the request.
     Path,
-}
-
-/// `[pool.NAME.retry]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Connects in all, at least 1.
-    pub attempts: u32,
-    /// Bounds all attempts together, from the start of the first.
-    pub window: Duration,
-    /// Pause between attempts.
-    pub backoff: Duration,
-    /// What holds for requests.
-    pub http: RetryHttp,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Server names as the file writes them, and what to write instead when they are none.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::NamePattern;
@@ -28,6 +28,20 @@ pub(super) fn pattern(text: &str) -> Result<NamePattern, BadName> {
     name(parent)
         .map(|parent| NamePattern::Below(Arc::from(parent)))
         .map_err(|why| BadName { message: why.message.replace(parent, text), ..why })
+}
+
+/// A pattern for hosts that requests name, which may be addresses: those stand alone.
+pub(super) fn host(text: &str) -> Result<NamePattern, BadName> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_ipv4() => Ok(NamePattern::Exact(text.into())),
+        Ok(_) => Err(bad(text, "is an IPv6 address", &format!("write \"[{text}]\""))),
+        Err(_) => match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inner) if inner.parse::<Ipv6Addr>().is_ok() => {
+                Ok(NamePattern::Exact(text.to_ascii_lowercase().into()))
+            }
+            _ => pattern(text),
+        },
+    }
 }
 
 /// One name, in lower case and without a dot at the end.

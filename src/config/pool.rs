@@ -1,4 +1,4 @@
-//! Reads `[pool.NAME]` with its backends, its policy and its retry rule.
+//! Reads `[pool.NAME]` with its backends.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -16,10 +16,13 @@ use super::health;
 use super::later;
 use super::listener::pool_index;
 use super::pending;
+use super::pool_http;
 use super::read::{Section, is_name};
+use super::retry;
+use super::sticky;
 use super::value::Value;
 use super::words::quoted;
-use super::{AdminState, HEAVIEST, Member, Pool, Retry};
+use super::{AdminState, HEAVIEST, Member, Pool};
 
 pub(super) const KEYS: &[&str] = &[
     "backends",
@@ -40,10 +43,11 @@ pub(super) const KEYS: &[&str] = &[
     "close",
     "sticky",
     "tls",
+    "response_timeout",
+    "http",
 ];
 pub(super) const BACKEND_KEYS: &[&str] =
     &["address", "name", "weight", "max_sessions", "backup", "state"];
-pub(super) const RETRY_KEYS: &[&str] = &["attempts", "window", "backoff"];
 
 pub(super) const STATES: &[(&str, AdminState)] = &[
     ("ready", AdminState::Ready),
@@ -68,6 +72,7 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
     let unset = Pool::unset(name, members(&section, max_sessions));
     let tls = credentials::of_pool(&section);
+    let sticky = sticky::read(&section);
     let policy = section.value("balance").and_then(|value| balance::read(&value));
     Pool {
         policy: policy.unwrap_or(unset.policy),
@@ -77,12 +82,15 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
         fail_open: section.flag("fail_open", unset.fail_open),
         max_sessions,
         source: section.value("source").map(|value| sources(&value)).unwrap_or_default(),
-        retry: retry(&section.section("retry")),
+        retry: retry::read(&section.section("retry")),
         health: health::read(section.section("health"), carried, tls.as_ref()),
         passive: failure::passive(&section.section("passive")),
         queue: failure::queue(&section.section("queue")),
         close: failure::close(&section.section("close")),
-        sticky: failure::sticky(&section),
+        sticky: sticky.sticky,
+        cookie: sticky.cookie,
+        response_timeout: section.some_duration("response_timeout"),
+        http: pool_http::read(&section.section("http")),
         slow_start: section.switchable("slow_start", None).unwrap_or_default(),
         send_proxy_protocol: section
             .value("send_proxy_protocol")
@@ -179,15 +187,4 @@ fn sources(value: &Value<'_>) -> Vec<IpAddr> {
         parsed.ok()
     };
     value.one_or_more().iter().filter_map(address).collect()
-}
-
-fn retry(section: &Section<'_>) -> Retry {
-    let section = section.clone().only(RETRY_KEYS, later::RETRY);
-    let default = Retry::default();
-    Retry {
-        attempts: section.integer("attempts", 1..=1000, default.attempts),
-        window: section.duration("window", default.window),
-        backoff: section.switchable("backoff", None).unwrap_or_default(),
-        http: default.http,
-    }
 }

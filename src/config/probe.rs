@@ -45,6 +45,13 @@ pub enum Probe {
     },
     /// A DNS query (RFC 1035) that must be answered with an accepted code.
     Dns(DnsProbe),
+    /// The standard health service of gRPC, over TLS if `tls` is there.
+    Grpc {
+        /// The name asked for; empty = the server as a whole.
+        service: String,
+        /// How TLS is spoken.
+        tls: Option<ClientTls>,
+    },
     /// A command that exits with 0; at least one word.
     Exec(Vec<String>),
 }

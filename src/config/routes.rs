@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use super::later;
+use super::answers;
+use super::later::{self, Later};
 use super::listener::pool_index;
 use super::listener_tls;
 use super::names;
 use super::network;
 use super::read::{Section, is_name};
+use super::request_matchers;
+use super::treatment;
 use super::value::Value;
 use super::words::quoted;
 use super::{Leads, Matchers, NamePattern, Protocol, Route, Share};
 
-pub(super) const KEYS: &[&str] = &["name", "sni", "alpn", "client", "pool", "split"];
+/// What any route may say, and beside it what [`treatment`] reads.
+const OWN_KEYS: &[&str] = &[
+    "name", "sni", "alpn", "client", "host", "path", "method", "header", "query", "pool", "split",
+    "redirect", "respond",
+];
 pub(super) const SHARE_KEYS: &[&str] = &["pool", "weight"];
 
 /// What a share weighs that says nothing.
@@ -21,25 +28,35 @@ pub(super) const WEIGHT: u32 = 1;
 /// What the ways are called that are no routes.
 const TAKEN: &[(&str, &str)] =
     &[("default", "the listener's own pool"), ("plain", "its plain_pool")];
-/// What routes of http may do in place of leading to a pool.
-const LATER_OUTCOMES: &[&str] = &["redirect", "respond"];
+/// The ways that a route can lead.
+const OUTCOMES: &[&str] = &["pool", "split", "redirect", "respond"];
 
-/// The routes of a listener, in their order.
-pub(super) fn read(listener: &Section<'_>, protocol: Protocol, pools: &[&str]) -> Vec<Route> {
+pub(super) fn keys() -> Vec<&'static str> {
+    [OWN_KEYS, treatment::KEYS].concat()
+}
+
+/// The routes of a listener, in their order; keys in `foreign` are not for it.
+pub(super) fn read(
+    listener: &Section<'_>,
+    protocol: Protocol,
+    foreign: &[Later],
+    pools: &[&str],
+) -> Vec<Route> {
+    let keys = later::without(&keys(), foreign);
     let mut routes: Vec<Route> = Vec::new();
     for (number, item) in (1_usize..).zip(written(listener)) {
         let Some(section) = section(&item) else { continue };
-        let section = match protocol {
-            Protocol::Tcp | Protocol::Http => section.only(KEYS, later::ROUTE),
-            Protocol::Udp => section.only(&udp_keys(), later::UDP_ROUTE),
-        };
+        let section = section.only(&keys, foreign);
         let name = section.value("name");
         let named = name.as_ref().and_then(name_of).map(Arc::from);
         let route = Route {
             name: named.unwrap_or_else(|| number.to_string().into()),
             when: matchers(&section, protocol),
-            leads: leads(&section, pools).unwrap_or_else(|| Leads::Split(Vec::new())),
-            treatment: Box::default(),
+            leads: leads(&section, protocol, pools).unwrap_or_else(|| Leads::Split(Vec::new())),
+            treatment: match protocol {
+                Protocol::Http => Box::new(treatment::read(&section)),
+                Protocol::Tcp | Protocol::Udp => Box::default(),
+            },
         };
         if let Some(before) = routes.iter().position(|other| other.name == route.name) {
             let message = format!(
@@ -76,12 +93,6 @@ fn section<'a>(item: &Value<'a>) -> Option<Section<'a>> {
     Some(item.as_section(""))
 }
 
-/// What a route of datagrams may say.
-fn udp_keys() -> Vec<&'static str> {
-    let is_foreign = |key: &str| later::UDP_ROUTE.iter().any(|later| later.key == key);
-    KEYS.iter().copied().filter(|key| !is_foreign(key)).collect()
-}
-
 fn name_of<'a>(value: &Value<'a>) -> Option<&'a str> {
     let name = value.filled()?;
     if !is_name(name) {
@@ -98,21 +109,24 @@ fn name_of<'a>(value: &Value<'a>) -> Option<&'a str> {
 fn matchers(section: &Section<'_>, protocol: Protocol) -> Matchers {
     let client = items(section, "client", "\"10.0.0.0/8\"");
     let client = client.iter().flat_map(network::read).collect();
-    if protocol == Protocol::Udp {
-        return Matchers { client, ..Matchers::default() };
-    }
-    let sni = items(section, "sni", "\"a.example.com\"");
-    let alpn = items(section, "alpn", "\"h2\"");
-    Matchers {
-        sni: sni.iter().filter_map(pattern).collect(),
-        alpn: alpn.iter().filter_map(listener_tls::protocol).collect(),
-        client,
-        ..Matchers::default()
+    match protocol {
+        Protocol::Udp => Matchers { client, ..Matchers::default() },
+        Protocol::Http => Matchers { client, ..request_matchers::read(section) },
+        Protocol::Tcp => {
+            let sni = items(section, "sni", "\"a.example.com\"");
+            let alpn = items(section, "alpn", "\"h2\"");
+            Matchers {
+                sni: sni.iter().filter_map(pattern).collect(),
+                alpn: alpn.iter().filter_map(listener_tls::protocol).collect(),
+                client,
+                ..Matchers::default()
+            }
+        }
     }
 }
 
 /// What any of may match. A matcher that nothing can match is a slip.
-fn items<'a>(section: &Section<'a>, key: &str, example: &str) -> Vec<Value<'a>> {
+pub(super) fn items<'a>(section: &Section<'a>, key: &str, example: &str) -> Vec<Value<'a>> {
     let Some(value) = section.value(key) else { return Vec::new() };
     let items = value.one_or_more();
     if value.is_list() && items.is_empty() {
@@ -132,26 +146,40 @@ fn pattern(item: &Value<'_>) -> Option<NamePattern> {
     }
 }
 
-fn leads(section: &Section<'_>, pools: &[&str]) -> Option<Leads> {
-    let (pool, split) = (section.value("pool"), section.value("split"));
-    match (pool, split) {
-        (Some(_), Some(split)) => {
-            split.refuse("stands beside pool: a route leads one way", "remove one of them");
-            None
-        }
-        (Some(pool), None) => pool_index(&pool, pools).map(Leads::Pool),
-        (None, Some(value)) => self::split(&value, pools).map(Leads::Split),
-        (None, None) => {
-            // That the key is refused is enough to say.
-            if LATER_OUTCOMES.iter().all(|key| section.value(key).is_none()) {
-                let message = format!("{} leads nowhere", section.title);
-                let way_out =
-                    "write pool = \"NAME\", or split = [{ pool = \"NAME\", weight = 9 }, …]";
-                section.report.absence(section.place, message, way_out);
-            }
-            None
-        }
+fn leads(section: &Section<'_>, protocol: Protocol, pools: &[&str]) -> Option<Leads> {
+    let mut written =
+        OUTCOMES.iter().filter_map(|key| section.value(key).map(|value| (*key, value)));
+    let Some((key, value)) = written.next() else {
+        led_nowhere(section, protocol);
+        return None;
+    };
+    let is_answer = |key| matches!(key, "redirect" | "respond");
+    // That an answer is not for this protocol is said already.
+    if let Some((_, beside)) =
+        written.find(|(other, _)| protocol == Protocol::Http || !is_answer(other))
+    {
+        let message = format!("stands beside {key}: a route leads one way");
+        beside.refuse(&message, "remove one of them");
+        return None;
     }
+    match key {
+        "pool" => pool_index(&value, pools).map(Leads::Pool),
+        "split" => split(&value, pools).map(Leads::Split),
+        _ if protocol != Protocol::Http => None,
+        "redirect" => answers::redirect(&value).map(Leads::Redirect),
+        _ => answers::respond(&value).map(Leads::Respond),
+    }
+}
+
+fn led_nowhere(section: &Section<'_>, protocol: Protocol) {
+    let message = format!("{} leads nowhere", section.title);
+    let more = match protocol {
+        Protocol::Http => ", redirect = \"https\", or respond = { status = 503 }",
+        Protocol::Tcp | Protocol::Udp => "",
+    };
+    let way_out =
+        format!("write pool = \"NAME\", or split = [{{ pool = \"NAME\", weight = 9 }}, …]{more}");
+    section.report.absence(section.place, message, way_out);
 }
 
 fn split(value: &Value<'_>, pools: &[&str]) -> Option<Vec<Share>> {

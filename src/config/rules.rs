@@ -4,6 +4,21 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::RetryHttp;
+
+/// `[pool.NAME.retry]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Connects in all, at least 1.
+    pub attempts: u32,
+    /// Bounds all attempts together, from the start of the first.
+    pub window: Duration,
+    /// Pause between attempts.
+    pub backoff: Duration,
+    /// What holds for requests.
+    pub http: RetryHttp,
+}
+
 /// `[pool.NAME.passive]`: ejecting backends that fail under real traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passive {
@@ -100,4 +115,15 @@ pub struct Clients {
     pub allow: Vec<IpNet>,
     /// Clients from these networks are not let in, whatever `allow` says.
     pub deny: Vec<IpNet>,
+}
+
+/// So many in a time, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    /// The time in which `count` may come, on the average.
+    pub per: Duration,
+    /// How many may come at once after a pause, at least 1.
+    pub burst: u32,
 }

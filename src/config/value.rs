@@ -99,6 +99,11 @@ impl<'a> Value<'a> {
         self.with_unit(units::percent, "a share in percent", "%", "50%")
     }
 
+    /// A number of bytes.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.with_unit(units::size, "a size", "B", "64KiB")
+    }
+
     /// A text that says a number with its unit; a bare number is told the likely one.
     fn with_unit<T>(
         &self,
@@ -208,6 +213,10 @@ impl<'a> Value<'a> {
 
     pub(super) fn is_table(&self) -> bool {
         matches!(self.node.kind, Kind::Table(_))
+    }
+
+    pub(super) fn is_empty_table(&self) -> bool {
+        matches!(&self.node.kind, Kind::Table(table) if table.entries.is_empty())
     }
 
     pub(super) fn is_list(&self) -> bool {

@@ -125,6 +125,20 @@ pub enum RateKey {
     Header(Arc<str>),
 }
 
+impl RateKey {
+    /// The word for addresses.
+    pub(super) const CLIENT_IP: &str = "client-ip";
+}
+
+impl fmt::Display for RateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientIp => f.write_str(Self::CLIENT_IP),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
 /// `[pool.NAME.http]`: how http is spoken to the backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolHttp {

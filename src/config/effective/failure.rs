@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::fill::shown;
 use super::schema::{self, Time};
 use crate::config::{self, failure, units};
 
@@ -59,18 +60,37 @@ pub(super) struct Close {
     maintenance: String,
 }
 
-/// A client goes to the backend that it had last.
-#[derive(Serialize, JsonSchema)]
+/// A client goes to the backend that it had last, by its address or by a cookie.
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sticky {
     /// True knows clients by their address; false is off.
-    client_ip: bool,
-    /// How long after the start of its latest session a client is remembered.
-    #[schemars(default = "schema::sticky_ttl")]
-    ttl: Time,
-    /// Clients that are remembered at most.
-    #[schemars(default = "schema::sticky_entries", range(min = 1))]
-    max_entries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ip: Option<bool>,
+    /// client_ip: clients that are remembered at most, by default 100000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    max_entries: Option<u32>,
+    /// http: the name of the cookie that a client is known by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<String>,
+    /// cookie: it comes back over https only; by default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure: Option<bool>,
+    /// cookie: scripts do not see it; by default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_only: Option<bool>,
+    /// cookie: whether it comes along from pages of other sites; left to the browser by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default, schema_with = "schema::same_site")]
+    same_site: Option<&'static str>,
+    /// client_ip: how long after the start of its latest session a client is remembered, by default
+    /// "30m". cookie: how long it lasts, by default as long as the browser runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<Time>,
+    /// cookie: file whose first line keys its values, so that nobody can make one up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_file: Option<String>,
 }
 
 impl Passive {
@@ -104,8 +124,23 @@ impl Close {
 }
 
 impl Sticky {
-    pub(super) fn of(sticky: config::Sticky) -> Self {
-        Self { client_ip: true, ttl: Time(sticky.ttl), max_entries: sticky.max_entries }
+    pub(super) fn of(pool: &config::Pool) -> Option<Self> {
+        let by_address = |sticky: config::Sticky| Self {
+            client_ip: Some(true),
+            ttl: Some(Time(sticky.ttl)),
+            max_entries: Some(sticky.max_entries),
+            ..Self::default()
+        };
+        let by_cookie = |cookie: &config::StickyCookie| Self {
+            cookie: Some(cookie.name.to_string()),
+            secure: Some(cookie.secure),
+            http_only: Some(cookie.http_only),
+            same_site: cookie.same_site.map(config::SameSite::as_str),
+            ttl: cookie.ttl.map(Time),
+            secret_file: cookie.secret_file.as_deref().map(shown),
+            ..Self::default()
+        };
+        pool.sticky.map(by_address).or_else(|| pool.cookie.as_ref().map(by_cookie))
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use super::schema::{Named, OneOrMore, Time};
 use super::{
     Admin, Backend, Balance, BalanceTable, ClientTls, Close, File, Health, Listener, Log, Passive,
-    Pool, Process, Queue, Retry, Sticky, WordOrNumber,
+    Pool, PoolHttp, Process, Queue, Retry, Sticky, WordOrNumber,
 };
 use crate::config::{self, Access, AdminBind, Config, DnsProbe, HttpProbe, Policy, Probe};
-use crate::config::{balance, dns_probe, http_probe, process};
+use crate::config::{balance, carried, dns_probe, http_probe, process, units};
 
 pub(super) fn file(config: &Config) -> File {
     let pool_name = |index: usize| {
@@ -17,8 +17,9 @@ pub(super) fn file(config: &Config) -> File {
     let listener = |listener: &config::Listener| {
         (listener.name.to_string(), Listener::of(listener, &pool_name))
     };
-    let pool = |pool: &config::Pool| {
-        (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name)))
+    let by_http = carried::by_http(config);
+    let pool = |(pool, by_http): (&config::Pool, bool)| {
+        (pool.name.to_string(), self::pool(pool, pool.fallback.map(pool_name), by_http))
     };
     File {
         include: None,
@@ -26,7 +27,7 @@ pub(super) fn file(config: &Config) -> File {
         log: Log::of(&config.log),
         admin: Admin::of(&config.admin),
         listener: Named(config.listeners.iter().map(listener).collect()),
-        pool: Named(config.pools.iter().map(pool).collect()),
+        pool: Named(config.pools.iter().zip(by_http).map(pool).collect()),
     }
 }
 
@@ -80,7 +81,8 @@ impl Admin {
     }
 }
 
-fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
+/// What is about requests stands there if an http listener uses the pool, or if it was written.
+fn pool(pool: &config::Pool, fallback: Option<String>, by_http: bool) -> Pool {
     let source: Vec<String> = pool.source.iter().map(ToString::to_string).collect();
     Pool {
         connect_timeout: Time(pool.connect_timeout),
@@ -94,12 +96,15 @@ fn pool(pool: &config::Pool, fallback: Option<String>) -> Pool {
         max_failover: pool.max_failover.map(Time),
         balance: balance(&pool.policy),
         backends: pool.members.iter().map(backend).collect(),
-        retry: Retry::of(&pool.retry),
+        response_timeout: pool.response_timeout.map(Time),
+        http: (by_http || pool.http != config::PoolHttp::default())
+            .then(|| PoolHttp::of(&pool.http)),
+        retry: retry(&pool.retry, by_http),
         health: Health::of(&pool.health),
         passive: Passive::of(&pool.passive),
         queue: Queue::of(&pool.queue),
         close: Close::of(&pool.close),
-        sticky: pool.sticky.map(Sticky::of),
+        sticky: Sticky::of(pool),
         tls: pool.tls.as_ref().map(ClientTls::of),
     }
 }
@@ -119,7 +124,7 @@ pub(super) fn balance(policy: &Policy) -> Balance {
     if let Policy::ConsistentHash { key, bounded_load } = policy {
         return Balance::Table(BalanceTable {
             policy: policy.as_str(),
-            key: Some(word(balance::HASH_KEYS, key)),
+            key: Some(balance::write_key(key)),
             bounded_load: *bounded_load,
         });
     }
@@ -128,8 +133,24 @@ pub(super) fn balance(policy: &Policy) -> Balance {
 
 impl Retry {
     fn of(retry: &config::Retry) -> Self {
-        Self { attempts: retry.attempts, window: Time(retry.window), backoff: Time(retry.backoff) }
+        Self {
+            attempts: retry.attempts,
+            window: Time(retry.window),
+            backoff: Time(retry.backoff),
+            on: Some(OneOrMore(config::retry::write_on(&retry.http.on))),
+            non_idempotent: Some(retry.http.non_idempotent),
+            body: Some(units::write_size(retry.http.body)),
+            budget: Some(units::write_percent(retry.http.budget)),
+        }
     }
+}
+
+fn retry(retry: &config::Retry, by_http: bool) -> Retry {
+    let all = Retry::of(retry);
+    if by_http || retry.http != config::RetryHttp::default() {
+        return all;
+    }
+    Retry { on: None, non_idempotent: None, body: None, budget: None, ..all }
 }
 
 impl Health {
@@ -154,6 +175,7 @@ impl Health {
             query_type: None,
             expect_rcode: None,
             command: None,
+            service: None,
             headers: None,
             tls: None,
         };
@@ -167,6 +189,12 @@ impl Health {
                 probe: "send-expect",
                 send: Some(String::from_utf8_lossy(send).into_owned()),
                 expect: Some(String::from_utf8_lossy(expect).into_owned()),
+                ..plain
+            },
+            Probe::Grpc { service, tls } => Self {
+                probe: "grpc",
+                service: Some(service.clone()),
+                tls: tls.as_ref().map(ClientTls::of),
                 ..plain
             },
             Probe::Exec(command) => Self { probe: "exec", command: Some(command.clone()), ..plain },

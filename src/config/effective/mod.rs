@@ -19,6 +19,7 @@ mod fill;
 mod listener;
 mod schema;
 mod security;
+mod web;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ use failure::{Close, Passive, Queue, Sticky};
 use listener::Listener;
 use schema::{Named, OneOrMore, Time};
 use security::ClientTls;
+use web::PoolHttp;
 
 /// The file that says all that `config` says, as TOML. Checking it gives the same values.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -58,7 +60,7 @@ struct File {
     /// The admin interface.
     #[schemars(default)]
     admin: Admin,
-    /// Addresses that take connections or datagrams, by name.
+    /// Addresses that take connections, datagrams or requests, by name.
     #[schemars(default)]
     listener: Named<Listener>,
     /// Sets of backends, by name.
@@ -172,6 +174,12 @@ struct Pool {
     /// TLS to the backends; cleartext without.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<ClientTls>,
+    /// http: to the head of an answer; as long as it takes unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_timeout: Option<Time>,
+    /// How http is spoken to the backends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<PoolHttp>,
 }
 
 #[derive(Serialize)]
@@ -189,10 +197,11 @@ struct BalanceTable {
     /// How a backend is picked.
     #[schemars(schema_with = "schema::policies")]
     policy: &'static str,
-    /// consistent-hash: what is hashed, by default "client-ip".
+    /// consistent-hash: what is hashed, by default "client-ip"; with http also "header:NAME",
+    /// "cookie:NAME" or "path".
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default, schema_with = "schema::hash_keys")]
-    key: Option<&'static str>,
+    key: Option<String>,
     /// consistent-hash: no backend takes more than this times the mean; off unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1.0))]
@@ -234,6 +243,21 @@ struct Retry {
     window: Time,
     /// Pause between attempts; "0s" = none.
     backoff: Time,
+    /// http: what is worth another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::retry_on")]
+    on: Option<OneOrMore>,
+    /// http: methods that are not idempotent are repeated too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    non_idempotent: Option<bool>,
+    /// http: bytes of a body that are kept for another attempt; beyond it there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::size")]
+    body: Option<String>,
+    /// http: retries, of the requests of the last 10 s; 10 in 10 s are always allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::percent")]
+    budget: Option<String>,
 }
 
 /// The active check of a pool's backends.
@@ -301,11 +325,14 @@ struct Health {
     /// exec: program and arguments; exit status 0 = up.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<Vec<String>>,
+    /// grpc: the name asked of the standard health service, by default "".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
     /// http, https: further request headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, String>>")]
     headers: Option<Named<String>>,
-    /// tls, https: how the probe speaks TLS, by default as the pool does.
+    /// tls, https, grpc: how the probe speaks TLS, by default as the pool does.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<ClientTls>,
 }

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::listener::AcceptProxy;
 use super::{Backend, Balance, BalanceTable, File, defaults, fill};
 use crate::config::{
-    Sticky, TlsVersion, acme, balance, dns_probe, failure, health, http_probe, listener,
-    listener_tls, pool, process, routes, units,
+    Http, RateKey, RetryOn, TlsVersion, acme, answers, balance, dns_probe, failure, health,
+    http_probe, listener, listener_tls, pool, pool_http, process, retry, routes, sticky, units,
 };
 
 pub(super) fn of_file() -> Value {
@@ -142,7 +142,47 @@ pub(super) fn policies(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn hash_keys(_: &mut SchemaGenerator) -> Schema {
-    words(balance::HASH_KEYS)
+    json_schema!({ "anyOf": [words(balance::HASH_KEYS), of_request("header|cookie")] })
+}
+
+pub(super) fn rate_keys(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string", "enum": ["client-ip"] }, of_request("header")] })
+}
+
+/// What a request brings, by its name.
+fn of_request(what: &str) -> Schema {
+    json_schema!({ "type": "string", "pattern": format!(r"^({what}):.+$|\$\{{") })
+}
+
+pub(super) fn same_site(_: &mut SchemaGenerator) -> Schema {
+    words(sticky::SAME_SITE)
+}
+
+pub(super) fn http_versions(_: &mut SchemaGenerator) -> Schema {
+    words(pool_http::VERSIONS)
+}
+
+pub(super) fn retry_on(_: &mut SchemaGenerator) -> Schema {
+    let word = json_schema!({ "type": "string", "enum": retry::WORDS });
+    let status = json_schema!({ "type": "integer", "enum": RetryOn::STATUSES });
+    let one = json_schema!({ "anyOf": [word, status] });
+    json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+}
+
+pub(super) fn redirect_statuses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "enum": answers::STATUSES })
+}
+
+pub(super) fn fields(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": generator.subschema_for::<OneOrMore>(),
+    })
+}
+
+pub(super) fn size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": r"^[0-9]+([KMG]iB|[kMG]B|B)$|\$\{" })
 }
 
 pub(super) fn states(_: &mut SchemaGenerator) -> Schema {
@@ -307,12 +347,44 @@ pub(super) fn at_once() -> Time {
     Time(Duration::ZERO)
 }
 
-pub(super) fn sticky_ttl() -> Time {
-    Time(Sticky::default().ttl)
+pub(super) fn redirect_status() -> u16 {
+    defaults::REDIRECT_STATUS
 }
 
-pub(super) fn sticky_entries() -> u32 {
-    Sticky::default().max_entries
+pub(super) fn respond_status() -> u16 {
+    defaults::RESPOND_STATUS
+}
+
+pub(super) fn respond_type() -> String {
+    defaults::RESPOND_TYPE.to_owned()
+}
+
+pub(super) fn client_ip() -> String {
+    RateKey::ClientIp.to_string()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn header_timeout() -> Option<Time> {
+    Some(Time(Http::default().header_timeout))
+}
+
+pub(super) fn tunnel_timeout() -> Option<Time> {
+    Http::default().tunnel_timeout.map(Time)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn no_proxies() -> Option<OneOrMore> {
+    Some(no_networks())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn max_streams() -> Option<u32> {
+    Some(Http::default().max_streams)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+pub(super) fn off() -> Option<bool> {
+    Some(false)
 }
 
 pub(super) fn idle_timeout() -> Time {

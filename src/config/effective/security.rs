@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::fill::{shown, word};
 use super::schema::{self, OneOrMore};
+use super::web::{Requests, listed};
 use crate::config::{self, Challenge, Leads, acme, listener_tls};
 
 /// Ends TLS, or answers the upgrade of a protocol whose TLS goes on to the backends.
@@ -19,7 +20,7 @@ pub(super) struct ListenerTls {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default = "schema::min_version", schema_with = "schema::versions")]
     min_version: Option<&'static str>,
-    /// Application protocols offered, preferred first.
+    /// Application protocols offered, preferred first; with http by default ["h2", "http/1.1"].
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default = "schema::no_protocols")]
     alpn: Option<OneOrMore>,
@@ -28,11 +29,11 @@ pub(super) struct ListenerTls {
     client_ca: Option<String>,
     /// Whether a client must show a certificate, by default "required" where client_ca is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::client_auth")]
+    #[schemars(default, schema_with = "schema::client_auth")]
     client_auth: Option<&'static str>,
     /// The protocol whose own upgrade to TLS is answered first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::starttls")]
+    #[schemars(default, schema_with = "schema::starttls")]
     starttls: Option<&'static str>,
     /// Certificates that are asked for and renewed by themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,10 +95,12 @@ pub(super) struct Route {
     /// The pool that it leads to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
-    /// In its place: pools, of which one is drawn for each session.
+    /// In its place: pools, of which one is drawn for each session; with http for each request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     split: Option<Vec<Share>>,
+    #[serde(flatten)]
+    requests: Requests,
 }
 
 /// A pool with its part of the sessions.
@@ -132,7 +135,7 @@ pub(super) struct ClientTls {
     verify: bool,
     /// The protocol whose own upgrade to TLS is asked for first, whoever the client is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::starttls")]
+    #[schemars(default, schema_with = "schema::starttls")]
     starttls: Option<&'static str>,
 }
 
@@ -188,18 +191,14 @@ impl Route {
         };
         Self {
             name: route.name.to_string(),
-            sni: matcher(sni),
-            alpn: matcher(alpn),
-            client: matcher(client),
+            sni: listed(sni),
+            alpn: listed(alpn),
+            client: listed(client),
             pool,
             split,
+            requests: Requests::of(route),
         }
     }
-}
-
-/// Nothing where nothing is asked.
-fn matcher<T: ToString>(all: &[T]) -> Option<OneOrMore> {
-    (!all.is_empty()).then(|| OneOrMore(all.iter().map(ToString::to_string).collect()))
 }
 
 impl ClientTls {

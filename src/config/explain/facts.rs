@@ -47,7 +47,11 @@ fn sight(health: &Health) -> Sight {
         Probe::Tcp => Sight::Kernel,
         Probe::SendExpect { expect, over: Protocol::Tcp, .. } if expect.is_empty() => Sight::Kernel,
         Probe::Exec(_) => Sight::Command,
-        Probe::Tls(_) | Probe::Http(_) | Probe::SendExpect { .. } | Probe::Dns(_) => Sight::Program,
+        Probe::Tls(_)
+        | Probe::Http(_)
+        | Probe::SendExpect { .. }
+        | Probe::Dns(_)
+        | Probe::Grpc { .. } => Sight::Program,
     }
 }
 
@@ -60,6 +64,7 @@ fn word(probe: &Probe) -> &'static str {
         Probe::Http(_) => "http",
         Probe::SendExpect { .. } => "send-expect",
         Probe::Dns(_) => "dns",
+        Probe::Grpc { .. } => "grpc",
         Probe::Exec(_) => "exec",
     }
 }
@@ -76,7 +81,7 @@ pub(super) fn picked(pool: &Pool, protocol: Protocol) -> Part {
         Sight::Kernel => {
             let hung = format!(
                 "NOT seen by probe {probe}: the kernel goes on accepting for a program that hangs \
-                 (SIGSTOP); use a probe that expects an answer, as tls, http, send-expect, dns or exec"
+                 (SIGSTOP); use a probe that expects an answer, as tls, http, grpc, send-expect, dns or exec"
             );
             let resetting = format!("NOT seen by probe {probe}: it has connected by then");
             (String::new(), (None, hung), (None, resetting))

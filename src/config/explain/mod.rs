@@ -149,7 +149,7 @@ impl Explained<'_> {
 
 /// True if sessions of this protocol connect to backends, which they can wait for.
 fn connects(protocol: Protocol) -> bool {
-    protocol == Protocol::Tcp
+    protocol != Protocol::Udp
 }
 
 #[cfg(test)]

@@ -161,24 +161,15 @@ fn a_file_without_a_listener_is_an_error() {
 fn what_this_version_has_not_is_refused_by_name() {
     for (more, path) in [
         ("single_writer = true\n", "`pool.postgres.single_writer`"),
-        ("sticky = { cookie = \"lb\" }\n", "`pool.postgres.sticky.cookie`"),
-        (
-            "[[listener.postgres.route]]\npath = \"/api\"\npool = \"postgres\"\n",
-            "`listener.postgres.route[1].path`",
-        ),
-        (
-            "[[listener.postgres.route]]\nredirect = \"https\"\n",
-            "`listener.postgres.route[1].redirect`",
-        ),
+        ("discover = { dns = \"a:1\" }\n", "`pool.postgres.discover`"),
         ("[process]\nupgrade_timeout = \"1h\"\n", "`process.upgrade_timeout`"),
-        ("[pool.postgres.retry]\nbudget = \"20%\"\n", "`pool.postgres.retry.budget`"),
-        ("[pool.postgres.health]\nservice = \"\"\n", "`pool.postgres.health.service`"),
+        ("[pool.postgres.health]\nmax_lag = \"1s\"\n", "`pool.postgres.health.max_lag`"),
     ] {
         let problem = refusal(more);
         assert!(problem.message.starts_with(path), "{problem}");
         assert!(problem.message.contains("not available in this version"), "{problem}");
     }
-    for more in ["probe = \"redis\"", "probe = \"postgres\"", "probe = \"grpc\""] {
+    for more in ["probe = \"redis\"", "probe = \"postgres\"", "probe = \"mysql\""] {
         let problem = refusal(&format!("[pool.postgres.health]\n{more}\n"));
         assert!(problem.message.contains("not available in this version"), "{problem}");
     }
@@ -202,7 +193,7 @@ fn values_out_of_range_or_of_the_wrong_type_are_refused() {
         ("max_sessions = 99999999999999999999999\n", "out of range"),
         ("fail_open = \"yes\"\n", "is a string and must be a boolean"),
         ("balance = \"hash\"\n", "is not a valid value"),
-        ("balance = { policy = \"consistent-hash\", key = \"path\" }\n", "http listener"),
+        ("balance = { policy = \"consistent-hash\", key = \"path\" }\n", "is about requests"),
         ("balance = { policy = \"consistent-hash\", bounded_load = 0.5 }\n", "out of range"),
         ("balance = { policy = \"consistent-hash\", bounded_load = nan }\n", "out of range"),
         ("balance = { policy = \"random\", key = \"client-ip\" }\n", "belongs to"),
@@ -515,9 +506,8 @@ fn keys_of_connections_are_refused_with_udp() {
     let tcp = "[listener.t]\nbind = \"0.0.0.0:1\"\npool = \"postgres\"\n";
     good(&format!("{SMALLEST}{tcp}responses = 0\n"));
     let problem = refusal(&format!("{tcp}responses = 1\n"));
-    assert!(problem.message.contains("responses is for udp"), "{problem}");
-    let problem = refusal(&format!("{tcp}protocol = \"http\"\nresponses = 1\n"));
-    assert!(problem.message.contains("\"http\" is not available"), "{problem}");
+    let path = "`listener.t.responses` is for udp, and this listener is tcp";
+    assert!(problem.message.contains(path), "{problem}");
 }
 
 #[test]
@@ -794,16 +784,20 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("Passive", failure::PASSIVE_KEYS),
         ("Queue", failure::QUEUE_KEYS),
         ("Close", failure::CLOSE_KEYS),
-        ("Sticky", failure::STICKY_KEYS),
+        ("Sticky", sticky::KEYS),
         ("Backend", pool::BACKEND_KEYS),
-        ("Retry", pool::RETRY_KEYS),
+        ("Retry", retry::KEYS),
+        ("PoolHttp", pool_http::KEYS),
         ("Balance", balance::KEYS),
         ("Health", health::KEYS),
         ("ClientTls", credentials::TLS_KEYS),
         ("ListenerTls", listener_tls::KEYS),
         ("Certificate", listener_tls::CERTIFICATE_KEYS),
         ("Acme", acme::KEYS),
-        ("Route", routes::KEYS),
+        ("Route", &routes::keys()),
+        ("Redirect", answers::REDIRECT_KEYS),
+        ("Respond", answers::RESPOND_KEYS),
+        ("RateLimit", treatment::RATE_LIMIT_KEYS),
         ("Share", routes::SHARE_KEYS),
     ] {
         assert_eq!(keys(&schema["$defs"][name]), sorted(known), "{name}");
@@ -822,7 +816,9 @@ fn the_schema_requires_what_the_reader_requires_and_shows_defaults() {
     assert_eq!(defs["ListenerTls"]["properties"]["min_version"]["default"], "1.2");
     assert_eq!(defs["Pool"]["required"], serde_json::json!(["backends"]));
     assert_eq!(defs["Backend"]["required"], serde_json::json!(["address"]));
-    assert_eq!(defs["Sticky"]["required"], serde_json::json!(["client_ip"]));
+    assert_eq!(defs["Redirect"]["required"], serde_json::json!(["to"]));
+    assert_eq!(defs["RateLimit"]["required"], serde_json::json!(["rate"]));
+    assert_eq!(defs["Sticky"].get("required"), None);
     assert_eq!(defs["Passive"]["properties"]["max_ejected"]["default"], "50%");
     assert_eq!(defs["Close"]["properties"]["role"]["default"], "now");
     assert_eq!(defs["Listener"]["properties"]["accept_proxy_protocol"]["default"], false);
@@ -865,19 +861,23 @@ fn the_reference_names_every_key() {
         listener::RATE_KEYS,
         pool::KEYS,
         pool::BACKEND_KEYS,
-        pool::RETRY_KEYS,
+        retry::KEYS,
+        pool_http::KEYS,
         failure::PASSIVE_KEYS,
         failure::QUEUE_KEYS,
         failure::CLOSE_KEYS,
-        failure::STICKY_KEYS,
+        sticky::KEYS,
         balance::KEYS,
         health::KEYS,
         credentials::TLS_KEYS,
         listener_tls::KEYS,
         listener_tls::CERTIFICATE_KEYS,
         acme::KEYS,
-        routes::KEYS,
+        &routes::keys(),
         routes::SHARE_KEYS,
+        answers::REDIRECT_KEYS,
+        answers::RESPOND_KEYS,
+        treatment::RATE_LIMIT_KEYS,
     ];
     for key in all.concat() {
         let table = regex::Regex::new(&format!(r"(?m)^\[\[?([a-z-]+\.)*{key}[.\]]")).unwrap();

@@ -219,7 +219,7 @@ fn a_route_that_cannot_be_meant_is_refused() {
         ["host", "query", "respond", "strip_prefix", "rate_limit", "request_timeout", "max_body"]
     {
         let problem = refusal(&route(&format!("{key} = 1\npool = \"postgres\"")));
-        assert!(problem.message.contains("not available in this version"), "{problem}");
+        assert!(problem.message.contains("is for http, and this listener is tcp"), "{problem}");
     }
 }
 

@@ -69,6 +69,8 @@ pub(in crate::health) enum Prober {
     Http(Box<http::Request>),
     SendExpect(send_expect::Dialogue),
     Dns(dns::Query),
+    /// Not built yet.
+    Grpc,
     Exec(exec::Run),
 }
 
@@ -103,6 +105,7 @@ impl Prober {
             Probe::SendExpect { send, expect, over } => {
                 Self::SendExpect(send_expect::Dialogue::new(send, expect, *over))
             }
+            Probe::Grpc { .. } => Self::Grpc,
             Probe::Exec(argv) => Self::Exec(exec::Run::new(&spec.name, member, argv)),
         }))
     }
@@ -117,6 +120,7 @@ impl Prober {
                 Self::Http(request) => request.ask(peer).await,
                 Self::SendExpect(dialogue) => dialogue.ask(peer, until).await,
                 Self::Dns(query) => query.ask(peer, until).await,
+                Self::Grpc => Err(Miss::Failed("the grpc probe is not built yet".to_owned())),
                 Self::Exec(run) => run.ask(peer).await,
             }
         };
