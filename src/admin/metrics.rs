@@ -8,6 +8,7 @@ use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
 use crate::admin::tls;
+use crate::config::Protocol;
 use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
@@ -111,14 +112,21 @@ fn listeners(book: &Book, snapshot: &Snapshot) {
     let rejected = book.family(&names::REJECTED);
     let paused = book.family(&names::ACCEPT_PAUSED);
     let led = book.family(&names::ROUTE_SESSIONS);
+    let limited = book.family(&names::HTTP_RATE_LIMITED);
+    let specs = &snapshot.config.listeners;
     for listener in &snapshot.listeners {
         let name = || named("listener", &listener.name);
         for (reason, count) in listener.figures.rejected() {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
+        let spec = specs.iter().find(|spec| spec.name == listener.name);
+        let is_http = spec.is_some_and(|spec| spec.protocol == Protocol::Http);
         for route in &listener.routes {
             led.set(vec![name(), named("route", &route.name)], route.sessions.get());
+            if is_http {
+                limited.set(vec![name(), named("route", &route.name)], route.limited.get());
+            }
         }
     }
 }

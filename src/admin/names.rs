@@ -55,7 +55,9 @@ metrics! {
     REJECTED Counter "evenkeel_rejected_total"
         "Clients turned away before they reached a backend, by reason.";
     ROUTE_SESSIONS Counter "evenkeel_route_sessions_total"
-        "Sessions that each route of a listener took, whatever became of them; UDP flows once opened.";
+        "Sessions that each route of a listener took, whatever became of them; UDP flows once opened; of http: requests.";
+    HTTP_RATE_LIMITED Counter "evenkeel_http_rate_limited_total"
+        "Requests that were answered with 429, beyond the rate_limit of their route.";
     BYTES Counter "evenkeel_bytes_total"
         "Payload handed on; in = from clients to backends. At most a second behind.";
     CONNECT_DURATION Histogram "evenkeel_connect_duration_seconds"

@@ -26,7 +26,7 @@ use crate::event::Events;
 pub use crate::health::Steering;
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
-pub use crate::listener::{Foretold, ForetoldWay};
+pub use crate::listener::{Asked, Fate, Foretold};
 use crate::log::AccessLog;
 use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
