@@ -3,3 +3,4 @@
 mod http2;
 mod kills;
 mod scenarios;
+mod sticky;
