@@ -59,6 +59,16 @@ impl Held {
         }
     }
 
+    /// When the attempt began.
+    pub(super) fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Lease(_) => None,
+            Self::Session(session) | Self::Answer(Answered { session, .. }) => {
+                Some(session.since())
+            }
+        }
+    }
+
     /// The place alone: what happened there counts no more.
     pub(super) fn release(self) -> Option<Lease> {
         match self {
@@ -88,7 +98,10 @@ pub(super) async fn attempt(
         };
         let is_reused = link.is_reused();
         let began = Instant::now();
-        let session = Session::enter(lease, job.on, job.asked.since);
+        if !is_reused {
+            job.account.connected(job.account.since().elapsed());
+        }
+        let session = Session::enter(lease, job.on, job.account);
         job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::config::{RetryHttp, RetryOn};
 use crate::http::body::{Inflow, Upload};
 use crate::http::upload::Source;
-use crate::outcome::{ConnectFailure, Outcome};
+use crate::outcome::{ConnectFailure, Outcome, RequestFailure};
 
 /// What became of an attempt that brought no answer to be passed on, or one that is better not passed
 /// on.
@@ -55,6 +55,16 @@ impl Miss {
             Self::Unconnected(_) | Self::Reset | Self::Invalid | Self::Late => {
                 Outcome::BackendReset
             }
+        }
+    }
+
+    /// What it counts as against the backend, if it does; a failed connect has been counted already.
+    pub(super) fn failure(self) -> Option<RequestFailure> {
+        match self {
+            Self::Unconnected(_) | Self::Recalled(_) => None,
+            Self::Reset | Self::Invalid => Some(RequestFailure::Reset),
+            Self::Late => Some(RequestFailure::Timeout),
+            Self::Status(_) => Some(RequestFailure::BackendError),
         }
     }
 

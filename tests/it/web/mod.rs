@@ -4,3 +4,4 @@ mod backends;
 mod http2;
 mod kills;
 mod scenarios;
+mod sticky;
