@@ -1,7 +1,12 @@
 //! HTTP listeners, a file an area.
 
 mod backends;
+mod bodies;
+mod headers;
 mod http2;
 mod kills;
+mod recorder;
+mod retries;
 mod scenarios;
 mod sticky;
+mod upgrades;
