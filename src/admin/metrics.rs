@@ -22,6 +22,7 @@ pub(super) fn render(site: &Site) -> String {
     workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
+    http(&book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -136,6 +137,18 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
         dropped.set(with(word("reason", "kernel")), kernel.of(&listener.datagram_sockets));
         for (why, count) in figures.dropped() {
             dropped.set(with(word("reason", why.as_str())), count);
+        }
+    }
+}
+
+fn http(book: &Book, snapshot: &Snapshot) {
+    let connections = book.family(&names::HTTP_CONNECTIONS);
+    let abuse = book.family(&names::HTTP_ABUSE);
+    for listener in snapshot.listeners.iter().filter(|listener| snapshot.is_http(&listener.name)) {
+        let (name, figures) = (named("listener", &listener.name), &listener.figures);
+        connections.set(vec![name.clone()], figures.http_connections.get());
+        for (kind, count) in figures.abused() {
+            abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
         }
     }
 }

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http::connection::Inlet;
+use crate::http::connection::Inflow;
 use crate::http::fetched::Fetched;
 
 /// What goes to the backend.
 #[derive(Debug)]
 pub(super) enum Upload {
     /// As it comes from the client.
-    Streaming(Inlet),
+    Streaming(Inflow),
 }
 
 /// What goes to the client.

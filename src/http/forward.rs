@@ -14,7 +14,7 @@ use crate::http::backends::Link;
 use crate::http::body::{Download, Served, Upload};
 use crate::http::fetched::Fetched;
 use crate::http::stream::Stream;
-use crate::http::connection::Inlet;
+use crate::http::connection::Inflow;
 use crate::http::{Connection, Destination, Lane};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::Picked;
@@ -23,7 +23,7 @@ use crate::session::Limits;
 use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(request: Request<Inlet>, on: Rc<Connection>) -> Served {
+pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
     let Some(way) = find(&request, &on) else {
         on.proxy.admission.figures.reject(Rejection::NoRoute);
         return Ok(answer::plain(StatusCode::NOT_FOUND));
@@ -37,7 +37,7 @@ pub(super) async fn serve(request: Request<Inlet>, on: Rc<Connection>) -> Served
     })
 }
 
-fn find(request: &Request<Inlet>, on: &Connection) -> Option<Way<Arc<Lane>>> {
+fn find(request: &Request<Inflow>, on: &Connection) -> Option<Way<Arc<Lane>>> {
     let heading = Heading {
         method: request.method().as_str(),
         host: request.uri().host(),
@@ -52,7 +52,7 @@ fn find(request: &Request<Inlet>, on: &Connection) -> Option<Way<Arc<Lane>>> {
 
 /// Has a backend answer the request.
 async fn forward(
-    request: Request<Inlet>,
+    request: Request<Inflow>,
     gateway: &Gateway,
     on: &Rc<Connection>,
 ) -> Response<Download> {

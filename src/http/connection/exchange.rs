@@ -45,6 +45,8 @@ pub(super) struct Exchange {
     has_begun: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
     cut: Cell<Option<Outcome>>,
+    /// All of its answer was given.
+    is_complete: Cell<bool>,
     /// More of the request is wanted, and has not come.
     is_wanting: Cell<bool>,
     /// A part of the answer was given, and the next not asked for.
@@ -84,6 +86,11 @@ impl Exchange {
     /// What was said of it.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.verdict.get()
+    }
+
+    /// True if all of its answer was given.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete.get()
     }
 
     /// Has it dropped, whatever it is about.
@@ -141,7 +148,7 @@ pub(super) async fn serve(
     let response = match refusal(&request, &on) {
         Some(status) => form.answer(status),
         None => {
-            let request = request.map(|body| Inlet { body, exchange: Rc::clone(&exchange) });
+            let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
             let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
@@ -174,12 +181,12 @@ fn refusal(request: &Request<Incoming>, on: &Connection) -> Option<StatusCode> {
 
 /// The body of a request, as it comes from the client.
 #[derive(Debug)]
-pub(in crate::http) struct Inlet {
+pub(in crate::http) struct Inflow {
     body: Incoming,
     exchange: Rc<Exchange>,
 }
 
-impl Body for Inlet {
+impl Body for Inflow {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -204,7 +211,7 @@ impl Body for Inlet {
     }
 }
 
-impl Drop for Inlet {
+impl Drop for Inflow {
     fn drop(&mut self) {
         self.exchange.is_wanting.set(false);
     }
@@ -218,12 +225,12 @@ pub(super) struct Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = <Download as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.exchange.is_offering.set(frame.is_ready());
         self.exchange.has_moved.set(true);
@@ -241,6 +248,7 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.exchange.is_complete.set(self.body.is_end_stream());
         self.exchange.progress.set(Progress::None);
         self.exchange.is_offering.set(false);
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HOST;
+use hyper::rt::Executor;
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
@@ -30,7 +31,8 @@ use crate::record::{Record, TlsFacts, WayIn};
 use crate::session::Alarm;
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
-pub(super) use exchange::Inlet;
+pub(super) use exchange::Inflow;
+use streams::{Streams, Tasks};
 
 /// A client that has ended its side may still read its answer, if that gets on: this long without a
 /// byte either way, and it is taken for gone.
@@ -53,6 +55,7 @@ pub(super) struct Connection {
     /// How the request that is dropped now has ended.
     end: Cell<Option<Outcome>>,
     takeover: RefCell<Option<Takeover>>,
+    tasks: Tasks,
 }
 
 /// What goes on over a connection once http is over on it.
@@ -73,6 +76,12 @@ impl Connection {
     #[expect(dead_code, reason = "nobody switches protocols yet")]
     pub(super) fn switch(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+    /// Runs something beside the connection, which is not over before it is.
+    #[expect(dead_code, reason = "nothing runs beside yet")]
+    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        Streams::new(self).execute(work);
     }
 
     fn figures(&self) -> &Figures {
@@ -157,6 +166,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         tls: facts,
         end: Cell::new(None),
         takeover: RefCell::default(),
+        tasks: Tasks::default(),
     };
     let is_h2 = match agreed {
         Some(is_h2) => is_h2,
