@@ -150,7 +150,8 @@ impl Watch {
     }
 
     fn look(&mut self, cx: &Context<'_>) -> Look {
-        if self.streams.take_begun() {
+        let has_begun = self.streams.take_begun();
+        if has_begun {
             self.first = None;
         }
         self.pulse.answered.set(self.pulse.answered.get() + self.streams.take_answered());
@@ -160,7 +161,8 @@ impl Watch {
             (false, true) => Phase::Waiting,
             (false, false) => Phase::Working,
         };
-        if phase != self.phase || (has_moved && phase == Phase::Stuck) {
+        let has_changed = phase != self.phase || (has_begun && phase == Phase::Waiting);
+        if has_changed || (has_moved && phase == Phase::Stuck) {
             self.phase = phase;
             self.alarm.set(self.limit());
         }
