@@ -5,17 +5,28 @@
 //! worker's thread.
 
 mod answer;
+mod attempt;
 mod backends;
 mod body;
 mod connection;
+mod session;
 mod fetched;
 mod forward;
+mod headers;
+mod limit;
+mod retry;
 mod stream;
+mod tunnel;
+mod upgrade;
+mod upload;
+mod way;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::spawn_local;
 
 use crate::addr::Networks;
 use crate::admission::Admission;
@@ -23,13 +34,14 @@ use crate::config;
 use crate::log::AccessLog;
 use crate::outcome::Unserved;
 use crate::relay::Lent;
-use crate::route::Routes;
+use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
 use connection::Connection;
+pub use limit::Limit;
 use stream::Scratch;
 
 /// What is done with the requests of one listener.
@@ -59,8 +71,10 @@ pub struct Proxy {
 pub struct Lane {
     /// Who answers.
     pub to: Destination,
-    /// What else is done.
-    pub treatment: config::Treatment,
+    /// What else is done, by all ways of a route alike.
+    pub treatment: Arc<Treatment>,
+    /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
+    pub limit: Option<Arc<Limit>>,
 }
 
 /// Who answers a request.
@@ -69,9 +83,9 @@ pub enum Destination {
     /// A backend.
     Pool(Box<Gateway>),
     /// Somebody else, whom the client is to ask.
-    Redirect(config::Redirect),
+    Redirect(Redirection),
     /// We do.
-    Respond(config::Respond),
+    Respond(Fixed),
 }
 
 /// What a worker lends to its connections.
@@ -97,8 +111,25 @@ impl Tools {
         sessions: Rc<Table>,
         closing: Rc<Cell<bool>>,
     ) -> Self {
-        let (backends, scratch) = (Backends::default(), Rc::default());
+        let scratch = Rc::default();
+        let backends = Backends::new(&dialer.clock, &scratch);
         Self { dialer, lent, sessions, closing, backends, scratch }
+    }
+
+    /// Closes connections to backends that should not be kept any longer; to be called at least once
+    /// a second.
+    pub fn sweep(&self) {
+        self.backends.sweep();
+    }
+
+    /// Closes connections to backends that no request uses just now.
+    pub fn release(&self) {
+        self.backends.release();
+    }
+
+    /// Keeps no connection to a backend from here on.
+    pub fn close(&self) {
+        self.backends.close();
     }
 }
 
@@ -110,4 +141,14 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
 /// Leaves the line of a client whose connection never came to a request.
 pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
     connection::refuse(client, proxy, why);
+}
+
+/// Runs what the library wants to run beside a connection, on the same thread.
+#[derive(Debug, Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, work: F) {
+        spawn_local(work);
+    }
 }

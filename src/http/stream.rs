@@ -136,6 +136,11 @@ impl Stream {
         Self { socket, tls, ahead, unsent, scratch: Rc::clone(scratch), is_over: false }
     }
 
+    /// True if there is payload that has been read and not been taken.
+    pub(super) fn holds_payload(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// What it is made of. What was written has left if it was flushed.
     pub(super) fn into_parts(self) -> Parts {
         Parts { socket: self.socket, tls: self.tls, ahead: self.ahead.into_rest() }

@@ -256,6 +256,23 @@ impl Socket {
         self.state.has_failed()
     }
 
+    /// True while nothing has come that nobody has read, no end and no error; as the reactor last
+    /// heard, without a system call.
+    pub fn is_quiet(&self) -> bool {
+        self.state.is_quiet()
+    }
+
+    /// As [`is_quiet`](Self::is_quiet), asked of the kernel.
+    pub fn is_quiet_now(&self) -> bool {
+        let mut byte = [0];
+        self.is_quiet() && net::recv(&self.fd, &mut byte[..], RecvFlags::PEEK) == Err(Errno::AGAIN)
+    }
+
+    /// Nobody waits for it from here on: who waited last is not woken any more.
+    pub fn let_rest(&self) {
+        self.state.forget_waker();
+    }
+
     /// Sends FIN after what has been written. A peer that is gone already does not mind.
     pub fn end_writing(&self) {
         net::shutdown(&self.fd, Shutdown::Write).ok();

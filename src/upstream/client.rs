@@ -36,6 +36,11 @@ pub trait Caller {
         None
     }
 
+    /// True if what it sends are requests: the connection is then one for http alone.
+    fn sends_requests(&self) -> bool {
+        false
+    }
+
     /// The upgrade to TLS that a backend is asked for before anything else on its behalf; `outbound`
     /// is there if we speak TLS to the backend.
     fn upgrade(&self, outbound: Option<&Outbound>) -> Option<StartTls> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
-use crate::http::answer::Form;
+use crate::http::answer::{self, Form};
 use crate::http::body::Download;
 use crate::http::{Connection, forward};
 use crate::outcome::{Abuse, Outcome};
@@ -143,19 +143,17 @@ pub(super) async fn serve(
     exchange: Rc<Exchange>,
 ) -> Result<Response<Answer>, Infallible> {
     exchange.begin();
-    let is_last_possible = request.version() < Version::HTTP_2;
+    let has_a_last = request.version() < Version::HTTP_2;
     let form = Form::of(request.method(), request.headers());
     let response = match refusal(&request, &on) {
-        Some(status) => form.answer(status),
+        Some(status) => answer::plain(status),
         None => {
             let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
             let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    let answer =
-                        if is_last_possible { form.last_answer(status) } else { form.answer(status) };
-                    Poll::Ready(answer)
+                    Poll::Ready(if has_a_last { answer::last(status) } else { answer::plain(status) })
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
                     let Ok(answer) = served;
@@ -167,7 +165,7 @@ pub(super) async fn serve(
     };
     on.end.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(response.map(|body| Answer { body, exchange }))
+    Ok(form.fill(response).map(|body| Answer { body, exchange }))
 }
 
 /// What a request is answered that is not looked at any further.

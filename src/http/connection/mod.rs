@@ -7,7 +7,7 @@ mod input;
 mod parting;
 mod streams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -23,10 +23,12 @@ use hyper::rt::Executor;
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
+use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
 use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::pool::Pool;
 use crate::record::{Record, TlsFacts, WayIn};
 use crate::session::Alarm;
 use crate::upstream::Client;
@@ -55,6 +57,8 @@ pub(super) struct Connection {
     /// How the request that is dropped now has ended.
     end: Cell<Option<Outcome>>,
     takeover: RefCell<Option<Takeover>>,
+    /// Connections to backends that are told of this client, and so serve nobody else.
+    own_backends: OnceCell<Rc<Backends>>,
     tasks: Tasks,
 }
 
@@ -73,15 +77,22 @@ impl Connection {
     }
 
     /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
-    #[expect(dead_code, reason = "nobody switches protocols yet")]
     pub(super) fn switch(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
     }
 
     /// Runs something beside the connection, which is not over before it is.
-    #[expect(dead_code, reason = "nothing runs beside yet")]
     pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
         Streams::new(self).execute(work);
+    }
+
+    /// Where connections to the backends of `pool` are kept.
+    pub(super) fn backends(&self, pool: &Pool) -> &Backends {
+        let shared = &self.tools.backends;
+        if pool.connecting.proxy_header.is_none() {
+            return shared;
+        }
+        self.own_backends.get_or_init(|| shared.for_one_client())
     }
 
     fn figures(&self) -> &Figures {
@@ -166,6 +177,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         tls: facts,
         end: Cell::new(None),
         takeover: RefCell::default(),
+        own_backends: OnceCell::new(),
         tasks: Tasks::default(),
     };
     let is_h2 = match agreed {
