@@ -53,6 +53,8 @@ pub(super) struct Exchange {
     is_offering: Cell<bool>,
     /// Something of either came since the last look.
     has_moved: Cell<bool>,
+    /// Looks in a row that have found nothing of the kind.
+    still: Cell<u32>,
     /// Of the task that serves it, if it has its own.
     waker: RefCell<Option<Waker>>,
 }
@@ -114,9 +116,11 @@ impl Exchange {
         }
     }
 
-    /// What it waits for, if nothing has moved since the last call.
-    pub(super) fn stalled(&self) -> Option<Stalled> {
-        if self.has_moved.replace(false) {
+    /// What it waits for, if nothing has moved over so many looks, of which this is one.
+    pub(super) fn stalled(&self, looks: u32) -> Option<Stalled> {
+        let still = if self.has_moved.replace(false) { 0 } else { self.still.get() + 1 };
+        self.still.set(still);
+        if still < looks {
             return None;
         }
         if self.is_offering.get() {

@@ -204,7 +204,8 @@ impl Watch {
                 self.close()
             }
             Phase::Working => {
-                self.streams.end_stalled();
+                // The first look may have come right behind what moved last.
+                self.streams.end_stalled(LOOKS + 1);
                 self.alarm.set(self.limit());
                 Look::Wait
             }

@@ -70,10 +70,10 @@ impl Streams {
         self.tasks().running.get() == 0
     }
 
-    /// Ends those in which nothing has moved since the last call, and that only their client could move.
-    pub(super) fn end_stalled(&self) {
+    /// Ends those in which nothing has moved over so many calls, and that only their client could move.
+    pub(super) fn end_stalled(&self, calls: u32) {
         for (_, exchange) in self.tasks().open.borrow().iter() {
-            let Some(stalled) = exchange.stalled() else { continue };
+            let Some(stalled) = exchange.stalled(calls) else { continue };
             self.0.figures().abuse(match stalled {
                 Stalled::Upload => Abuse::SlowBody,
                 Stalled::Download => Abuse::SlowRead,

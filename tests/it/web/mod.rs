@@ -1,6 +1,7 @@
 //! HTTP listeners, a file an area.
 
 mod backends;
+mod connections;
 mod http2;
 mod kills;
 mod scenarios;
