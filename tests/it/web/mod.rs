@@ -3,6 +3,7 @@
 mod backends;
 mod bodies;
 mod headers;
+mod connections;
 mod http2;
 mod kills;
 mod recorder;
