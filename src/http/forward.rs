@@ -1,115 +1,327 @@
-//! One request on one page: its route, a backend, the exchange, the answer.
+//! One request on one page: who asks, its route, a backend, the answer.
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use hyper::http::response::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use crate::addr::ClientAddr;
-use crate::http::answer;
-use crate::http::body::{Download, Served, Upload};
+use crate::http::attempt::{self, Answered, Held, Tried};
+use crate::http::body::{Download, Inflow, Served};
+use crate::http::exchange::Exchange;
 use crate::http::fetched::Fetched;
-use crate::http::{Connection, Destination, Lane};
+use crate::http::headers::{self, Origin};
+use crate::http::retry::{Errand, Miss};
+use crate::http::upgrade::{self, Ask};
+use crate::http::way::{self, Led};
+use crate::http::{Connection, Destination, answer};
 use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::pool::Picked;
-use crate::route::{Flight, Heading, Way};
-use crate::session::Limits;
+use crate::pool::{Picked, Pool};
+use crate::route::Treatment;
+use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Served {
-    let Some(way) = find(&request, &on) else {
-        on.proxy.admission.figures.reject(Rejection::NoRoute);
-        return Ok(answer::plain(StatusCode::NOT_FOUND));
-    };
-    way.route.sessions.increment();
-    Ok(match &way.to.to {
-        Destination::Pool(gateway) => forward(request, gateway, &on).await,
-        Destination::Redirect(_) | Destination::Respond(_) => {
-            answer::plain(StatusCode::NOT_IMPLEMENTED)
+pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
+    let asked = Asked::of(&request, &on);
+    let mut answer = answer_to(request, &asked, &on).await;
+    if let Download::Own(_) = answer.body() {
+        answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
+    }
+    Ok(answer)
+}
+
+/// Who asks, as far as we believe it.
+pub(super) struct Asked {
+    pub(super) client: ClientAddr,
+    /// The name of the request.
+    pub(super) id: HeaderValue,
+    /// Of its WebSocket handshake.
+    key: Option<HeaderValue>,
+    pub(super) since: Instant,
+}
+
+impl Asked {
+    fn of(request: &Request<Inflow>, on: &Connection) -> Self {
+        let headers = request.headers();
+        Self {
+            client: headers::believed(headers, on.client, &on.proxy.trusted),
+            id: headers::request_id(headers),
+            key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
+            since: Instant::now(),
         }
-    })
+    }
 }
 
-fn find(request: &Request<Incoming>, on: &Connection) -> Option<Way<Arc<Lane>>> {
-    let heading = Heading {
-        method: request.method().as_str(),
-        host: request.uri().host(),
-        path: request.uri().path(),
-        query: request.uri().query(),
-        headers: request.headers(),
-    };
-    let client = on.client.ip();
-    let flight = Flight { client, sni: None, alpn: &[], request: Some(&heading) };
-    on.proxy.routes.find(&flight, fastrand::u64(..)).cloned()
-}
-
-/// Has a backend answer the request.
-async fn forward(
-    request: Request<Incoming>,
-    gateway: &Gateway,
+/// Leads a request to whoever answers it.
+async fn answer_to(
+    mut request: Request<Inflow>,
+    asked: &Asked,
     on: &Rc<Connection>,
 ) -> Response<Download> {
-    let since = Instant::now();
-    let mut request = request.map(Upload::Streaming);
-    let tools = &on.tools;
-    let asker = Asker { on };
-    let mut search = Search::new(gateway, &asker, &tools.dialer);
+    let Ok(ask) = Ask::of(&mut request) else {
+        return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
+    };
+    let parts = (request.method().as_str(), request.uri(), request.headers());
+    let reject = |why| on.proxy.admission.figures.reject(why);
+    let (way, target) = match way::lead(parts, asked.client.ip(), &on.proxy, |_| false) {
+        Led::Onward(way, target) => (way, target),
+        Led::Answered(_, answer) => return answer.map(|body| Download::Own(Full::new(body))),
+        Led::Limited(_, seconds) => {
+            reject(Rejection::Rate);
+            let mut answer = answer::plain(StatusCode::TOO_MANY_REQUESTS);
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return answer;
+        }
+        Led::Illegible(_) => return answer::plain(StatusCode::BAD_REQUEST),
+        Led::Nowhere => {
+            reject(Rejection::NoRoute);
+            return answer::plain(StatusCode::NOT_FOUND);
+        }
+    };
+    let (lane, treatment) = (&*way.to, &*way.to.treatment);
+    let Destination::Pool(gateway) = &lane.to else {
+        return answer::plain(StatusCode::NOT_FOUND);
+    };
+    let length = request.body().size_hint().exact().unwrap_or_default();
+    if treatment.max_body.is_some_and(|most| length > most) {
+        return answer::plain(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    make_ready(&mut request, target, asked, &ask, on);
+    treatment.treat_request(request.headers_mut());
+    let job = Job::new(on, asked, ask, gateway, treatment);
+    bounded(&job, forward(request, &job)).await
+}
+
+/// Makes a request the one that a backend gets.
+fn make_ready(
+    request: &mut Request<Inflow>,
+    target: Option<PathAndQuery>,
+    asked: &Asked,
+    ask: &Ask,
+    on: &Connection,
+) {
+    let origin = Origin {
+        peer: on.client,
+        local: on.local,
+        is_secure: on.proxy.tls.is_some(),
+        is_trusted: on.proxy.trusted.contain(on.client.ip()),
+    };
+    let uri = std::mem::take(request.uri_mut());
+    let headers = request.headers_mut();
+    headers::of_request(headers, uri.authority(), &origin, &asked.id, ask.protocol());
+    ask.sign(headers);
+    *request.uri_mut() = match target.or_else(|| uri.path_and_query().cloned()) {
+        Some(target) => Uri::from(target),
+        None => uri,
+    };
+}
+
+/// What there is to do for a request, over all attempts.
+pub(super) struct Job<'a> {
+    pub(super) on: &'a Rc<Connection>,
+    pub(super) asked: &'a Asked,
+    pub(super) ask: RefCell<Ask>,
+    gateway: &'a Gateway,
+    treatment: &'a Treatment,
+    /// How long the head of an answer may take.
+    pub(super) response_timeout: Option<Duration>,
+    /// Its session, while it has one.
+    pub(super) present: RefCell<Weak<Exchange>>,
+    attempts: Cell<u32>,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        on: &'a Rc<Connection>,
+        asked: &'a Asked,
+        ask: Ask,
+        gateway: &'a Gateway,
+        treatment: &'a Treatment,
+    ) -> Self {
+        let response_timeout = gateway.entrance.pool().connecting.response_timeout;
+        let (ask, present, attempts) = (RefCell::new(ask), RefCell::default(), Cell::new(0));
+        Self { on, asked, ask, gateway, treatment, response_timeout, present, attempts }
+    }
+}
+
+/// Has a backend answer the request, with as many attempts as it takes and `[retry]` allows.
+async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> {
+    let (on, pool) = (job.on, job.gateway.entrance.pool());
+    pool.budget.request(on.tools.dialer.clock.now());
+    let mut errand = Errand::new(request, &pool.connecting.retry.http, job.treatment.max_body);
+    let asker = Asker { on, client: job.asked.client };
+    let mut search = Search::new(job.gateway, &asker, &on.tools.dialer);
+    let mut last = None;
     loop {
         let Picked { lease, pool } = match search.place().await {
             Ok(picked) => picked,
-            Err(unreached) => return refuse(on, unreached),
+            Err(unreached) => return job.unreached(unreached, last),
         };
-        let backends = on.backends(pool);
-        let surely = !request.method().is_idempotent();
-        let Some(mut link) = backends.reach(&mut search, pool, &lease, surely).await else {
-            match search.go_on(lease).await {
-                Ok(()) => continue,
-                Err(unreached) => return refuse(on, unreached),
-            }
-        };
-        match link.send(request).await {
-            Ok(answer) => {
-                let (tally, epoch) = (Arc::clone(lease.tally()), lease.epoch());
-                let live = Some(tools.sessions.enter(tally, epoch, Limits::default()));
-                return answer.map(|body| {
-                    Download::Fetched(Box::new(Fetched { body, link, live, lease, since }))
-                });
-            }
-            Err(failed) => match failed.request {
-                // It never left.
-                Some(unsent) => request = unsent,
-                None => {
-                    lease.tally().end(Outcome::BackendReset, since.elapsed());
-                    return answer::plain(StatusCode::BAD_GATEWAY);
-                }
+        job.attempts.set(search.attempts);
+        // Boxed, since it is larger than all the rest together.
+        let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
+        let (held, miss) = match tried {
+            Tried::Refused(status) => return answer::plain(status),
+            Tried::Missed(held, miss) => (held, miss),
+            Tried::Answered(answered) => match Miss::said(answered.answer.status()) {
+                Some(miss) => (Held::Answer(answered), miss),
+                None => return job.pass_on(answered, errand, pool),
             },
+        };
+        failed(&held, miss);
+        if !job.may_retry(&search, &errand, miss) {
+            return match held {
+                Held::Answer(answered) => job.pass_on(answered, errand, pool),
+                held => job.give_up(&held, miss),
+            };
+        }
+        last = Some(miss);
+        let Some(lease) = held.release() else { return answer::plain(miss.status()) };
+        if let Err(unreached) = search.go_on(lease).await {
+            return job.unreached(unreached, last);
         }
     }
 }
 
-fn refuse(on: &Connection, unreached: Unreached) -> Response<Download> {
-    if let Unserved::Rejected(why) = unreached.why {
-        on.proxy.admission.figures.reject(why);
+/// Counts what speaks against a backend.
+fn failed(held: &Held, miss: Miss) {
+    if let (Some(backend), Miss::Reset | Miss::Late | Miss::Status(_)) = (held.backend(), miss) {
+        backend.reset_early();
     }
-    answer::plain(match unreached.why {
-        Unserved::Rejected(Rejection::Refused) => StatusCode::BAD_GATEWAY,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    })
+}
+
+impl Job<'_> {
+    fn may_retry(&self, search: &Search<'_, Asker<'_>>, errand: &Errand, miss: Miss) -> bool {
+        let pool = self.gateway.entrance.pool();
+        let now = || self.on.tools.dialer.clock.now();
+        search.may_go_on()
+            && errand.is_there()
+            && miss.is_worth_another(&pool.connecting.retry.http, errand.can_repeat())
+            && (!miss.has_cost() || pool.budget.retry(now()))
+    }
+
+    /// Nobody could be picked, or nobody any more.
+    fn unreached(&self, unreached: Unreached, last: Option<Miss>) -> Response<Download> {
+        if let Unserved::Rejected(why) = unreached.why {
+            self.on.proxy.admission.figures.reject(why);
+        }
+        answer::plain(match (unreached.why, last) {
+            (Unserved::Rejected(Rejection::Refused), Some(miss)) => miss.status(),
+            (Unserved::Rejected(Rejection::Refused), None) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        })
+    }
+
+    /// The last attempt has brought no answer.
+    fn give_up(&self, held: &Held, miss: Miss) -> Response<Download> {
+        match held {
+            Held::Lease(_) => self.on.proxy.admission.figures.reject(Rejection::Refused),
+            Held::Session(exchange) | Held::Answer(Answered { exchange, .. }) => {
+                exchange.settle();
+                exchange.ends_as(miss.outcome());
+            }
+        }
+        answer::plain(miss.status())
+    }
+
+    /// A backend's answer becomes the client's.
+    fn pass_on(&self, answered: Answered, errand: Errand, pool: &Pool) -> Response<Download> {
+        let Answered { answer, exchange, .. } = &answered;
+        exchange.settle();
+        if upgrade::is_agreed(answer) {
+            return self.switch(answered, &errand, pool);
+        }
+        let Answered { answer, link, exchange } = answered;
+        let (mut head, body) = answer.into_parts();
+        self.treat(&mut head, &exchange, pool, false);
+        if let Some(limit) = self.treatment.request_timeout {
+            exchange.limit(limit.saturating_sub(self.asked.since.elapsed()));
+        }
+        let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
+        let fetched = Fetched { body, link, upload, exchange, on, is_whole };
+        Response::from_parts(head, Download::Fetched(Box::new(fetched)))
+    }
+
+    /// A backend has agreed to speak another protocol.
+    fn switch(&self, answered: Answered, errand: &Errand, pool: &Pool) -> Response<Download> {
+        let exchange = Rc::clone(&answered.exchange);
+        let joined = errand.is_sent().then(|| {
+            let ask = self.ask.replace(Ask::Nothing);
+            upgrade::join(ask, self.asked.key.as_ref(), answered, self.on)
+        });
+        let Some(Some(answer)) = joined else {
+            // Nobody has asked for it, or not for this.
+            exchange.ends_as(Outcome::BackendReset);
+            return answer::plain(StatusCode::BAD_GATEWAY);
+        };
+        let (mut head, body) = answer.into_parts();
+        let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        self.treat(&mut head, &exchange, pool, is_upgrade);
+        Response::from_parts(head, body)
+    }
+
+    /// Makes the head of a backend's answer the one that the client gets.
+    fn treat(&self, head: &mut Parts, exchange: &Exchange, pool: &Pool, is_upgrade: bool) {
+        headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
+        if self.on.proxy.rules.debug_headers
+            && let Some(backend) = exchange.backend()
+        {
+            let attempts = self.attempts.get();
+            headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
+        }
+        self.treatment.treat_answer(&mut head.headers);
+        // What the library makes of it depends on what the client speaks.
+        head.version = Version::HTTP_11;
+    }
+}
+
+/// Ends a request that takes longer than it may, whatever it waits for.
+async fn bounded(
+    job: &Job<'_>,
+    work: impl Future<Output = Response<Download>>,
+) -> Response<Download> {
+    let Some(limit) = job.treatment.request_timeout else { return work.await };
+    let alarm = Alarm::new(&job.on.tools.dialer.clock);
+    alarm.set(Some(limit));
+    let mut work = Box::pin(work);
+    let ended = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => alarm.poll(cx).map(|()| None),
+    });
+    let Some(answer) = ended.await else {
+        let present = job.present.borrow().upgrade();
+        match (present, job.attempts.get()) {
+            (Some(exchange), _) => {
+                exchange.settle();
+                exchange.ends_as(Outcome::RequestTimeout);
+            }
+            (None, 0) => job.on.proxy.admission.figures.reject(Rejection::QueueTimeout),
+            (None, _) => job.on.proxy.admission.figures.reject(Rejection::Refused),
+        }
+        return answer::plain(StatusCode::GATEWAY_TIMEOUT);
+    };
+    answer
 }
 
 /// The client of a request, for those who look for a backend.
-struct Asker<'a> {
+pub(super) struct Asker<'a> {
     on: &'a Connection,
+    client: ClientAddr,
 }
 
 impl Caller for Asker<'_> {
     fn address(&self) -> ClientAddr {
-        self.on.client
+        self.client
     }
 
     fn local(&self) -> SocketAddr {

@@ -5,14 +5,25 @@
 //! worker's thread.
 
 mod answer;
+mod attempt;
 mod backends;
 mod body;
+mod exchange;
 mod fetched;
 mod forward;
+mod headers;
+mod limit;
+mod retry;
 mod stream;
+mod tunnel;
+mod upgrade;
+mod upload;
+mod way;
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +37,17 @@ use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
 use crate::net::Socket;
-use crate::outcome::Unserved;
+use crate::outcome::{Outcome, Unserved};
 use crate::pool::Pool;
 use crate::relay::Lent;
-use crate::route::Routes;
+use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
-use stream::{Scratch, Stream};
+pub use limit::Limit;
+use stream::{Parts, Scratch, Stream};
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -64,8 +76,10 @@ pub struct Proxy {
 pub struct Lane {
     /// Who answers.
     pub to: Destination,
-    /// What else is done.
-    pub treatment: config::Treatment,
+    /// What else is done, by all ways of a route alike.
+    pub treatment: Arc<Treatment>,
+    /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
+    pub limit: Option<Arc<Limit>>,
 }
 
 /// Who answers a request.
@@ -74,9 +88,9 @@ pub enum Destination {
     /// A backend.
     Pool(Box<Gateway>),
     /// Somebody else, whom the client is to ask.
-    Redirect(config::Redirect),
+    Redirect(Redirection),
     /// We do.
-    Respond(config::Respond),
+    Respond(Fixed),
 }
 
 /// What a worker lends to its connections.
@@ -134,9 +148,24 @@ struct Connection {
     socket: Option<Rc<Socket>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
+    takeover: RefCell<Option<Takeover>>,
 }
 
+/// What goes on over a connection once http is over on it.
+type Takeover = Box<dyn FnOnce(Parts) -> Pin<Box<dyn Future<Output = ()>>>>;
+
 impl Connection {
+    /// How a request has ended whose future, or whose answer, is dropped before its end.
+    fn end(&self) -> Outcome {
+        Outcome::ClientReset
+    }
+
+    /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
+    fn switch(&self, takeover: Takeover) {
+        *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+
     /// Where connections to the backends of `pool` are kept.
     fn backends(&self, pool: &Pool) -> &Backends {
         let shared = &self.tools.backends;
@@ -155,14 +184,24 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let socket = (!is_h2).then_some(socket);
     let own_backends = OnceCell::new();
+    let takeover = RefCell::default();
     let connection =
-        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends });
+        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends, takeover });
+    let on = Rc::clone(&connection);
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
     let served = if is_h2 {
-        http2::Builder::new(Local).serve_connection(stream, service).await
+        http2::Builder::new(Local).enable_connect_protocol().serve_connection(stream, service).await
     } else {
-        http1::Builder::new().half_close(true).serve_connection(stream, service).await
+        let mut talk = http1::Builder::new().half_close(true).serve_connection(stream, service);
+        let done = poll_fn(|cx| talk.poll_without_shutdown(cx)).await;
+        let parts = talk.into_parts();
+        if let Some(takeover) = on.takeover.take() {
+            let mut ours = parts.io.into_parts();
+            ours.ahead.splice(..0, parts.read_buf);
+            takeover(ours).await;
+        }
+        done
     };
     if let Err(why) = served {
         tracing::debug!(client = %address, %why, "a connection has failed");

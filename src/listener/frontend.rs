@@ -65,7 +65,7 @@ fn foretell<T>(
 ) -> Foretold {
     // Another chance than the one that a backend is drawn by.
     let chance = ask.chance.rotate_left(32);
-    let led = routes.find(flight, chance).and_then(|way| {
+    let led = routes.find(flight, chance, |_| false).and_then(|way| {
         let entrance = entrance(&way.to)?;
         let (route, pool) = (Arc::clone(&way.route.name), Arc::clone(entrance.pool().name()));
         Some(ForetoldWay { route, pool, preview: entrance.preview(ask) })

@@ -4,6 +4,7 @@
 
 mod backend;
 mod balance;
+mod budget;
 mod ejection;
 mod failure;
 mod interleave;
@@ -33,6 +34,7 @@ use crate::outcome::Rejection;
 use crate::session::Tally;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
+pub use budget::Budget;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
@@ -134,6 +136,8 @@ pub struct Pool {
     sticky: Option<Sticky>,
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// Of its requests, how many may be asked again.
+    pub budget: Budget,
     /// How its backends are connected to.
     pub connecting: Connecting,
 }
@@ -143,6 +147,8 @@ pub struct Pool {
 pub struct Connecting {
     /// Bound of one attempt.
     pub timeout: Duration,
+    /// How long the head of an answer may take; `None` = as long as it likes.
+    pub response_timeout: Option<Duration>,
     /// TCP keepalive idle time; `None` = off.
     pub keepalive: Option<Duration>,
     /// Further attempts after a failed one.
@@ -159,6 +165,7 @@ impl Connecting {
     fn new(spec: &config::Pool) -> Self {
         Self {
             timeout: spec.connect_timeout,
+            response_timeout: spec.response_timeout,
             keepalive: spec.keepalive,
             retry: spec.retry,
             proxy_header: spec.send_proxy_protocol,
@@ -220,6 +227,7 @@ impl Pool {
             downstream: Mutex::default(),
             sticky: spec.sticky.map(Sticky::new),
             retries: Counter::default(),
+            budget: Budget::new(spec.retry.http.budget),
             connecting: Connecting::new(spec),
             members,
         }

@@ -1,5 +1,6 @@
 //! Builds the live things that a configuration describes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::addr::Networks;
@@ -9,7 +10,7 @@ use crate::http::{Destination, Lane};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
-use crate::route::{self, Routes, Signpost, Target, Way};
+use crate::route::{self, Fixed, Redirection, Routes, Signpost, Target, Treatment, Way};
 use crate::server::{StartError, limits};
 use crate::tls::{self, Challenges, Inbound, Outbound};
 use crate::upstream::Gateway;
@@ -119,18 +120,7 @@ fn proxy(
             Some(Proxy::Udp(Arc::new(proxy)))
         }
         Protocol::Http => {
-            let destination = |target: Target<'_>| {
-                Some(match target {
-                    Target::Pool(pool) => Destination::Pool(Box::new(gateway(pool)?)),
-                    Target::Redirect(redirect) => Destination::Redirect(redirect.clone()),
-                    Target::Respond(respond) => Destination::Respond(respond.clone()),
-                })
-            };
-            let led = |route: Option<&config::Route>, target: Target<'_>| {
-                let treatment = route.map(|route| (*route.treatment).clone()).unwrap_or_default();
-                Some(Arc::new(Lane { to: destination(target)?, treatment }))
-            };
-            let routes = Routes::new(&spec.routes, spec.pool, led);
+            let routes = Routes::new(&spec.routes, spec.pool, lanes(spec, gateway));
             let rules = spec.http.clone()?;
             let trusted = Networks::new(&rules.trusted_proxies);
             let admission = Arc::clone(admission);
@@ -146,6 +136,29 @@ fn proxy(
             };
             Some(Proxy::Http(Arc::new(proxy)))
         }
+    }
+}
+
+/// What the routes of an http listener lead to. The ways of a split share what their route does.
+fn lanes(
+    spec: &config::Listener,
+    gateway: impl Fn(usize) -> Option<Gateway>,
+) -> impl Fn(Option<&config::Route>, Target<'_>) -> Option<Arc<Lane>> {
+    let shared = |route: &config::Route| {
+        let limit = route.treatment.rate_limit.as_ref();
+        let limit = limit.map(|limit| Arc::new(http::Limit::new(limit)));
+        (Arc::clone(&route.name), (Arc::new(Treatment::new(&route.treatment)), limit))
+    };
+    let shared: HashMap<_, _> = spec.routes.iter().map(shared).collect();
+    move |route, target| {
+        let to = match target {
+            Target::Pool(pool) => Destination::Pool(Box::new(gateway(pool)?)),
+            Target::Redirect(redirect) => Destination::Redirect(Redirection::new(redirect)),
+            Target::Respond(respond) => Destination::Respond(Fixed::new(respond)),
+        };
+        let (treatment, limit) =
+            route.and_then(|route| shared.get(&route.name)).cloned().unwrap_or_default();
+        Some(Arc::new(Lane { to, treatment, limit }))
     }
 }
 

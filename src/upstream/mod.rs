@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Reactor, Socket};
-use crate::outcome::{Rejection, Unserved};
+use crate::outcome::{ConnectFailure, Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
 use crate::tls::{Outbound, Session};
@@ -84,6 +84,7 @@ pub async fn connect(
     loop {
         let Picked { lease, pool } = search.place().await?;
         if let Some(Dialed { socket, tls }) = search.dial(pool, &lease).await {
+            lease.tally().connected.increment();
             let on_trial_until = Instant::now() + pool.connecting.timeout;
             let (pool, attempts) = (Arc::clone(pool.name()), search.attempts);
             return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
@@ -101,6 +102,8 @@ pub struct Search<'a, C> {
     window: Window,
     /// Places taken so far.
     pub attempts: u32,
+    /// Why the latest connect failed.
+    pub failure: Option<ConnectFailure>,
 }
 
 impl<'a, C: Caller> Search<'a, C> {
@@ -109,7 +112,7 @@ impl<'a, C: Caller> Search<'a, C> {
         let retry = gateway.entrance.pool().connecting.retry;
         let seeker = Seeker::new(&gateway.entrance, caller, dialer);
         let window = Window { began: None, length: retry.window };
-        Self { gateway, caller, dialer, seeker, window, attempts: 0 }
+        Self { gateway, caller, dialer, seeker, window, attempts: 0, failure: None }
     }
 
     /// Takes the next place; where all are full it waits for one.
@@ -128,15 +131,16 @@ impl<'a, C: Caller> Search<'a, C> {
         Ok(picked)
     }
 
-    /// Connects to the place that was taken, TLS included, and counts it on the backend. `None` = it
-    /// failed.
+    /// Connects to the place that was taken, TLS included; what it took is counted on the backend, and
+    /// not that there is a session. `None` = it failed.
     pub async fn dial(&mut self, pool: &Pool, lease: &Lease) -> Option<Dialed> {
         let outbound = self.gateway.outbound(pool);
         let left = self.window.left();
         match attempt(self.dialer, pool, outbound, lease, self.caller, left).await {
             Ok(dialed) => Some(dialed),
-            Err(began) => {
+            Err((began, why)) => {
                 self.window.begin(began);
+                self.failure = Some(why);
                 None
             }
         }
@@ -197,7 +201,8 @@ impl Window {
     }
 }
 
-/// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
+/// One connect, TLS included, counted on its backend. On failure gives the time at which it
+/// began, and why.
 async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
@@ -205,7 +210,7 @@ async fn attempt(
     lease: &Lease,
     caller: &impl Caller,
     left: Duration,
-) -> Result<Dialed, Instant> {
+) -> Result<Dialed, (Instant, ConnectFailure)> {
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
@@ -223,7 +228,6 @@ async fn attempt(
     match dialed {
         Ok(dialed) => {
             lease.backend().connected(took, now);
-            lease.tally().connected.increment();
             Ok(dialed)
         }
         Err(error) => {
@@ -231,7 +235,7 @@ async fn attempt(
             let is_cut = error.is_late() && limit < rules.timeout.min(rules.retry.window);
             let cost = error.cost(rules.timeout).filter(|_| !is_cut);
             failed(pool, lease, &error, cost, now);
-            Err(began)
+            Err((began, error.reason()))
         }
     }
 }
