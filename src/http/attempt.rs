@@ -95,7 +95,8 @@ pub(super) async fn attempt(
         let kept = (errand.is_repeatable() || is_shared) && (is_reused || search.may_go_on());
         let mut request = errand.next(kept);
         job.ask.borrow().fit(&mut request, &link);
-        let miss = match send(&mut link, request, &exchange, Patience::new(errand, job, began)).await
+        let miss = match send(&mut link, request, &exchange, Patience::new(errand, job, began))
+            .await
         {
             Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, exchange }),
             Sent::Refused(fault) => {
@@ -110,9 +111,7 @@ pub(super) async fn attempt(
                 (!is_reused || stale == MOST_STALE || !errand.is_there()).then_some(unreached)
             }
             // It was closed while the request was on its way, as a server may at any time.
-            Sent::Missed(Miss::Reset)
-                if is_reused && stale < MOST_STALE && errand.can_repeat() =>
-            {
+            Sent::Missed(Miss::Reset) if is_reused && stale < MOST_STALE && errand.can_repeat() => {
                 None
             }
             Sent::Missed(miss) => Some(miss),

@@ -58,7 +58,11 @@ impl Fetched {
     /// The answer breaks off, because the backend has left, or its client has.
     fn broken(&mut self, why: hyper::Error) -> Cut {
         let is_clients = self.upload.as_ref().is_some_and(|upload| upload.fault().is_some());
-        self.exchange.ends_as(if is_clients { Outcome::ClientReset } else { Outcome::BackendReset });
+        self.exchange.ends_as(if is_clients {
+            Outcome::ClientReset
+        } else {
+            Outcome::BackendReset
+        });
         self.reset();
         Cut::Backend(why)
     }

@@ -165,7 +165,6 @@ impl Connection {
         *self.takeover.borrow_mut() = Some(takeover);
     }
 
-
     /// Where connections to the backends of `pool` are kept.
     fn backends(&self, pool: &Pool) -> &Backends {
         let shared = &self.tools.backends;
@@ -185,8 +184,15 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let socket = (!is_h2).then_some(socket);
     let own_backends = OnceCell::new();
     let takeover = RefCell::default();
-    let connection =
-        Rc::new(Connection { client: address, local, proxy, tools, socket, own_backends, takeover });
+    let connection = Rc::new(Connection {
+        client: address,
+        local,
+        proxy,
+        tools,
+        socket,
+        own_backends,
+        takeover,
+    });
     let on = Rc::clone(&connection);
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));

@@ -54,7 +54,7 @@ impl Miss {
             Self::Status(_) => Outcome::Ok,
             Self::Unconnected(_) | Self::Reset | Self::Invalid | Self::Late => {
                 Outcome::BackendReset
-            },
+            }
         }
     }
 
@@ -208,8 +208,14 @@ mod tests {
     #[test]
     fn a_client_is_told_who_took_too_long() {
         let late = Miss::Unconnected(Some(ConnectFailure::Timeout));
-        assert_eq!((late.status(), Miss::Late.status()), (504.try_into().unwrap(), 504.try_into().unwrap()));
+        assert_eq!(
+            (late.status(), Miss::Late.status()),
+            (504.try_into().unwrap(), 504.try_into().unwrap())
+        );
         assert_eq!(Miss::Unconnected(Some(ConnectFailure::Refused)).status(), 502);
-        assert_eq!((Miss::Reset.status().as_u16(), Miss::Recalled(Outcome::Down).status().as_u16()), (502, 503));
+        assert_eq!(
+            (Miss::Reset.status().as_u16(), Miss::Recalled(Outcome::Down).status().as_u16()),
+            (502, 503)
+        );
     }
 }

@@ -92,7 +92,9 @@ impl Ask {
     fn is_websocket(&self) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Upgrade(protocol) => protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()),
+            Self::Upgrade(protocol) => {
+                protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+            }
             Self::Stream { .. } => true,
         }
     }

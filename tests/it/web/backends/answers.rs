@@ -125,7 +125,10 @@ fn an_answer_that_breaks_off_is_seen_to_break_off() {
         let is_short = answer.contains("content-length: 10") && body.len() < 10;
         let has_no_end = answer.contains("chunked") && !body.contains("0\r\n\r\n");
         let is_nothing = answer.is_empty();
-        assert!(end.is_err() || is_nothing || is_short || has_no_end, "{words:?} gave {answer:?}, {end:?}");
+        assert!(
+            end.is_err() || is_nothing || is_short || has_no_end,
+            "{words:?} gave {answer:?}, {end:?}"
+        );
     }
 }
 

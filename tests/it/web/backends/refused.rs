@@ -24,12 +24,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn read_frame(stream: &mut TcpStream) -> io::Result<(u8, u32)> {
+/// Kind, flags and stream of the next frame.
+fn read_frame(stream: &mut TcpStream) -> io::Result<(u8, u8, u32)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head)?;
     let length = u64::from(u32::from_be_bytes([0, head[0], head[1], head[2]]));
     io::copy(&mut stream.take(length), &mut io::sink())?;
-    Ok((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+    Ok((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
 }
 
 /// What the server says to the n-th request, counted from 0: frames, or `None` to serve it.
@@ -45,8 +46,8 @@ fn refusing(refusal: Refusal) -> (Server, Arc<AtomicUsize>) {
             stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
             loop {
                 match read_frame(&mut stream)? {
-                    (SETTINGS, _) => stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?,
-                    (HEADERS, id) => match refusal(asked.fetch_add(1, Ordering::SeqCst), id) {
+                    (SETTINGS, 0, _) => stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?,
+                    (HEADERS, _, id) => match refusal(asked.fetch_add(1, Ordering::SeqCst), id) {
                         Some(frames) => stream.write_all(&frames)?,
                         None => {
                             count.fetch_add(1, Ordering::SeqCst);
