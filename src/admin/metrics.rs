@@ -199,8 +199,11 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let requests = book.family(&names::REQUEST_FAILURES);
     let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
+    let links = book.family(&names::HTTP_LINKS);
     for (pool, backend) in backends(pools) {
         let with = |label| [of(pool, backend), vec![label]].concat();
+        links.set(with(word("state", "active")), backend.links.active());
+        links.set(with(word("state", "idle")), backend.links.idle());
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
         }

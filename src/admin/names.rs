@@ -98,6 +98,8 @@ metrics! {
         "How long health checks took.";
     ACCEPT_PAUSED Counter "evenkeel_accept_paused_total"
         "Times that accepting paused for want of descriptors or memory.";
+    HTTP_LINKS Gauge "evenkeel_http_backend_connections"
+        "HTTP connections to a backend that carry requests (active) or wait for the next one (idle).";
     UDP_DATAGRAMS Counter "evenkeel_udp_datagrams_total"
         "Datagrams received from clients (in) and sent to clients (out).";
     UDP_SESSIONS Gauge "evenkeel_udp_sessions_active"

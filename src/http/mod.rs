@@ -1,4 +1,4 @@
-//! HTTP: a client's connection on this page, each of its requests in [`forward`].
+//! HTTP: a client's connection in [`connection`], each of its requests in [`forward`].
 //!
 //! The library speaks the protocol on both sides; which way a request goes, who answers it, and what
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
@@ -6,43 +6,47 @@
 
 mod account;
 mod answer;
+mod attempt;
 mod backends;
 mod body;
+mod connection;
 mod fetched;
 mod figures;
 mod forward;
+mod headers;
 mod limit;
+mod retry;
+mod session;
 mod stream;
+mod tunnel;
+mod upgrade;
+mod upload;
 mod way;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use tokio::task::spawn_local;
 
-use crate::addr::{ClientAddr, Networks};
+use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
-use crate::net::Socket;
-use crate::outcome::Unserved;
-use crate::record::TlsFacts;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
+pub use account::refuse;
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
+use connection::Connection;
 pub use figures::{Requests, durations};
 pub use limit::Limit;
-use stream::{Scratch, Stream};
+use stream::Scratch;
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -147,46 +151,32 @@ impl Tools {
         sessions: Rc<Table>,
         closing: Rc<Cell<bool>>,
     ) -> Self {
-        let (backends, scratch) = (Backends::default(), Rc::default());
+        let scratch = Rc::default();
+        let backends = Backends::new(&dialer.clock, &scratch);
         Self { dialer, lent, sessions, closing, backends, scratch }
     }
-}
 
-/// What the requests of a connection have in common.
-struct Connection {
-    client: ClientAddr,
-    local: SocketAddr,
-    proxy: Arc<Proxy>,
-    tools: Rc<Tools>,
-    /// Where its end is seen; `None` = the library tells each request of it.
-    socket: Option<Rc<Socket>>,
-    /// What is known of its TLS, for those who write it down.
-    tls: Option<Box<TlsFacts>>,
+    /// Closes connections to backends that should not be kept any longer; to be called at least once
+    /// a second.
+    pub fn sweep(&self) {
+        self.backends.sweep();
+    }
+
+    /// Closes connections to backends that no request uses just now.
+    pub fn release(&self) {
+        self.backends.release();
+    }
+
+    /// Keeps no connection to a backend from here on.
+    pub fn close(&self) {
+        self.backends.close();
+    }
 }
 
 /// Serves one connection to its end.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
-    let (address, local) = (client.address, client.local());
-    let is_h2 = client.tls.as_ref().and_then(|tls| tls.alpn()) == Some(b"h2");
-    let socket = Rc::new(client.socket);
-    let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
-    let socket = (!is_h2).then_some(socket);
-    let connection =
-        Rc::new(Connection { client: address, local, proxy, tools, socket, tls: None });
-    let service =
-        service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
-    let served = if is_h2 {
-        http2::Builder::new(Local).serve_connection(stream, service).await
-    } else {
-        http1::Builder::new().half_close(true).serve_connection(stream, service).await
-    };
-    if let Err(why) = served {
-        tracing::debug!(client = %address, %why, "a connection has failed");
-    }
+    connection::serve(client, proxy, tools).await;
 }
-
-/// Leaves the line of a client whose connection never came to a request.
-pub fn refuse(_client: &Client, _proxy: &Proxy, _why: Unserved) {}
 
 /// Runs what the library wants to run beside a connection, on the same thread.
 #[derive(Debug, Clone, Copy)]

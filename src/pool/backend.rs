@@ -14,6 +14,7 @@ use crate::metric::{Counter, Histogram, LATENCY};
 use crate::outcome::{ConnectFailure, RequestFailure};
 use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
+use crate::pool::links::Links;
 use crate::pool::queue::Queue;
 use crate::pool::standing::Standing;
 use crate::session::{Recall, Tally};
@@ -34,6 +35,8 @@ pub struct Backend {
     tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
     /// When it was last complained of.
     complained: AtomicU64,
+    /// The connections that carry requests to it.
+    pub links: CachePadded<Links>,
     /// Figures for reports.
     pub stats: Stats,
 }
@@ -113,6 +116,7 @@ impl Backend {
             recall: Arc::default(),
             tallies: Mutex::default(),
             complained: AtomicU64::new(0),
+            links: CachePadded::default(),
             stats: Stats::new(),
         }
     }

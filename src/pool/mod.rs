@@ -4,6 +4,7 @@
 
 mod backend;
 mod balance;
+mod budget;
 mod claim;
 mod cookie;
 mod ejection;
@@ -12,6 +13,7 @@ mod failure;
 mod interleave;
 mod judge;
 mod latency;
+mod links;
 mod place;
 mod preview;
 mod queue;
@@ -35,12 +37,14 @@ use crate::metric::Counter;
 use crate::outcome::Rejection;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
+pub use budget::Budget;
 pub use claim::Claim;
 use cookie::Cookies;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use entrance::Entrance;
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
+pub use links::Links;
 pub use preview::{Because, Candidate, Ending, Preview, Reason};
 pub use queue::{Queue, Ticket};
 pub use ready::{Judged, ReadySet};
@@ -146,6 +150,8 @@ pub struct Pool {
     cookies: Option<Cookies>,
     /// Attempts beyond the first.
     pub retries: Counter,
+    /// Of its requests, how many may be asked again.
+    pub budget: Budget,
     /// How its backends are connected to.
     pub connecting: Connecting,
 }
@@ -155,12 +161,16 @@ pub struct Pool {
 pub struct Connecting {
     /// Bound of one attempt.
     pub timeout: Duration,
+    /// How long the head of an answer may take; `None` = as long as it likes.
+    pub response_timeout: Option<Duration>,
     /// TCP keepalive idle time; `None` = off.
     pub keepalive: Option<Duration>,
     /// Further attempts after a failed one.
     pub retry: config::Retry,
     /// The PROXY header that goes ahead of the client's bytes.
     pub proxy_header: Option<config::ProxyVersion>,
+    /// How http is spoken to them.
+    pub http: config::PoolHttp,
     sources: Box<[IpAddr]>,
     turn: AtomicUsize,
 }
@@ -169,9 +179,11 @@ impl Connecting {
     fn new(spec: &config::Pool) -> Self {
         Self {
             timeout: spec.connect_timeout,
+            response_timeout: spec.response_timeout,
             keepalive: spec.keepalive,
             retry: spec.retry,
             proxy_header: spec.send_proxy_protocol,
+            http: spec.http,
             sources: spec.source.clone().into(),
             turn: AtomicUsize::new(0),
         }
@@ -236,6 +248,7 @@ impl Pool {
                 .as_ref()
                 .map(|rules| Cookies::new(&spec.name, rules, &members, None)),
             retries: Counter::default(),
+            budget: Budget::new(spec.retry.http.budget),
             connecting: Connecting::new(spec),
             members,
         }

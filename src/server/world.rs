@@ -82,7 +82,8 @@ struct Outward {
 
 impl Outward {
     fn build(spec: &config::Pool) -> Result<Self, StartError> {
-        let tls = spec.tls.as_ref().map(|tls| Outbound::new(tls, &spec.members)).transpose();
+        let outbound = |tls| Outbound::new(tls, &spec.members, spec.http.version);
+        let tls = spec.tls.as_ref().map(outbound).transpose();
         let refused =
             |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
         let tls = tls.map_err(refused)?.map(Arc::new);

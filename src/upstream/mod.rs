@@ -5,12 +5,13 @@ mod dial;
 mod gateway;
 mod seek;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Reactor, Socket};
-use crate::outcome::{Rejection, Unserved};
+use crate::outcome::{ConnectFailure, Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
 use crate::tls::{Outbound, Session};
@@ -27,6 +28,8 @@ pub struct Dialer {
     pub reactor: Rc<Reactor>,
     /// Limits the attempts.
     pub clock: Rc<Clock>,
+    /// Set when a connect waits for descriptors or memory: what can be spared should be given up.
+    pub is_short: Rc<Cell<bool>>,
 }
 
 /// A connected backend with the session counted on it.
@@ -81,6 +84,7 @@ pub async fn connect(
     loop {
         let Picked { lease, pool, .. } = search.place().await?;
         if let Some(Dialed { socket, tls }) = search.dial(pool, &lease).await {
+            lease.tally().connected.increment();
             let on_trial_until = Instant::now() + pool.connecting.timeout;
             let (pool, attempts) = (Arc::clone(pool.name()), search.attempts);
             return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
@@ -98,6 +102,10 @@ pub struct Search<'a, C> {
     window: Window,
     /// Places taken so far.
     pub attempts: u32,
+    /// Why the latest connect failed.
+    pub failure: Option<ConnectFailure>,
+    /// How long the latest connect took that came about, until somebody takes note of it.
+    pub connected: Option<Duration>,
 }
 
 impl<'a, C: Caller> Search<'a, C> {
@@ -106,7 +114,16 @@ impl<'a, C: Caller> Search<'a, C> {
         let retry = gateway.entrance.pool().connecting.retry;
         let seeker = Seeker::new(&gateway.entrance, caller, dialer);
         let window = Window { began: None, length: retry.window };
-        Self { gateway, caller, dialer, seeker, window, attempts: 0 }
+        Self {
+            gateway,
+            caller,
+            dialer,
+            seeker,
+            window,
+            attempts: 0,
+            failure: None,
+            connected: None,
+        }
     }
 
     /// Takes the next place; where all are full it waits for one.
@@ -125,15 +142,19 @@ impl<'a, C: Caller> Search<'a, C> {
         Ok(picked)
     }
 
-    /// Connects to the place that was taken, TLS included, and counts it on the backend. `None` = it
-    /// failed.
+    /// Connects to the place that was taken, TLS included; what it took is counted on the backend, and
+    /// not that there is a session. `None` = it failed.
     pub async fn dial(&mut self, pool: &Pool, lease: &Lease) -> Option<Dialed> {
         let outbound = self.gateway.outbound(pool);
-        let left = self.window.left();
+        let (left, began) = (self.window.left(), Instant::now());
         match attempt(self.dialer, pool, outbound, lease, self.caller, left).await {
-            Ok(dialed) => Some(dialed),
-            Err(began) => {
+            Ok(dialed) => {
+                self.connected = Some(began.elapsed());
+                Some(dialed)
+            }
+            Err((began, why)) => {
                 self.window.begin(began);
+                self.failure = Some(why);
                 None
             }
         }
@@ -194,7 +215,8 @@ impl Window {
     }
 }
 
-/// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
+/// One connect, TLS included, counted on its backend. On failure gives the time at which it
+/// began, and why.
 async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
@@ -202,7 +224,7 @@ async fn attempt(
     lease: &Lease,
     caller: &impl Caller,
     left: Duration,
-) -> Result<Dialed, Instant> {
+) -> Result<Dialed, (Instant, ConnectFailure)> {
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
@@ -213,13 +235,13 @@ async fn attempt(
         header: rules.proxy_header.map(|version| client::header(caller, version)),
         upgrade: caller.upgrade(outbound),
         outbound,
+        http: caller.sends_requests().then_some(rules.http.version),
     };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
         Ok(dialed) => {
             lease.backend().connected(took, now);
-            lease.tally().connected.increment();
             Ok(dialed)
         }
         Err(error) => {
@@ -227,7 +249,7 @@ async fn attempt(
             let is_cut = error.is_late() && limit < rules.timeout.min(rules.retry.window);
             let cost = error.cost(rules.timeout).filter(|_| !is_cut);
             failed(pool, lease, &error, cost, now);
-            Err(began)
+            Err((began, error.reason()))
         }
     }
 }
