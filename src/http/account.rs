@@ -102,6 +102,10 @@ impl Account {
 
     /// What the client is answered, with how many bytes of our own if it is ours.
     pub(super) fn answered(&self, status: StatusCode, own: Option<u64>) {
+        if self.outcome.get().is_some_and(|outcome| *outcome == Unserved::ClientGone.as_str()) {
+            // There is nobody to read it.
+            return;
+        }
         self.status.set(Some(status));
         if let Some(own) = own {
             self.note(|record| record.bytes_out = own);
