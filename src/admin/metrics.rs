@@ -195,6 +195,7 @@ fn http(book: &Book, snapshot: &Snapshot) {
 
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let exhausted = book.family(&names::BUDGET_EXHAUSTED);
     let length = book.family(&names::QUEUE_LENGTH);
     let abandoned = book.family(&names::QUEUE_ABANDONED);
     let entries = book.family(&names::STICKY_ENTRIES);
@@ -202,6 +203,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     for pool in pools {
         let labels = || vec![named("pool", pool.name())];
         retries.set(labels(), pool.retries.get());
+        exhausted.set(labels(), pool.budget.exhausted.get());
         length.set(labels(), pool.queue().len() as u64);
         abandoned.set(labels(), pool.queue().abandoned.get());
         entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));

@@ -41,7 +41,8 @@ impl Form {
         let is_json = self.accept.as_ref().is_some_and(prefers_json);
         let id = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let status = answer.status();
-        let (kind, words) = if is_json { (JSON, json(status, id)) } else { (TEXT, text(status, id)) };
+        let (kind, words) =
+            if is_json { (JSON, json(status, id)) } else { (TEXT, text(status, id)) };
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(words.len()));

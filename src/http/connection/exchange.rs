@@ -11,10 +11,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
+use crate::http::account::Account;
 use crate::http::answer::{self, Form};
 use crate::http::body::Download;
 use crate::http::{Connection, forward};
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::wire::http1::MOST_FIELDS;
 
 /// How far a request is.
@@ -148,16 +149,25 @@ pub(super) async fn serve(
 ) -> Result<Response<Answer>, Infallible> {
     exchange.begin();
     let has_a_last = request.version() < Version::HTTP_2;
+    let account = Account::begin(&on, &request);
     let form = Form::of(request.method(), request.headers());
     let response = match refusal(&request, &on) {
-        Some(status) => answer::plain(status),
+        Some(status) => {
+            account.rejected(Rejection::BadRequest);
+            answer::plain(status)
+        }
         None => {
             let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
-            let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
+            let mut serving = pin!(forward::serve(request, Rc::clone(&on), Rc::clone(&account)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    Poll::Ready(if has_a_last { answer::last(status) } else { answer::plain(status) })
+                    account.ended(outcome);
+                    Poll::Ready(if has_a_last {
+                        answer::last(status)
+                    } else {
+                        answer::plain(status)
+                    })
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
                     let Ok(answer) = served;
@@ -169,7 +179,9 @@ pub(super) async fn serve(
     };
     on.end.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(form.fill(response).map(|body| Answer { body, exchange }))
+    let response = form.fill(response);
+    account.answered(response.status(), response.body().own_length());
+    Ok(response.map(|body| Answer { body, exchange, _account: account }))
 }
 
 /// What a request is answered that is not looked at any further.
@@ -223,6 +235,8 @@ impl Drop for Inflow {
 pub(super) struct Answer {
     body: Download,
     exchange: Rc<Exchange>,
+    /// Told with the last byte, after how it has ended.
+    _account: Rc<Account>,
 }
 
 impl Body for Answer {

@@ -13,11 +13,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 
+use crate::http::account;
 use crate::http::connection::streams::Streams;
 use crate::http::connection::{Connection, LAST_CALL, exchange, left, parting};
 use crate::http::stream::{Stream, put};
 use crate::net::Socket;
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::session::{Alarm, Clock};
 use crate::wire::http1::LONGEST_HEAD;
 use crate::wire::http2::{Flood, GO_AWAY, Meter};
@@ -191,7 +192,7 @@ impl Watch {
             Phase::Waiting if self.is_ending => Look::End(End::Late),
             Phase::Waiting => {
                 if self.first.take().is_some() {
-                    self.on.silent(None);
+                    account::unread(&self.on, None, Rejection::HandshakeTimeout);
                 }
                 self.close()
             }

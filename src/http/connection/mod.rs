@@ -27,9 +27,9 @@ use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
-use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::outcome::Outcome;
 use crate::pool::Pool;
-use crate::record::{Record, TlsFacts, WayIn};
+use crate::record::TlsFacts;
 use crate::session::Alarm;
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
@@ -110,38 +110,6 @@ impl Connection {
         let host = host.strip_suffix('.').unwrap_or(host);
         !host.eq_ignore_ascii_case(sni) && tls.certificates.tells_apart(sni, host)
     }
-
-    /// Leaves the line of a client that did not come to a request, or to one that can be read.
-    fn unheard(&self, _status: Option<u16>, outcome: &'static str) {
-        let tls = self.tls.clone();
-        write_line(&self.proxy, self.client, self.local, tls, outcome);
-    }
-
-    /// Counts a client that did not say what it wants in time.
-    fn silent(&self, status: Option<u16>) {
-        self.figures().reject(Rejection::HandshakeTimeout);
-        self.unheard(status, Rejection::HandshakeTimeout.as_str());
-    }
-}
-
-fn write_line(
-    proxy: &Proxy,
-    client: ClientAddr,
-    local: SocketAddr,
-    tls: Option<Box<TlsFacts>>,
-    outcome: &'static str,
-) {
-    let Some(access) = &proxy.access else { return };
-    let way_in = WayIn { listener: &proxy.listener, protocol: "http", client, local, way: None };
-    let mut record = Record::begun(way_in, std::time::SystemTime::now());
-    (record.tls, record.outcome) = (tls, outcome);
-    access.write(&record);
-}
-
-/// Leaves the line of a client whose connection never came to a request.
-pub(super) fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
-    let tls = client.facts().map(Box::new);
-    write_line(proxy, client.address, client.local(), tls, why.as_str());
 }
 
 /// A connection counted on its listener.

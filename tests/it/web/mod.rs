@@ -1,9 +1,11 @@
 //! HTTP listeners, a file an area.
 
+mod accounts;
 mod backends;
+mod balancing;
 mod bodies;
-mod headers;
 mod connections;
+mod headers;
 mod http2;
 mod kills;
 mod recorder;
