@@ -8,6 +8,7 @@ use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
 use crate::admin::tls;
+use crate::config::Protocol;
 use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
@@ -22,6 +23,8 @@ pub(super) fn render(site: &Site) -> String {
     workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
+    requests(&mut book, &snapshot);
+    http(&book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -110,14 +113,21 @@ fn listeners(book: &Book, snapshot: &Snapshot) {
     let rejected = book.family(&names::REJECTED);
     let paused = book.family(&names::ACCEPT_PAUSED);
     let led = book.family(&names::ROUTE_SESSIONS);
+    let limited = book.family(&names::HTTP_RATE_LIMITED);
+    let specs = &snapshot.config.listeners;
     for listener in &snapshot.listeners {
         let name = || named("listener", &listener.name);
         for (reason, count) in listener.figures.rejected() {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
+        let spec = specs.iter().find(|spec| spec.name == listener.name);
+        let is_http = spec.is_some_and(|spec| spec.protocol == Protocol::Http);
         for route in &listener.routes {
             led.set(vec![name(), named("route", &route.name)], route.sessions.get());
+            if is_http {
+                limited.set(vec![name(), named("route", &route.name)], route.limited.get());
+            }
         }
     }
 }
@@ -140,8 +150,52 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
     }
 }
 
+fn requests(book: &mut Book, snapshot: &Snapshot) {
+    let nothing: Arc<str> = Arc::default();
+    let name = |name: &Option<Arc<str>>| Arc::clone(name.as_ref().unwrap_or(&nothing));
+    let mut routes = Vec::new();
+    let codes = book.family(&names::HTTP_REQUESTS);
+    for listener in &snapshot.listeners {
+        let counted = listener.live.as_ref().map(|live| live.requests()).unwrap_or_default();
+        for requests in counted {
+            let (route, pool) = (name(&requests.route), name(&requests.pool));
+            let set = |code: String, count| {
+                let (listener, route) = (named("listener", &listener.name), named("route", &route));
+                let code = metrics::Label::new("code", code);
+                codes.set(vec![listener, route, named("pool", &pool), code], count);
+            };
+            set(requests.usual.to_string(), 0);
+            for (status, count) in requests.codes.seen() {
+                set(status.map_or_else(|| "none".to_owned(), |status| status.to_string()), count);
+            }
+            // The lanes of one route share it, and stand together.
+            let last = routes.last().map(|(_, _, duration)| duration);
+            if !last.is_some_and(|last| Arc::ptr_eq(last, &requests.duration)) {
+                routes.push((&listener.name, route, Arc::clone(&requests.duration)));
+            }
+        }
+    }
+    let series = routes.iter().map(|(listener, route, duration)| {
+        (vec![("listener", *listener), ("route", route)], &**duration)
+    });
+    book.histograms(&names::HTTP_DURATION, series);
+}
+
+fn http(book: &Book, snapshot: &Snapshot) {
+    let connections = book.family(&names::HTTP_CONNECTIONS);
+    let abuse = book.family(&names::HTTP_ABUSE);
+    for listener in snapshot.listeners.iter().filter(|listener| snapshot.is_http(&listener.name)) {
+        let (name, figures) = (named("listener", &listener.name), &listener.figures);
+        connections.set(vec![name.clone()], figures.http_connections.get());
+        for (kind, count) in figures.abused() {
+            abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
+        }
+    }
+}
+
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let exhausted = book.family(&names::BUDGET_EXHAUSTED);
     let length = book.family(&names::QUEUE_LENGTH);
     let abandoned = book.family(&names::QUEUE_ABANDONED);
     let entries = book.family(&names::STICKY_ENTRIES);
@@ -149,6 +203,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     for pool in pools {
         let labels = || vec![named("pool", pool.name())];
         retries.set(labels(), pool.retries.get());
+        exhausted.set(labels(), pool.budget.exhausted.get());
         length.set(labels(), pool.queue().len() as u64);
         abandoned.set(labels(), pool.queue().abandoned.get());
         entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));
@@ -156,6 +211,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     }
     let failures = book.family(&names::CONNECT_FAILURES);
     let early = book.family(&names::EARLY_RESETS);
+    let requests = book.family(&names::REQUEST_FAILURES);
     let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
     let links = book.family(&names::HTTP_LINKS);
@@ -165,6 +221,9 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         links.set(with(word("state", "idle")), backend.links.idle());
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
+        }
+        for (reason, count) in backend.request_failures() {
+            requests.set(with(word("reason", reason.as_str())), count);
         }
         early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
         ejections.set(of(pool, backend), backend.stats.ejections.get());

@@ -87,8 +87,11 @@ pub(super) async fn attempt(
             return Tried::Missed(Held::Lease(lease), Miss::Unconnected(search.failure));
         };
         let is_reused = link.is_reused();
-        let began = Instant::now();
-        let session = Session::enter(lease, job.on, job.asked.since);
+        let (began, account) = (Instant::now(), &job.asked.account);
+        if let Some(took) = search.connected.take() {
+            account.connected(took);
+        }
+        let session = Session::enter(lease, job.on, account);
         job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;
@@ -97,7 +100,13 @@ pub(super) async fn attempt(
         job.ask.borrow().fit(&mut request, &link);
         let miss = match send(&mut link, request, &session, Patience::new(errand, job, began)).await
         {
-            Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, session }),
+            Sent::Answered(answer) => {
+                account.heard();
+                if let Some(backend) = session.backend() {
+                    backend.answered(began.elapsed(), job.on.tools.dialer.clock.now());
+                }
+                return Tried::Answered(Answered { answer, link, session });
+            }
             Sent::Refused(fault) => {
                 session.settle();
                 session.ends_as(Outcome::ClientReset);

@@ -5,16 +5,17 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use crate::addr::ClientAddr;
+use crate::http::account::Account;
 use crate::http::attempt::{self, Answered, Held, Tried};
 use crate::http::body::{Download, Inflow, Served};
 use crate::http::fetched::Fetched;
@@ -23,16 +24,21 @@ use crate::http::retry::{Errand, Miss};
 use crate::http::session::Session;
 use crate::http::upgrade::{self, Ask};
 use crate::http::way::{self, Led};
-use crate::http::{Connection, Destination, answer};
+use crate::http::{Connection, Destination, Lane, answer};
 use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::pool::{Picked, Pool};
+use crate::pool::{Claim, Picked, Pool};
 use crate::route::Treatment;
 use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
-    let asked = Asked::of(&request, &on);
+pub(super) async fn serve(
+    request: Request<Inflow>,
+    on: Rc<Connection>,
+    account: Rc<Account>,
+) -> Served {
+    let asked = Asked::of(&request, &on, account);
+    asked.account.asked_by(asked.client, &asked.id);
     let mut answer = answer_to(request, &asked, &on).await;
     if let Download::Own(_) = answer.body() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
@@ -47,17 +53,18 @@ pub(super) struct Asked {
     pub(super) id: HeaderValue,
     /// Of its WebSocket handshake.
     key: Option<HeaderValue>,
-    pub(super) since: Instant,
+    /// What is told of it in the end.
+    pub(super) account: Rc<Account>,
 }
 
 impl Asked {
-    fn of(request: &Request<Inflow>, on: &Connection) -> Self {
+    fn of(request: &Request<Inflow>, on: &Connection, account: Rc<Account>) -> Self {
         let headers = request.headers();
         Self {
             client: headers::believed(headers, on.client, &on.proxy.trusted),
             id: headers::request_id(headers),
             key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
-            since: Instant::now(),
+            account,
         }
     }
 }
@@ -68,23 +75,31 @@ async fn answer_to(
     asked: &Asked,
     on: &Rc<Connection>,
 ) -> Response<Download> {
+    let account = &asked.account;
     let Ok(ask) = Ask::of(&mut request) else {
+        account.rejected(Rejection::BadRequest);
         return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
     };
     let parts = (request.method().as_str(), request.uri(), request.headers());
-    let reject = |why| on.proxy.admission.figures.reject(why);
-    let (way, target) = match way::lead(parts, asked.client.ip(), &on.proxy, |_| false) {
-        Led::Onward(way, target) => (way, target),
-        Led::Answered(_, answer) => return answer.map(|body| Download::Own(Full::new(body))),
-        Led::Limited(_, seconds) => {
-            reject(Rejection::Rate);
+    let (way, target, claims) = match way::lead(parts, asked.client.ip(), &on.proxy) {
+        Led::Onward(way, target, claims) => (way, target, claims),
+        Led::Answered(way, answer) => {
+            account.led(&way.to);
+            return answer.map(|body| Download::Own(Full::new(body)));
+        }
+        Led::Limited(way, seconds) => {
+            account.led(&way.to);
+            account.rejected(Rejection::Rate);
             let mut answer = answer::plain(StatusCode::TOO_MANY_REQUESTS);
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());
             return answer;
         }
-        Led::Illegible(_) => return answer::plain(StatusCode::BAD_REQUEST),
+        Led::Illegible(_) => {
+            account.rejected(Rejection::BadRequest);
+            return answer::plain(StatusCode::BAD_REQUEST);
+        }
         Led::Nowhere => {
-            reject(Rejection::NoRoute);
+            account.rejected(Rejection::NoRoute);
             return answer::plain(StatusCode::NOT_FOUND);
         }
     };
@@ -93,12 +108,14 @@ async fn answer_to(
         return answer::plain(StatusCode::NOT_FOUND);
     };
     let length = request.body().size_hint().exact().unwrap_or_default();
+    account.led(lane);
     if treatment.max_body.is_some_and(|most| length > most) {
+        account.rejected(Rejection::BadRequest);
         return answer::plain(StatusCode::PAYLOAD_TOO_LARGE);
     }
     make_ready(&mut request, target, asked, &ask, on);
     treatment.treat_request(request.headers_mut());
-    let job = Job::new(on, asked, ask, gateway, treatment);
+    let job = Job::new((on, asked), ask, lane, gateway, &claims);
     bounded(&job, forward(request, &job)).await
 }
 
@@ -131,8 +148,13 @@ pub(super) struct Job<'a> {
     pub(super) on: &'a Rc<Connection>,
     pub(super) asked: &'a Asked,
     pub(super) ask: RefCell<Ask>,
+    lane: &'a Lane,
     gateway: &'a Gateway,
     treatment: &'a Treatment,
+    /// What it says of where it belongs.
+    claims: &'a [Claim],
+    /// What its client is to be told, so that it comes to the same backend again.
+    cookie: RefCell<Option<HeaderValue>>,
     /// How long the head of an answer may take.
     pub(super) response_timeout: Option<Duration>,
     /// Its session, while it has one.
@@ -142,15 +164,25 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(
-        on: &'a Rc<Connection>,
-        asked: &'a Asked,
+        (on, asked): (&'a Rc<Connection>, &'a Asked),
         ask: Ask,
+        lane: &'a Lane,
         gateway: &'a Gateway,
-        treatment: &'a Treatment,
+        claims: &'a [Claim],
     ) -> Self {
-        let response_timeout = gateway.entrance.pool().connecting.response_timeout;
-        let (ask, present, attempts) = (RefCell::new(ask), RefCell::default(), Cell::new(0));
-        Self { on, asked, ask, gateway, treatment, response_timeout, present, attempts }
+        Self {
+            on,
+            asked,
+            ask: RefCell::new(ask),
+            lane,
+            gateway,
+            treatment: &lane.treatment,
+            claims,
+            cookie: RefCell::default(),
+            response_timeout: gateway.entrance.pool().connecting.response_timeout,
+            present: RefCell::default(),
+            attempts: Cell::new(0),
+        }
     }
 }
 
@@ -159,15 +191,17 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> 
     let (on, pool) = (job.on, job.gateway.entrance.pool());
     pool.budget.request(on.tools.dialer.clock.now());
     let mut errand = Errand::new(request, &pool.connecting.retry.http, job.treatment.max_body);
-    let asker = Asker { on, client: job.asked.client };
+    let asker = Asker { on, client: job.asked.client, claims: job.claims };
     let mut search = Search::new(job.gateway, &asker, &on.tools.dialer);
     let mut last = None;
     loop {
-        let Picked { lease, pool } = match search.place().await {
+        let Picked { lease, pool, cookie } = match search.place().await {
             Ok(picked) => picked,
             Err(unreached) => return job.unreached(unreached, last),
         };
         job.attempts.set(search.attempts);
+        job.cookie.replace(cookie.cloned());
+        job.asked.account.tries(job.lane, pool.name(), search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
         let (held, miss) = match tried {
@@ -178,7 +212,7 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> 
                 None => return job.pass_on(answered, errand, pool),
             },
         };
-        failed(&held, miss);
+        job.failed(&held, miss, pool);
         if !job.may_retry(&search, &errand, miss) {
             return match held {
                 Held::Answer(answered) => job.pass_on(answered, errand, pool),
@@ -193,14 +227,14 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> 
     }
 }
 
-/// Counts what speaks against a backend.
-fn failed(held: &Held, miss: Miss) {
-    if let (Some(backend), Miss::Reset | Miss::Late | Miss::Status(_)) = (held.backend(), miss) {
-        backend.reset_early();
-    }
-}
-
 impl Job<'_> {
+    /// Counts what speaks against a backend, which is then as slow as one may be.
+    fn failed(&self, held: &Held, miss: Miss, pool: &Pool) {
+        let Some((backend, why)) = held.backend().zip(miss.failure()) else { return };
+        let slowest = self.response_timeout.unwrap_or(pool.connecting.timeout);
+        backend.request_failed(why, slowest, self.on.tools.dialer.clock.now());
+    }
+
     fn may_retry(&self, search: &Search<'_, Asker<'_>>, errand: &Errand, miss: Miss) -> bool {
         let pool = self.gateway.entrance.pool();
         let now = || self.on.tools.dialer.clock.now();
@@ -212,9 +246,7 @@ impl Job<'_> {
 
     /// Nobody could be picked, or nobody any more.
     fn unreached(&self, unreached: Unreached, last: Option<Miss>) -> Response<Download> {
-        if let Unserved::Rejected(why) = unreached.why {
-            self.on.proxy.admission.figures.reject(why);
-        }
+        self.asked.account.rejected(unreached.why);
         answer::plain(match (unreached.why, last) {
             (Unserved::Rejected(Rejection::Refused), Some(miss)) => miss.status(),
             (Unserved::Rejected(Rejection::Refused), None) => StatusCode::BAD_GATEWAY,
@@ -225,7 +257,7 @@ impl Job<'_> {
     /// The last attempt has brought no answer.
     fn give_up(&self, held: &Held, miss: Miss) -> Response<Download> {
         match held {
-            Held::Lease(_) => self.on.proxy.admission.figures.reject(Rejection::Refused),
+            Held::Lease(_) => self.asked.account.rejected(Rejection::Refused),
             Held::Session(session) | Held::Answer(Answered { session, .. }) => {
                 session.settle();
                 session.ends_as(miss.outcome());
@@ -245,7 +277,7 @@ impl Job<'_> {
         let (mut head, body) = answer.into_parts();
         self.treat(&mut head, &session, pool, false);
         if let Some(limit) = self.treatment.request_timeout {
-            session.limit(limit.saturating_sub(self.asked.since.elapsed()));
+            session.limit(limit.saturating_sub(self.asked.account.since().elapsed()));
         }
         let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
         let fetched = Fetched { body, link, upload, session, on, is_whole };
@@ -280,6 +312,9 @@ impl Job<'_> {
             headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
         }
         self.treatment.treat_answer(&mut head.headers);
+        if let Some(cookie) = self.cookie.take() {
+            head.headers.append(SET_COOKIE, cookie);
+        }
         // What the library makes of it depends on what the client speaks.
         head.version = Version::HTTP_11;
     }
@@ -305,8 +340,8 @@ async fn bounded(
                 session.settle();
                 session.ends_as(Outcome::RequestTimeout);
             }
-            (None, 0) => job.on.proxy.admission.figures.reject(Rejection::QueueTimeout),
-            (None, _) => job.on.proxy.admission.figures.reject(Rejection::Refused),
+            (None, 0) => job.asked.account.rejected(Rejection::QueueTimeout),
+            (None, _) => job.asked.account.rejected(Rejection::Refused),
         }
         return answer::plain(StatusCode::GATEWAY_TIMEOUT);
     };
@@ -317,6 +352,7 @@ async fn bounded(
 pub(super) struct Asker<'a> {
     on: &'a Connection,
     client: ClientAddr,
+    claims: &'a [Claim],
 }
 
 impl Caller for Asker<'_> {
@@ -326,6 +362,10 @@ impl Caller for Asker<'_> {
 
     fn local(&self) -> SocketAddr {
         self.on.local
+    }
+
+    fn claims(&self) -> &[Claim] {
+        self.claims
     }
 
     fn sends_requests(&self) -> bool {

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::config::{RetryHttp, RetryOn};
 use crate::http::body::{Inflow, Upload};
 use crate::http::upload::Source;
-use crate::outcome::{ConnectFailure, Outcome};
+use crate::outcome::{ConnectFailure, Outcome, RequestFailure};
 
 /// What became of an attempt that brought no answer to be passed on, or one that is better not passed
 /// on.
@@ -44,6 +44,16 @@ impl Miss {
             Self::Unconnected(_) | Self::Reset | Self::Invalid => StatusCode::BAD_GATEWAY,
             Self::Status(status) => status,
             Self::Recalled(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What of it speaks against the backend, besides a connect that has been counted.
+    pub(super) fn failure(self) -> Option<RequestFailure> {
+        match self {
+            Self::Reset | Self::Invalid => Some(RequestFailure::Reset),
+            Self::Late => Some(RequestFailure::Timeout),
+            Self::Status(_) => Some(RequestFailure::BackendError),
+            Self::Unconnected(_) | Self::Recalled(_) => None,
         }
     }
 

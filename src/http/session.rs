@@ -5,9 +5,10 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::http::Connection;
+use crate::http::account::Account;
 use crate::outcome::Outcome;
 use crate::pool::{Backend, Lease};
 use crate::session::{Alarm, Direction, Entry, Limits};
@@ -20,21 +21,21 @@ pub(super) struct Session {
     /// `None` = its bytes are counted by somebody else.
     live: RefCell<Option<Entry>>,
     on: Rc<Connection>,
-    since: Instant,
+    account: Rc<Account>,
     end: Cell<Option<Outcome>>,
     /// Bound of the whole request.
     deadline: OnceCell<Alarm>,
 }
 
 impl Session {
-    /// Enters the request that came at `since` as a session.
-    pub(super) fn enter(lease: Lease, on: &Rc<Connection>, since: Instant) -> Rc<Self> {
+    /// Enters a request as a session, and its end in the account of it.
+    pub(super) fn enter(lease: Lease, on: &Rc<Connection>, account: &Rc<Account>) -> Rc<Self> {
         let live = enter(&lease, on, Limits::default());
         Rc::new(Self {
             lease: RefCell::new(Some(lease)),
             live: RefCell::new(Some(live)),
             on: Rc::clone(on),
-            since,
+            account: Rc::clone(account),
             end: Cell::new(None),
             deadline: OnceCell::new(),
         })
@@ -49,6 +50,7 @@ impl Session {
     pub(super) fn settle(&self) {
         if let Some(lease) = &*self.lease.borrow() {
             lease.tally().connected.increment();
+            self.account.settled(lease.backend().name());
         }
     }
 
@@ -95,9 +97,19 @@ impl Session {
     /// It goes on as a tunnel, in which nothing may stand still for longer than `idle`. `None` = it has
     /// come to nothing.
     pub(super) fn as_tunnel(&self, idle: Option<Duration>) -> Option<Entry> {
+        self.account.becomes_tunnel();
         self.live.take();
         let limits = Limits { idle, lifetime: None };
         self.lease.borrow().as_ref().map(|lease| enter(lease, &self.on, limits))
+    }
+}
+
+impl Session {
+    /// The tunnel that it was has ended; `live` were its bytes.
+    pub(super) fn tunnelled(&self, live: Entry, outcome: Outcome) {
+        self.account.moved(&live);
+        drop(live);
+        self.ends_as(outcome);
     }
 }
 
@@ -107,11 +119,13 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
-        drop(self.live.take());
-        if let Some(lease) = self.lease.take() {
-            let outcome = self.end.get().unwrap_or_else(|| self.on.end());
-            lease.tally().end(outcome, self.since.elapsed());
+        if let Some(live) = self.live.take() {
+            self.account.moved(&live);
         }
+        let outcome = self.end.get().unwrap_or_else(|| self.on.end());
+        lease.tally().end(outcome, self.account.since().elapsed());
+        self.account.ended(outcome);
     }
 }

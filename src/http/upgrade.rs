@@ -228,8 +228,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        drop(live);
-        session.ends_as(outcome);
+        session.tunnelled(live, outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
@@ -248,8 +247,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        drop(live);
-        session.ends_as(outcome);
+        session.tunnelled(live, outcome);
     }
 }
 

@@ -11,10 +11,10 @@ use crossbeam_utils::CachePadded;
 use crate::acme::Orders;
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
-use crate::config::Config;
+use crate::config::{self, Config, Protocol};
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
-use crate::listener::{Foretold, Listener};
+use crate::listener::{Asked, Foretold, Listener};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
@@ -61,6 +61,12 @@ impl ListenerView {
 }
 
 impl Snapshot {
+    /// True if the listener of this name takes requests.
+    pub fn is_http(&self, listener: &str) -> bool {
+        let is_it = |spec: &&config::Listener| &*spec.name == listener;
+        self.config.listeners.iter().find(is_it).is_some_and(|spec| spec.protocol == Protocol::Http)
+    }
+
     /// What the kernel dropped because no worker took it in time: see
     /// [`ListenerView::datagram_sockets`].
     pub fn kernel_drops(&self) -> KernelDrops {
@@ -137,23 +143,20 @@ impl Handle {
         if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
-    /// What would become of a session of this client at a listener, as far as it is known from here,
-    /// if it asks for this server name and for one of these protocols; `None` if there is no such
-    /// listener. Nothing is changed by it.
+    /// What would become of a session or a request of this client at a listener, as far as it is known
+    /// from here, if it asks for this; `None` if there is no such listener. Nothing is changed by it.
     pub fn preview(
         &self,
         listener: &str,
         client: ClientAddr,
-        sni: Option<&str>,
-        alpn: &[Vec<u8>],
+        asked: &Asked<'_>,
     ) -> Option<Foretold> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
-        let ask = Ask::of(client, chance, now);
-        Some(view.live.as_ref()?.preview(&ask, sni, alpn))
+        Some(view.live.as_ref()?.preview(&Ask::of(client, chance, now), asked))
     }
 
     /// The pools are watched from now on.
