@@ -171,6 +171,7 @@ fn words(snapshot: &Snapshot, seen: &Candidate, picked: &str) -> String {
 fn for_it(because: &Because) -> String {
     match because {
         Because::Remembered => "the client was here last".to_owned(),
+        Because::Cookie => "the client's cookie leads here".to_owned(),
         Because::Turn => "its turn".to_owned(),
         Because::Sessions { own: (sessions, weight), .. } => {
             format!("fewest sessions for its weight: {sessions}/{weight} with this one")
@@ -184,6 +185,7 @@ fn for_it(because: &Because) -> String {
 fn against_it(because: &Because, picked: &str) -> String {
     match because {
         Because::Remembered => format!("the client was at {picked} last"),
+        Because::Cookie => format!("the client's cookie leads to {picked}"),
         Because::Turn => "not its turn".to_owned(),
         Because::Sessions { own, picked } => {
             let ((ours, weight), (theirs, than)) = (own, picked);

@@ -83,7 +83,7 @@ async fn forward(
     let asker = Asker { on };
     let mut search = Search::new(gateway, &asker, &tools.dialer);
     loop {
-        let Picked { lease, pool } = match search.place().await {
+        let Picked { lease, pool, .. } = match search.place().await {
             Ok(picked) => picked,
             Err(unreached) => return refuse(on, unreached),
         };

@@ -4,10 +4,12 @@
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
 //! worker's thread.
 
+mod account;
 mod answer;
 mod backends;
 mod body;
 mod fetched;
+mod figures;
 mod forward;
 mod limit;
 mod stream;
@@ -29,6 +31,7 @@ use crate::config;
 use crate::log::AccessLog;
 use crate::net::Socket;
 use crate::outcome::Unserved;
+use crate::record::TlsFacts;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
@@ -36,6 +39,7 @@ use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
+pub use figures::{Requests, durations};
 pub use limit::Limit;
 use stream::{Scratch, Stream};
 
@@ -57,8 +61,26 @@ pub struct Proxy {
     pub trusted: Networks,
     /// Who is let in, and what is counted.
     pub admission: Arc<Admission>,
+    /// What is counted of requests that no route took, and of the others.
+    pub requests: Counted,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
+}
+
+/// What is counted of a listener's requests.
+#[derive(Debug)]
+pub struct Counted {
+    /// Those that came to no route.
+    pub unrouted: Arc<Requests>,
+    /// Those of its lanes.
+    pub led: Box<[Arc<Requests>]>,
+}
+
+impl Counted {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Requests>> {
+        self.led.iter().chain([&self.unrouted])
+    }
 }
 
 /// What a route leads to, and what it does besides.
@@ -70,6 +92,16 @@ pub struct Lane {
     pub treatment: Arc<Treatment>,
     /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
     pub limit: Option<Arc<Limit>>,
+    /// What is counted of its requests: of its pool first, then of those that it falls back on.
+    pub requests: Box<[Arc<Requests>]>,
+}
+
+impl Lane {
+    /// What is counted of the requests that went to this pool, one of its own.
+    fn requests_of(&self, pool: &Arc<str>) -> Option<&Arc<Requests>> {
+        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == Some(pool);
+        self.requests.iter().find(of_pool).or_else(|| self.requests.first())
+    }
 }
 
 /// Who answers a request.
@@ -119,6 +151,8 @@ struct Connection {
     tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     socket: Option<Rc<Socket>>,
+    /// What is known of its TLS, for those who write it down.
+    tls: Option<Box<TlsFacts>>,
 }
 
 /// Serves one connection to its end.
@@ -128,7 +162,8 @@ pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let socket = Rc::new(client.socket);
     let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
+    let connection =
+        Rc::new(Connection { client: address, local, proxy, tools, socket, tls: None });
     let service =
         service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
     let served = if is_h2 {

@@ -71,6 +71,14 @@ impl Listener {
         }
     }
 
+    /// What is counted of its requests, if it takes any.
+    pub fn requests(&self) -> Vec<Arc<http::Requests>> {
+        match &self.frontend.load().proxy {
+            Proxy::Tcp(_) | Proxy::Udp(_) => Vec::new(),
+            Proxy::Http(proxy) => proxy.requests.all().cloned().collect(),
+        }
+    }
+
     /// Lets a connection in, or says why not. Whoever must send a header first is screened by what it
     /// names, once that has come.
     pub(super) fn admit(self: &Arc<Self>, peer: ClientAddr) -> Result<Admitted, Rejection> {

@@ -14,6 +14,7 @@ mod world;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,16 @@ pub enum StartError {
         pool: Arc<str>,
         /// What is wrong.
         why: Box<tls::Error>,
+    },
+    /// The secret of a pool's cookie cannot be read.
+    #[error("[pool.{pool}.sticky] secret_file {}: {why}", file.display())]
+    CookieSecret {
+        /// The pool.
+        pool: Arc<str>,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// A thread or a listening socket was refused.
     #[error("cannot {what}: {why}")]
