@@ -17,6 +17,10 @@ haproxy haproxy
 promtool prometheus
 chromium chromium
 curl curl
+h2load nghttp2-client
+wrk wrk
+slowhttptest slowhttptest
+sha256sum coreutils
 openssl openssl
 gnutls-cli gnutls-bin
 ss iproute2
@@ -45,21 +49,34 @@ done)
 # Debian's Python has no venv without it; others bring theirs.
 python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
-# A libpq of 17 or later, which Debian may not have yet, comes with psycopg's wheel from PyPI, into a
-# folder of this build. What cannot be fetched costs the one test that wants it, which says so.
-install_psycopg() {
-    folder=$(dirname "$0")/../target/peers/psycopg
-    if "$folder/bin/python" -c 'import psycopg' 2>/dev/null; then return; fi
-    echo "install-peers: installing psycopg from PyPI into target/peers/psycopg"
+# What Debian may not have, or only older, comes as wheels from PyPI, into a folder of this build. What
+# cannot be fetched costs the tests that want it, which say so.
+#
+#   install_wheels FOLDER PROOF WHAT PACKAGES...
+install_wheels() {
+    folder=$(dirname "$0")/../target/peers/$1
+    proof=$2 what=$3
+    shift 3
+    if "$folder/bin/python" -c "$proof" 2>/dev/null; then return; fi
+    echo "install-peers: installing $* from PyPI into $folder"
     python3 -m venv --clear "$folder" &&
         "$folder/bin/pip" install --quiet --disable-pip-version-check --retries 1 --timeout 30 \
-            --only-binary=:all: 'psycopg[binary]' ||
-        echo "install-peers: NO PSYCOPG to be had: the test of a libpq that begins with TLS is skipped" >&2
+            --only-binary=:all: "$@" ||
+        echo "install-peers: NOT to be had: $*: $what skipped" >&2
+}
+
+install_from_pypi() {
+    # A libpq of 17 or later.
+    install_wheels psycopg 'import psycopg' 'the test of a libpq that begins with TLS is' \
+        'psycopg[binary]'
+    install_wheels web 'import fastapi, uvicorn, websockets, grpc, grpc_health.v1.health' \
+        'the tests of uvicorn and of gRPC are' \
+        fastapi uvicorn websockets grpcio grpcio-health-checking
 }
 
 if [ -z "$missing" ]; then
     echo "install-peers: everything is there from apt"
-    install_psycopg
+    install_from_pypi
     exit 0
 fi
 
@@ -97,4 +114,4 @@ $root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y --no-install-recommends $missing
 
 [ "$made_policy" = no ] || echo "install-peers: no service was started"
-install_psycopg
+install_from_pypi

@@ -1,8 +1,7 @@
 //! The way to the authority: one https request at a time, with a limit on everything.
 
-use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,10 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
-use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
@@ -95,22 +92,12 @@ impl Https {
         request: Request<BodyWrapper<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, BoxError> {
         let stream = self.connect(request.uri()).await?;
-        let (mut sender, connection) =
-            http1::Builder::new().max_buf_size(MOST).handshake(TokioIo::new(stream)).await?;
-        let asked = async {
-            let (parts, body) = sender.send_request(in_origin_form(request)?).await?.into_parts();
+        net::exchange(stream, MOST, in_origin_form(request)?, |answer| async {
+            let (parts, body) = answer.into_parts();
             let body = Limited::new(body, MOST).collect().await?.to_bytes();
             Ok(Response::from_parts(parts, Full::new(body)))
-        };
-        // The connection moves the bytes. What it has to say about its end reaches `asked`.
-        let moved = async {
-            drop(connection.await);
-            pending::<Infallible>().await
-        };
-        tokio::select! {
-            answer = asked => answer,
-            never = moved => match never {},
-        }
+        })
+        .await
     }
 
     async fn connect(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, BoxError> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::RETRY_AFTER;
+use hyper::header::{RETRY_AFTER, SET_COOKIE};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri};
 
@@ -21,7 +21,7 @@ use crate::http::stream::Stream;
 use crate::http::way::{self, Led};
 use crate::http::{Connection, Destination};
 use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::pool::Picked;
+use crate::pool::{Claim, Picked};
 use crate::route::Treatment;
 use crate::session::Limits;
 use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
@@ -30,11 +30,11 @@ use crate::upstream::{Caller, Dialed, Gateway, Search, Unreached};
 pub(super) async fn serve(request: Request<Incoming>, on: Rc<Connection>) -> Served {
     let parts = (request.method().as_str(), request.uri(), request.headers());
     let reject = |why| on.proxy.admission.figures.reject(why);
-    Ok(match way::lead(parts, on.client.ip(), &on.proxy, |_| false) {
-        Led::Onward(way, target) => match &way.to.to {
+    Ok(match way::lead(parts, on.client.ip(), &on.proxy) {
+        Led::Onward(way, target, claims) => match &way.to.to {
             Destination::Pool(gateway) => {
                 let request = treated(request, target, &way.to.treatment);
-                forward(request, gateway, &way.to.treatment, &on).await
+                forward(request, gateway, &way.to.treatment, &claims, &on).await
             }
             Destination::Redirect(_) | Destination::Respond(_) => {
                 answer::plain(StatusCode::NOT_FOUND)
@@ -75,15 +75,16 @@ async fn forward(
     request: Request<Incoming>,
     gateway: &Gateway,
     treatment: &Treatment,
+    claims: &[Claim],
     on: &Rc<Connection>,
 ) -> Response<Download> {
     let since = Instant::now();
     let mut request = request.map(Upload::Streaming);
     let tools = &on.tools;
-    let asker = Asker { on };
+    let asker = Asker { on, claims };
     let mut search = Search::new(gateway, &asker, &tools.dialer);
     loop {
-        let Picked { lease, pool, .. } = match search.place().await {
+        let Picked { lease, pool, cookie } = match search.place().await {
             Ok(picked) => picked,
             Err(unreached) => return refuse(on, unreached),
         };
@@ -103,6 +104,9 @@ async fn forward(
         };
         match link.send(request).await {
             Ok(mut answer) => {
+                if let Some(cookie) = cookie {
+                    answer.headers_mut().append(SET_COOKIE, cookie.clone());
+                }
                 treatment.treat_answer(answer.headers_mut());
                 let (tally, epoch) = (Arc::clone(lease.tally()), lease.epoch());
                 let live = Some(tools.sessions.enter(tally, epoch, Limits::default()));
@@ -146,6 +150,7 @@ fn refuse(on: &Connection, unreached: Unreached) -> Response<Download> {
 /// The client of a request, for those who look for a backend.
 struct Asker<'a> {
     on: &'a Connection,
+    claims: &'a [Claim],
 }
 
 impl Caller for Asker<'_> {
@@ -155,6 +160,10 @@ impl Caller for Asker<'_> {
 
     fn local(&self) -> SocketAddr {
         self.on.local
+    }
+
+    fn claims(&self) -> &[Claim] {
+        self.claims
     }
 
     fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()> {

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use tokio::task::spawn_local;
@@ -97,6 +98,14 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// True if the cookie of a request names a backend of the lane's pool.
+    pub fn has_kept(&self, headers: &HeaderMap) -> bool {
+        match &self.to {
+            Destination::Pool(gateway) => gateway.entrance.has_kept(headers),
+            Destination::Redirect(_) | Destination::Respond(_) => false,
+        }
+    }
+
     /// What is counted of the requests that went to this pool, one of its own.
     fn requests_of(&self, pool: &Arc<str>) -> Option<&Arc<Requests>> {
         let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == Some(pool);

@@ -100,12 +100,13 @@ fn of_request(proxy: &http::Proxy, ask: &Ask<'_>, client: IpAddr, asked: &Asked<
         Err(why) => return Foretold { passed: Vec::new(), fate: Fate::Illegible(why) },
     };
     let flight = Flight { client, sni: None, alpn: &[], request: Some(&heading) };
-    let way = proxy.routes.find(&flight, chance(ask), |_| false);
+    let way = proxy.routes.find(&flight, chance(ask), |lane| lane.has_kept(asked.headers));
     let fate = way.map_or(Fate::Nowhere, |way| match &way.to.to {
         Destination::Pool(gateway) => {
             let target = way.to.treatment.target(&heading, asked.uri.path());
             let target = target.map_or_else(|| asked.uri.to_string(), |target| target.to_string());
-            led(way, &gateway.entrance, ask, Some(target))
+            let claims = gateway.entrance.claims(&heading.path, asked.headers);
+            led(way, &gateway.entrance, &Ask { claims: &claims, ..*ask }, Some(target))
         }
         Destination::Redirect(elsewhere) => {
             elsewhere.answer(&heading).map_or_else(Fate::Illegible, |answer| answered(way, &answer))

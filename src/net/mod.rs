@@ -6,6 +6,7 @@ mod datagram;
 mod datagram_bind;
 mod drops;
 mod errors;
+mod exchange;
 mod lookup;
 mod reactor;
 mod socket;
@@ -17,6 +18,7 @@ pub use datagram::{Arrivals, Destination, Intake, Outlet, Run, Sent, merge_arriv
 pub use datagram_bind::bind_datagrams;
 pub use drops::{KernelDrops, inode};
 pub use errors::{AcceptError, connect_failure, is_exhaustion, is_own_shortage};
+pub use exchange::exchange;
 pub use lookup::Lookup;
 pub use reactor::{Queue, Reactor};
 pub use socket::{Socket, reset_on_close};

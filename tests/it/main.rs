@@ -46,3 +46,4 @@ mod tiers;
 mod top;
 mod udp;
 mod ways_in;
+mod web;

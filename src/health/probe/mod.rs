@@ -3,8 +3,10 @@
 mod datagram;
 mod dns;
 mod exec;
+mod grpc;
 mod handshake;
 mod http;
+mod http2;
 mod send_expect;
 mod tcp;
 
@@ -19,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::{self, ClientTls, Member, Probe, ProxyVersion};
+use crate::config::{self, ClientTls, HttpVersion, Member, Probe, ProxyVersion};
 use crate::health::StartError;
 use crate::net;
 use crate::pool::Verdict;
@@ -67,10 +69,9 @@ pub(in crate::health) enum Prober {
     Tcp,
     Tls(Box<Handshake>),
     Http(Box<http::Request>),
+    Grpc(Box<grpc::Check>),
     SendExpect(send_expect::Dialogue),
     Dns(dns::Query),
-    /// Not built yet.
-    Grpc,
     Exec(exec::Run),
 }
 
@@ -99,13 +100,23 @@ impl Prober {
             Probe::Tcp => Self::Tcp,
             Probe::Tls(_) => handshake.map_or(Self::Tcp, |shaken| Self::Tls(Box::new(shaken))),
             Probe::Http(http) => {
-                Self::Http(Box::new(http::Request::new(&spec.name, member, http, handshake)?))
+                let version = version(spec);
+                let request = http::Request::new(&spec.name, member, http, version, handshake)?;
+                Self::Http(Box::new(request))
+            }
+            Probe::Grpc { service, .. } => {
+                let check = grpc::Check::new(member, service, handshake);
+                Self::Grpc(Box::new(check.map_err(|why| StartError::Request {
+                    pool: Arc::clone(&spec.name),
+                    key: "service",
+                    value: service.clone(),
+                    why,
+                })?))
             }
             Probe::Dns(dns) => Self::Dns(dns::Query::new(&spec.name, dns)?),
             Probe::SendExpect { send, expect, over } => {
                 Self::SendExpect(send_expect::Dialogue::new(send, expect, *over))
             }
-            Probe::Grpc { .. } => Self::Grpc,
             Probe::Exec(argv) => Self::Exec(exec::Run::new(&spec.name, member, argv)),
         }))
     }
@@ -118,9 +129,9 @@ impl Prober {
                 Self::Tcp => tcp::ask(peer).await,
                 Self::Tls(handshake) => handshake.ask(peer, until).await,
                 Self::Http(request) => request.ask(peer).await,
+                Self::Grpc(check) => check.ask(peer).await,
                 Self::SendExpect(dialogue) => dialogue.ask(peer, until).await,
                 Self::Dns(query) => query.ask(peer, until).await,
-                Self::Grpc => Err(Miss::Failed("the grpc probe is not built yet".to_owned())),
                 Self::Exec(run) => run.ask(peer).await,
             }
         };
@@ -129,16 +140,27 @@ impl Prober {
     }
 }
 
+/// The version that an http probe speaks: the pool's, since a backend may know no other; and the
+/// usual one where the probe goes elsewhere.
+fn version(spec: &config::Pool) -> HttpVersion {
+    match (&spec.health.port, &spec.health.address) {
+        (None, None) => spec.http.version,
+        _ => HttpVersion::V1,
+    }
+}
+
 /// What a probe speaks TLS by, and what was made of it; `None` for one that does not.
 fn settings(spec: &config::Pool) -> Result<Option<(&ClientTls, Arc<ClientConfig>)>, StartError> {
     let (tls, alpn): (_, &[&[u8]]) = match &spec.health.probe {
-        Probe::Tls(tls) => (tls, &[]),
-        Probe::Http(http) => match &http.tls {
-            Some(tls) => (tls, &[b"http/1.1"]),
-            None => return Ok(None),
+        Probe::Tls(tls) => (Some(tls), &[]),
+        Probe::Http(http) => match version(spec) {
+            HttpVersion::V1 => (http.tls.as_ref(), &[b"http/1.1"]),
+            HttpVersion::V2 => (http.tls.as_ref(), &[http2::ALPN]),
         },
-        _ => return Ok(None),
+        Probe::Grpc { tls, .. } => (tls.as_ref(), &[http2::ALPN]),
+        _ => (None, &[]),
     };
+    let Some(tls) = tls else { return Ok(None) };
     let config = tls::client(tls, alpn).map_err(|why| useless(spec, why))?;
     Ok(Some((tls, config)))
 }

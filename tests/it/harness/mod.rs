@@ -19,3 +19,4 @@ pub(crate) mod seat;
 pub(crate) mod servers;
 pub(crate) mod udp;
 pub(crate) mod wait;
+pub(crate) mod whoami;

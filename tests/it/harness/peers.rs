@@ -4,7 +4,8 @@
 //! which then serves instead of testing. Nothing has to be installed for it.
 
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -15,18 +16,28 @@ use super::servers::echo;
 
 const ROLE: &str = "EVENKEEL_IT_PEER";
 
-/// A greeting, echoing backend in its own process.
+/// A backend in its own process.
 pub(crate) struct Peer {
-    /// Its name and its greeting.
+    /// Its name, with which it greets or answers.
     pub(crate) name: String,
+    kind: &'static str,
     seat: Seat,
     child: Option<Owned>,
 }
 
 impl Peer {
-    /// Starts it.
+    /// Starts one that greets and echoes.
     pub(crate) fn start(name: &str) -> Self {
-        let mut peer = Self { name: name.into(), seat: Seat::take(), child: None };
+        Self::of_kind("greet", name)
+    }
+
+    /// Starts one that answers each HTTP request of a connection with its name.
+    pub(crate) fn http(name: &str) -> Self {
+        Self::of_kind("http", name)
+    }
+
+    fn of_kind(kind: &'static str, name: &str) -> Self {
+        let mut peer = Self { name: name.into(), kind, seat: Seat::take(), child: None };
         peer.restart();
         peer
     }
@@ -39,7 +50,7 @@ impl Peer {
             "--exact",
             "--nocapture",
         ]);
-        command.env(ROLE, format!("{} {}", self.seat.address(), self.name));
+        command.env(ROLE, format!("{} {} {}", self.seat.address(), self.kind, self.name));
         command.stdout(Stdio::piped());
         let mut child = Owned(command.spawn().unwrap());
         let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
@@ -74,21 +85,24 @@ impl Peer {
 #[test]
 fn serves_as_a_backend_when_told_to() {
     let Ok(role) = env::var(ROLE) else { return };
-    let (address, name) = role.split_once(' ').unwrap();
+    let mut words = role.splitn(3, ' ');
+    let [address, kind, name] = [(); 3].map(|()| words.next().unwrap());
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket.bind(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.listen(1024).unwrap();
     let listener = std::net::TcpListener::from(socket);
     println!("peer ready");
-    let greeting = format!("{name}\n");
     for stream in listener.incoming() {
-        let (mut stream, greeting) = (stream.unwrap(), greeting.clone());
-        thread::spawn(move || {
-            use std::io::Write;
-            if stream.write_all(greeting.as_bytes()).is_ok() {
-                drop(echo(stream));
-            }
+        let (stream, name, is_http) = (stream.unwrap(), name.to_owned(), kind == "http");
+        thread::spawn(move || match is_http {
+            true => super::whoami::serve(stream, |_| name.clone()),
+            false => greet(stream, &name),
         });
     }
+}
+
+fn greet(mut stream: TcpStream, name: &str) -> io::Result<()> {
+    stream.write_all(format!("{name}\n").as_bytes())?;
+    echo(stream)
 }

@@ -17,6 +17,7 @@ mod sni;
 mod syslog;
 mod terminate;
 mod tls;
+mod web;
 
 use std::env;
 use std::path::{Path, PathBuf};

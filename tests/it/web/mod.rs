@@ -1,0 +1,5 @@
+//! HTTP listeners, a file an area.
+
+mod http2;
+mod kills;
+mod scenarios;
