@@ -2,4 +2,5 @@
 
 mod http2;
 mod kills;
+mod routes;
 mod scenarios;
