@@ -70,6 +70,10 @@ fn every_key_stands_in_the_reference_with_its_default() {
         ("Acme", "## `[listener.NAME.tls.acme]`"),
         ("Route", "## `[[listener.NAME.route]]`"),
         ("Share", "### `split`"),
+        ("Redirect", "### `redirect`"),
+        ("Respond", "### `respond`"),
+        ("RateLimit", "### `rate_limit`"),
+        ("PoolHttp", "## `[pool.NAME.http]`"),
         ("ClientTls", "## `[pool.NAME.tls]`"),
     ];
     let text = read("docs/configuration.md");

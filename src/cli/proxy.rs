@@ -12,7 +12,8 @@ const EXAMPLES: &str = "\
 Examples:
   evenkeel proxy --listen tcp://127.0.0.1:5432 --to 10.0.0.11:5432 --to 10.0.0.12:5432
   evenkeel proxy --listen tcp://[::]:6379 --to cache1:6379 --to cache2:6379 --balance first
-  evenkeel proxy --listen udp://127.0.0.1:5353 --to 10.0.0.53:53 --to 10.0.0.54:53";
+  evenkeel proxy --listen udp://127.0.0.1:5353 --to 10.0.0.53:53 --to 10.0.0.54:53
+  evenkeel proxy --listen http://127.0.0.1:8080 --to 10.0.0.21:8080 --to 10.0.0.22:8080";
 
 /// Run without a file
 ///
@@ -20,8 +21,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where to listen, for connections (tcp) or datagrams (udp)
-    #[arg(long, value_name = "tcp://ADDR|udp://ADDR")]
+    /// Where to listen, for connections (tcp), datagrams (udp) or requests (http)
+    #[arg(long, value_name = "tcp://ADDR|udp://ADDR|http://ADDR")]
     pub(crate) listen: String,
     /// A backend; repeat it for more
     #[arg(long, value_name = "ADDR", required = true)]
@@ -122,8 +123,10 @@ fn split<'a>(argument: &str, text: &'a str) -> Result<(Option<Protocol>, &'a str
     match scheme {
         "tcp" => Ok((Some(Protocol::Tcp), bare)),
         "udp" => Ok((Some(Protocol::Udp), bare)),
-        "http" => Err(format!(
-            "{argument}: http is not in this version; write \"tcp://{address}\" for plain TCP"
+        "http" => Ok((Some(Protocol::Http), bare)),
+        "https" => Err(format!(
+            "{argument}: https needs a certificate, and so a file; write \"http://{bare}\" for \
+             cleartext"
         )),
         _ => Err(format!("{argument}: {scheme:?} is no protocol; write \"tcp://{address}\"")),
     }
@@ -172,6 +175,11 @@ mod tests {
         let listener = &config.listeners[0];
         assert_eq!((listener.protocol, listener.bind[0].port()), (Protocol::Udp, 53));
         assert_eq!(&*config.pools[0].members[1].name, "b:53");
+        let config =
+            configuration(&args("http://127.0.0.1:80/", &["a:1", "http://b:80/"])).unwrap();
+        let listener = &config.listeners[0];
+        assert_eq!((listener.protocol, listener.bind[0].port()), (Protocol::Http, 80));
+        assert_eq!(&*config.pools[0].members[1].name, "b:80");
         for listen in ["tcp://127.0.0.1:1", "127.0.0.1:1"] {
             let config = configuration(&args(listen, &["tcp://a:1", "b:1"])).unwrap();
             assert_eq!(config.listeners[0].protocol, Protocol::Tcp);
@@ -186,7 +194,9 @@ mod tests {
         assert_eq!(lines.len(), 2, "{both}");
         assert!(lines[0].starts_with("--listen: ") && lines[0].contains("127.0.0.1"), "{both}");
         assert!(lines[1].starts_with("--to: ") && lines[1].contains("10.0.0.2:8080"), "{both}");
-        assert!(said(&args("http://127.0.0.1:80", &["a:1"])).contains("not in this version"));
+        let tls = said(&args("https://127.0.0.1:443/", &["a:1"]));
+        assert!(tls.contains("needs a certificate") && tls.contains("http://127.0.0.1:443\""));
+        assert!(said(&args("http://127.0.0.1:80", &["https://a:1"])).starts_with("--to: "));
         let mixed = said(&args("127.0.0.1:53", &["udp://a:53"]));
         assert!(mixed.starts_with("--to: ") && mixed.contains("or udp:// in --listen"), "{mixed}");
         let mixed = said(&args("udp://127.0.0.1:53", &["a:53", "tcp://b:53"]));

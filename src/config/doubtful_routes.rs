@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::doubtful_answers;
 use super::listener;
 use super::listener::pool_name;
 use super::read::Section;
@@ -17,6 +18,10 @@ pub(super) fn of_listener(section: &Section<'_>, read: &listener::Read, pools: &
         return;
     }
     unreachable(section, &written, listener);
+    for (number, (route, value)) in listener.routes.iter().zip(&written).enumerate() {
+        let earlier = listener.routes.get(..number).unwrap_or_default();
+        doubtful_answers::of_route(value, route, earlier, listener);
+    }
     twice_in_tls(section, &written, listener, pools);
 }
 

@@ -19,6 +19,7 @@ mod credentials;
 mod datagrams;
 mod defaults;
 mod dns_probe;
+mod doubtful_answers;
 mod doubtful_routes;
 mod doubts;
 mod effective;

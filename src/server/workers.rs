@@ -79,16 +79,31 @@ pub(super) fn pace(config: &Config) -> Pace {
     let shortest =
         |limits: &mut dyn Iterator<Item = Duration>, default| limits.min().unwrap_or(default);
     let second = Duration::from_secs(1);
-    let limits = config.listeners.iter().flat_map(|l| [l.idle_timeout, l.max_lifetime]).flatten();
-    let is_heard =
-        |l: &&config::Listener| l.accept_proxy_protocol != AcceptProxy::Off || l.needs_hello();
-    let heard = config.listeners.iter().filter(is_heard);
-    let handshakes = heard.map(|listener| listener.handshake_timeout);
-    let waits =
-        |pool: &config::Pool| [pool.connect_timeout, pool.retry.backoff, pool.queue.timeout];
-    let connects = config.pools.iter().flat_map(waits).filter(|wait| !wait.is_zero());
-    let tick = shortest(&mut limits.clone().chain(connects).chain(handshakes), second) / 10;
+    let silences = |listener: &config::Listener| {
+        let tunnel = listener.http.as_ref().and_then(|http| http.tunnel_timeout);
+        [listener.idle_timeout, listener.max_lifetime, tunnel]
+    };
+    let limits = config.listeners.iter().flat_map(silences).flatten();
+    let waits = config.listeners.iter().flat_map(waits_for_clients);
+    let waits = waits.chain(config.pools.iter().flat_map(waits_for_backends));
+    let waits = waits.filter(|wait| !wait.is_zero());
+    let tick = shortest(&mut limits.clone().chain(waits), second) / 10;
     let tick = tick.clamp(Duration::from_millis(10), Duration::from_millis(100));
     let sweep = shortest(&mut limits.clone(), second * 4) / 4;
     Pace { tick, sweep: sweep.clamp(tick, second) }
+}
+
+/// What clients of a listener have for what they must send, or to be answered.
+fn waits_for_clients(listener: &config::Listener) -> impl Iterator<Item = Duration> + '_ {
+    let is_heard = listener.accept_proxy_protocol != AcceptProxy::Off || listener.needs_hello();
+    let heard = is_heard.then_some(listener.handshake_timeout);
+    let head = listener.http.as_ref().map(|http| http.header_timeout);
+    let whole = listener.routes.iter().filter_map(|route| route.treatment.request_timeout);
+    heard.into_iter().chain(head).chain(whole)
+}
+
+/// What is waited for of the backends of a pool, or for their sake.
+fn waits_for_backends(pool: &config::Pool) -> impl Iterator<Item = Duration> {
+    let waits = [pool.connect_timeout, pool.retry.backoff, pool.queue.timeout];
+    waits.into_iter().chain(pool.response_timeout).chain([pool.http.keepalive_timeout])
 }

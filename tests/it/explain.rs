@@ -51,6 +51,34 @@ fn the_smallest_file_is_explained_in_numbers_with_their_formulas() {
 }
 
 #[test]
+fn what_a_request_waits_for_is_explained_and_a_route_that_never_matches_is_a_warning() {
+    let http = SMALLEST.replacen("pool =", "protocol = \"http\"\npool =", 1);
+    let file = Written::new(&format!("{http}response_timeout = \"4s\"\n"));
+    let answer = file.command(&["check", "--explain", "--deny-warnings"]).expect_code(0);
+    says(
+        &answer.stdout,
+        &[
+            "listener \"db\" (http) → pool \"db\" (2 backends)",
+            "a request waits, beside what a good backend takes to answer, at most",
+            "10s       header_timeout 10s",
+            "4s        response_timeout 4s; then another is tried",
+            "9s        min(connect_timeout 1s × attempts 3 + response_timeout 4s",
+            "tried again only with an idempotent method",
+        ],
+    );
+    // What is written in full is the same file.
+    let full = file.command(&["check", "--effective"]).expect_code(0).stdout;
+    let again = Written::new(&full).command(&["check", "--effective"]).expect_code(0).stdout;
+    assert_eq!(again, full);
+    let routes = "[[listener.db.route]]\npath = \"/api/*\"\npool = \"db\"\n\
+                  [[listener.db.route]]\npath = \"/api/v1\"\nredirect = \"https\"\n";
+    let file = Written::new(&format!("{http}{routes}"));
+    let answer = file.command(&["check", "--deny-warnings"]).expect_code(2);
+    let route = "route 2: can never match: route \"1\" takes all that it would";
+    says(&answer.stderr, &[":10:1:", route, "1 warning, denied"]);
+}
+
+#[test]
 fn an_explanation_comes_with_the_warnings_and_their_exit_code() {
     let file = Written::new(&SMALLEST.replace(", \"10.0.0.12:5432\"", ""));
     let answer = file.command(&["check", "--explain", "--deny-warnings"]).expect_code(2);

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use crate::harness::client::{read_line, try_connect, who};
 use crate::harness::evenkeel::{Evenkeel, evenkeel};
 use crate::harness::files::{file, unprobed};
+use crate::harness::http;
 use crate::harness::seat::Seat;
 use crate::harness::servers::{Server, entries};
 use crate::harness::wait::{PATIENCE, until};
@@ -96,6 +97,31 @@ fn proxy_runs_without_a_file() {
     assert_eq!(seen, ["a", "a", "b", "b"]);
     proxy.signal(Signal::TERM);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
+}
+
+#[test]
+fn proxy_takes_requests_for_their_sake() {
+    let servers = ["a", "b"].map(|name| Server::http(name, move |_| http::answer(200, name)));
+    let to = servers.each_ref().map(|server| format!("http://{}", server.address()));
+    let listen = "http://127.0.0.1:0";
+    let proxy = Evenkeel::command(&[
+        "proxy",
+        "--listen",
+        listen,
+        "--to",
+        &to[0],
+        "--to",
+        &to[1],
+        "--balance",
+        "round-robin",
+    ]);
+    let known = servers.each_ref().map(Server::address);
+    let at = until("it says where it listens", PATIENCE, || address_in(&proxy.log(), &known));
+    let answers: Vec<_> = (0..4).map(|_| http::get(at, "/")).collect();
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    let mut seen: Vec<_> = answers.into_iter().map(|answer| answer.body).collect();
+    seen.sort();
+    assert_eq!(seen, ["a", "a", "b", "b"]);
 }
 
 #[test]

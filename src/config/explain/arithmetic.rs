@@ -128,16 +128,16 @@ impl<'a> Chain<'a> {
     }
 
     /// One connect that is not answered. Each pool has its own bound, of which the largest counts.
-    fn connect(&self) -> Term {
+    pub(super) fn connect(&self) -> Term {
         let slowest = self.pools().map(|pool| pool.connect_timeout).max().unwrap_or_default();
         Term::of("connect_timeout", slowest)
     }
 
-    fn pauses(&self, number: u32) -> Term {
+    pub(super) fn pauses(&self, number: u32) -> Term {
         Term::of("backoff", self.first.retry.backoff).times(number)
     }
 
-    fn capped(&self, terms: Vec<Term>) -> Sum {
+    pub(super) fn capped(&self, terms: Vec<Term>) -> Sum {
         Sum::default().plus_capped(terms, Term::of("window", self.first.retry.window))
     }
 
@@ -153,7 +153,7 @@ impl<'a> Chain<'a> {
     }
 
     /// How many attempts one dead backend can cost a client: with nobody else it is tried again.
-    fn spent(&self) -> u32 {
+    pub(super) fn spent(&self) -> u32 {
         if self.is_alone() { self.first.retry.attempts } else { 1 }
     }
 
@@ -192,7 +192,7 @@ impl<'a> Chain<'a> {
     }
 
     /// All waits of a session in queues are bounded together, by the queue that waits longest.
-    fn queues(&self, sum: Sum) -> Sum {
+    pub(super) fn queues(&self, sum: Sum) -> Sum {
         let queues = self.pools().map(|pool| pool.queue).filter(|queue| queue.size > 0);
         match queues.map(|queue| queue.timeout).max() {
             Some(timeout) => sum.plus(Term::of("queue.timeout", timeout)),
@@ -208,7 +208,7 @@ impl<'a> Chain<'a> {
     pub(super) fn late(&self, step: Duration) -> Duration {
         let retry = &self.first.retry;
         let cut = step * STEPS_LATE;
-        let each = |limit: Duration| if limit >= step { step / PART_LATE } else { cut };
+        let each = |limit: Duration| late(limit, step);
         let shortest = self.pools().map(|pool| pool.connect_timeout).min().unwrap_or_default();
         let pauses = if retry.backoff.is_zero() { 0 } else { retry.attempts - 1 };
         let of_all = |connect: Duration, pause: Duration| {
@@ -223,6 +223,17 @@ impl<'a> Chain<'a> {
         let attempts = if is_cut { beyond.min(all + cut) } else { all };
         attempts + if self.has_queue() { cut } else { Duration::ZERO }
     }
+
+    /// The same for answers that are waited for.
+    pub(super) fn late_answers(&self, step: Duration) -> Duration {
+        let each = self.first.response_timeout.map(|limit| late(limit, step)).unwrap_or_default();
+        each.saturating_mul(self.first.retry.attempts)
+    }
+}
+
+/// By how much the coarse clock may lengthen one limit.
+fn late(limit: Duration, step: Duration) -> Duration {
+    if limit >= step { step / PART_LATE } else { step * STEPS_LATE }
 }
 
 /// How long nobody may be sure yet that every client is off a dead backend: until its probes have

@@ -10,7 +10,7 @@ use crate::config::{
     AcceptProxy, Closing, Health, Listener, ListenerTls, Pool, Probe, Process, Protocol,
 };
 
-fn fact(
+pub(super) fn fact(
     id: &'static str,
     label: impl Into<String>,
     bound: impl Into<Bound>,
@@ -195,12 +195,7 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         fact("wait_full", "all are at their caps", chain.full(), full(chain)),
         fact("wait_worst", "the worst of all", chain.worst(), worst(chain)),
     ];
-    let late = format!(
-        "The workers' clock steps by {}: the worst may be up to {} more.",
-        write_duration(step),
-        write_duration(chain.late(step))
-    );
-    let mut remarks = vec![late];
+    let mut remarks = vec![late(step, chain.late(step))];
     if let Some(what) = read_first(listener) {
         let own = "before all that, of its own making; who is not done by then is refused";
         let bound = arithmetic::handshake(listener);
@@ -209,6 +204,14 @@ pub(super) fn waiting(chain: &Chain<'_>, listener: &Listener, step: Duration) ->
         remarks.push(format!("Before that a client has handshake_timeout {before} for {what}."));
     }
     Part { title, facts, remarks }
+}
+
+pub(super) fn late(step: Duration, more: Duration) -> String {
+    format!(
+        "The workers' clock steps by {}: the worst may be up to {} more.",
+        write_duration(step),
+        write_duration(more)
+    )
 }
 
 /// What a client must send before a backend is picked for it.
@@ -224,7 +227,7 @@ fn read_first(listener: &Listener) -> Option<&'static str> {
     }
 }
 
-fn after_refused(chain: &Chain<'_>) -> &'static str {
+pub(super) fn after_refused(chain: &Chain<'_>) -> &'static str {
     if chain.first.retry.attempts == 1 {
         "its kernel refuses at once, and attempts 1 refuses the client"
     } else if chain.is_alone() {
@@ -247,7 +250,7 @@ fn after_unanswered(chain: &Chain<'_>) -> &'static str {
 const NO_WAIT: &str = "a datagram is sent at once or dropped; a flow whose backend is down moves \
                        with its next datagram, those before are lost";
 
-fn full(chain: &Chain<'_>) -> &'static str {
+pub(super) fn full(chain: &Chain<'_>) -> &'static str {
     if chain.has_queue() {
         "then refused; at once if queue.size wait already"
     } else {
@@ -255,7 +258,7 @@ fn full(chain: &Chain<'_>) -> &'static str {
     }
 }
 
-fn worst(chain: &Chain<'_>) -> String {
+pub(super) fn worst(chain: &Chain<'_>) -> String {
     let retry = &chain.first.retry;
     let mut note = format!(
         "every host that is tried is gone; attempts {}, window {}",
@@ -306,7 +309,14 @@ pub(super) fn leaving(pool: &Pool, listener: &Listener) -> Part {
         facts.push(leaves("role", "lost its role", "close.role", close.role, listener));
     }
     let title = "a backend that leaves keeps its sessions for at most";
-    Part { title, facts, remarks: Vec::new() }
+    let mut remarks = Vec::new();
+    if let Some(http) = pool.cookie.as_ref() {
+        remarks.push(format!(
+            "Clients that have its cookie, {}, go on coming to a backend that drains.",
+            http.name
+        ));
+    }
+    Part { title, facts, remarks }
 }
 
 fn leaves(
@@ -329,7 +339,14 @@ fn leaves(
                 Some(idle) => format!("a silent one by idle_timeout {idle}"),
                 None => "idle_timeout 0s ends no silent one".to_owned(),
             };
-            format!("{key} keep: until a side ends it; {silent}")
+            let tunnel = match listener.http.as_ref().map(|http| http.tunnel_timeout) {
+                Some(Some(time)) => {
+                    format!(", an upgraded one by tunnel_timeout {}", write_duration(time))
+                }
+                Some(None) => ", an upgraded one by nothing, since tunnel_timeout is 0s".to_owned(),
+                None => String::new(),
+            };
+            format!("{key} keep: until a side ends it; {silent}{tunnel}")
         }
     };
     fact(id, label, bound, note)

@@ -1,7 +1,8 @@
 //! Failure that can be predicted: what a file makes certain, per listener and pool, before any of
 //! it happens.
 //!
-//! `arithmetic` reckons, `facts` says what the sums are about, `text` lays them out. `failover`
+//! `arithmetic` reckons, `facts` and, for http, `requests` say what the sums are about, `text` lays
+//! them out. `failover`
 //! holds the file to its own `max_failover`.
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use sum::Sum;
 mod arithmetic;
 mod facts;
 mod failover;
+mod requests;
 mod sum;
 mod text;
 
@@ -122,7 +124,10 @@ pub fn explain(config: &Config, step: Duration) -> Explained<'_> {
         for pool in chain.pools() {
             let mut parts = vec![facts::picked(pool, listener.protocol)];
             if before.is_none() {
-                parts.push(facts::waiting(&chain, listener, step));
+                parts.push(match listener.protocol {
+                    Protocol::Http => requests::waiting(&chain, listener, start, step),
+                    Protocol::Tcp | Protocol::Udp => facts::waiting(&chain, listener, step),
+                });
             }
             parts.push(facts::recovering(pool));
             parts.push(facts::leaving(pool, listener));

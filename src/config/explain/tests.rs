@@ -245,6 +245,44 @@ fn what_a_client_must_send_first_is_told() {
 }
 
 #[test]
+fn a_request_waits_for_answers_too() {
+    let mut pools = vec![pool("p", 2)];
+    let bounds = |pools: &[Pool], wanted: &[(&str, Option<u64>)]| {
+        said(&config(listener(Protocol::Http), pools.to_vec()), wanted);
+    };
+    bounds(&pools, &[("wait_handshake", Some(10_000)), ("wait_host_gone", Some(1000))]);
+    bounds(&pools, &[("wait_killed", Some(0)), ("wait_hung", None), ("wait_worst", None)]);
+    // Three connects of 1 s and two answers of 4 s are more than the window, in which the last one
+    // begins.
+    pools[0].response_timeout = Some(ms(4000));
+    bounds(&pools, &[("wait_hung", Some(4000)), ("wait_worst", Some(9000)), ("drain", None)]);
+    let worst = facts(&config(listener(Protocol::Http), pools.clone())).into_iter();
+    let worst = worst.filter(|it| it.0 == "wait_worst").map(|it| it.2).next().unwrap();
+    let formula = "min(connect_timeout 1s × attempts 3 + response_timeout 4s × 2, window 5s) + \
+                   response_timeout 4s";
+    assert_eq!(worst, formula);
+    pools[0].retry.http.on.timeout = false;
+    bounds(&pools, &[("wait_hung", Some(4000)), ("wait_worst", Some(7000))]);
+    // With one backend it is tried again.
+    let mut alone = vec![Pool { response_timeout: Some(ms(500)), ..pool("p", 1) }];
+    bounds(&alone, &[("wait_hung", Some(1500)), ("wait_worst", Some(4500))]);
+    alone[0].response_timeout = None;
+    let treatment = config::Treatment { request_timeout: Some(ms(2000)), ..Default::default() };
+    let route = config::Route {
+        name: "1".into(),
+        when: config::Matchers::default(),
+        leads: config::Leads::Pool(0),
+        treatment: Box::new(treatment),
+    };
+    let mut routed = listener(Protocol::Http);
+    routed.routes = vec![route];
+    said(&config(routed.clone(), alone.clone()), &[("wait_worst", None)]);
+    routed.pool = None;
+    let wanted = [("wait_hung", Some(2000)), ("wait_worst", Some(2000)), ("wait_killed", Some(0))];
+    said(&config(routed, alone), &wanted);
+}
+
+#[test]
 fn what_leaves_is_bounded_by_close_or_by_the_lifetime() {
     let mut listener = listener(Protocol::Tcp);
     listener.max_lifetime = Some(ms(60_000));

@@ -10,6 +10,7 @@ use super::*;
 
 mod failing;
 mod security;
+mod web;
 
 const SMALLEST: &str = r#"
 [listener.postgres]
@@ -720,6 +721,56 @@ pool = "first"
 [listener.q.tls.acme]
 domains = "a.example"
 storage = "acme"
+[listener.h]
+bind = "127.0.0.1:0"
+protocol = "http"
+idle_timeout = "1s"
+header_timeout = "2s"
+tunnel_timeout = "0s"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+max_streams = 1
+debug_headers = true
+keepalive = "0s"
+tls = { certificates = [{ cert = "a.pem", key = "a.key" }] }
+[[listener.h.route]]
+host = ["*.Example.com", "10.0.0.1"]
+path = ["/*", "/api/*", "/$${x}/%7E"]
+method = "GET"
+header = { X-A = ["1", "2"], b = "*" }
+query = { "a b" = "$${c}" }
+client = "10.0.0.0/8"
+split = [{ pool = "fourth" }, { pool = "fifth", weight = 2 }]
+strip_prefix = "/a"
+add_prefix = "/b"
+set_request_headers = { X-B = "$${x}", host = "c" }
+set_response_headers = { e = "" }
+remove_request_headers = "f"
+remove_response_headers = ["g", "h"]
+rate_limit = { rate = "5/m", burst = 1, key = "header:X-Key" }
+request_timeout = "1m30s"
+max_body = "1kB"
+[[listener.h.route]]
+redirect = "https"
+host = "a"
+[[listener.h.route]]
+redirect = { to = "https://a{path}" }
+host = "b"
+rate_limit = { rate = "5/h" }
+[[listener.h.route]]
+respond = { status = 404, body = "é\n" }
+[pool.fourth]
+backends = ["a:1", "b:2"]
+balance = { policy = "consistent-hash", key = "header:X-A" }
+response_timeout = "1us"
+http = { version = "2", keepalive = 0, keepalive_timeout = "1d" }
+sticky = { cookie = "a", secure = true, http_only = false, same_site = "strict", ttl = "1s", secret_file = "s" }
+retry = { on = ["502", 504], non_idempotent = true, body = "0B", budget = "1%" }
+health = { probe = "grpc", service = "a", tls = { verify = false } }
+[pool.fifth]
+backends = ["a:1", "b:2"]
+sticky = { cookie = "b" }
+retry = { on = [] }
+balance = { policy = "consistent-hash", key = "path" }
 [pool.third]
 backends = ["10.0.0.1:53", "10.0.0.2:53"]
 sticky = { client_ip = true }
@@ -748,7 +799,10 @@ fn the_effective_file_says_the_same() {
     let all = SMALLEST.replacen("pool =", "accept_proxy_protocol = true\npool =", 1);
     let tls = "[pool.postgres.tls]\nstarttls = \"postgres\"\n[pool.postgres.health]\nprobe = ";
     let (tls, https) = (format!("{SMALLEST}{tls}\"tls\"\n"), format!("{SMALLEST}{tls}\"https\"\n"));
-    for text in [SMALLEST, EVERYTHING, &exec, &datagrams, &shared, &all, &tls, &https] {
+    let idle = format!(
+        "{SMALLEST}response_timeout = \"1s\"\nhttp = {{ version = \"2\" }}\nretry.on = []\n"
+    );
+    for text in [SMALLEST, EVERYTHING, &exec, &datagrams, &shared, &all, &tls, &https, &idle] {
         let config = good(text).config;
         let written = effective(&config).unwrap();
         let again = parse("effective", &written, &|_| None);
