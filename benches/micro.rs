@@ -1,5 +1,5 @@
-//! What the data path and a reload pay for by themselves: picking, building and asking a Maglev
-//! table, sealing and opening, reading a file. `cargo bench --bench micro`.
+//! What the data path and a reload pay for by themselves: picking, finding a request's route, building
+//! and asking a Maglev table, sealing and opening, reading a file. `cargo bench --bench micro`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
 
@@ -8,12 +8,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::header::HOST;
+use http::{HeaderMap, Uri};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
 use evenkeel::addr::ClientAddr;
-use evenkeel::config::{self, Config};
+use evenkeel::config::{self, Config, Leads, Matchers, NamePattern, PathPattern, Route};
 use evenkeel::pool::{Ask, Entrance, Health, Judged, Pool, Standing, Warmth};
+use evenkeel::route::{Flight, Heading, Routes};
 use evenkeel::tls::{self, Session};
 
 /// A file with one listener and one pool of `backends`.
@@ -63,6 +66,43 @@ fn pick(c: &mut Criterion) {
                 });
             });
         }
+    }
+    group.finish();
+}
+
+/// A route a host, in the order of their numbers, and one for each hundredth that asks for no host.
+fn routes(count: usize) -> Routes<usize> {
+    let route = |number: usize| {
+        let host = NamePattern::Exact(format!("host-{number}.example.com").into());
+        let mut when = Matchers { host: vec![host], ..Matchers::default() };
+        if number % 100 == 99 {
+            when.host.clear();
+            when.path.push(PathPattern::Under(format!("/p{number}").into()));
+        }
+        let (name, leads) = (number.to_string().into(), Leads::Pool(number));
+        Route { name, when, leads, treatment: Box::default() }
+    };
+    let routes: Vec<_> = (0..count).map(route).collect();
+    Routes::new(&routes, Some(0), |_, target| target.pool())
+}
+
+fn route(c: &mut Criterion) {
+    let mut group = c.benchmark_group("find a route");
+    let client = Ipv4Addr::LOCALHOST.into();
+    for count in [0, 1, 15, 100, 1000] {
+        let routes = routes(count);
+        // The last of them: all others would be tried before it.
+        let host = format!("host-{}.example.com:8080", count.saturating_sub(2));
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        let uri = Uri::from_static("/api/v1/users?page=2");
+        group.bench_function(BenchmarkId::from_parameter(count), |b| {
+            b.iter(|| {
+                let heading = Heading::of("GET", &uri, &headers).unwrap();
+                let request = Some(&heading);
+                let flight = Flight { client, sni: None, alpn: &[], request };
+                black_box(routes.find(&flight, 7, |_| false).map(|way| way.to));
+            });
+        });
     }
     group.finish();
 }
@@ -131,5 +171,5 @@ fn seal_and_open(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pick, maglev, seal_and_open, parse);
+criterion_group!(benches, pick, route, maglev, seal_and_open, parse);
 criterion_main!(benches);

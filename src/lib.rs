@@ -18,7 +18,7 @@
 //! | 2 | [`admission`] | who is let in, and what is counted of those who are not |
 //! | 2 | [`log`] | program log and access log, which nobody waits for |
 //! | 2 | [`pool`] | backends, the list of those that may be picked, policies |
-//! | 2 | [`route`] | which way a session goes |
+//! | 2 | [`route`] | which way a session or a request goes |
 //! | 2 | [`tls`] | TLS sessions, their settings, certificates and keys |
 //! | 3 | [`relay`] | bytes both ways |
 //! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |

@@ -22,7 +22,7 @@ pub struct Redirection {
     keeps_query: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Part {
     Text(Box<str>),
     Host,
@@ -31,8 +31,8 @@ enum Part {
 }
 
 /// What stands for parts of a request.
-const NAMED: [(&str, fn() -> Part); 3] =
-    [("{host}", || Part::Host), ("{path}", || Part::Path), ("{query}", || Part::Query)];
+const NAMED: [(&str, Part); 3] =
+    [("{host}", Part::Host), ("{path}", Part::Path), ("{query}", Part::Query)];
 
 impl Redirection {
     /// As the file says it.
@@ -86,7 +86,7 @@ fn parts(text: &str) -> Box<[Part]> {
             parts.push(Part::Text(front.into()));
         }
         let Some((behind, part)) = next else { return parts.into() };
-        parts.push(part());
+        parts.push(part.clone());
         rest = rest.get(behind..).unwrap_or_default();
     }
 }

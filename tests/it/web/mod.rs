@@ -10,6 +10,7 @@ mod http2;
 mod kills;
 mod recorder;
 mod retries;
+mod routes;
 mod scenarios;
 mod smuggling;
 mod sticky;
