@@ -24,6 +24,7 @@ pub(super) fn render(site: &Site) -> String {
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
     requests(&mut book, &snapshot);
+    http(&book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -178,6 +179,18 @@ fn requests(book: &mut Book, snapshot: &Snapshot) {
         (vec![("listener", *listener), ("route", route)], &**duration)
     });
     book.histograms(&names::HTTP_DURATION, series);
+}
+
+fn http(book: &Book, snapshot: &Snapshot) {
+    let connections = book.family(&names::HTTP_CONNECTIONS);
+    let abuse = book.family(&names::HTTP_ABUSE);
+    for listener in snapshot.listeners.iter().filter(|listener| snapshot.is_http(&listener.name)) {
+        let (name, figures) = (named("listener", &listener.name), &listener.figures);
+        connections.set(vec![name.clone()], figures.http_connections.get());
+        for (kind, count) in figures.abused() {
+            abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
+        }
+    }
 }
 
 fn pools(book: &Book, pools: &[Arc<Pool>]) {

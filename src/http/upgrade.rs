@@ -13,7 +13,6 @@ use hyper::header::{
 use hyper::http::response;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::task::spawn_local;
 
 use crate::http::Connection;
 use crate::http::attempt::Answered;
@@ -191,7 +190,7 @@ pub(super) fn join(
                 head.headers.remove(name);
             }
             head.status = StatusCode::OK;
-            spawn_local(tunnel.run_over(stream));
+            on.spawn(tunnel.run_over(stream));
         }
     }
     Some(Response::from_parts(head, Download::none()))
@@ -228,7 +227,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnelled(live, outcome);
+        session.tunnel_ended(live, outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
@@ -247,7 +246,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnelled(live, outcome);
+        session.tunnel_ended(live, outcome);
     }
 }
 

@@ -192,7 +192,8 @@ impl Watch {
 
     /// Looks at what has become of the connection in the library's turn.
     fn look(&mut self, cx: &Context<'_>) -> Look {
-        if self.pulse.exchange.take_begun() {
+        let has_begun = self.pulse.exchange.take_begun();
+        if has_begun {
             self.first = None;
         }
         let (has_moved, mut phase) = (self.pulse.take_moved(), self.present());
@@ -202,7 +203,7 @@ impl Watch {
             }
             phase = Phase::HalfClosed;
         }
-        if phase != self.phase || (has_moved && phase.is_renewed()) {
+        if has_begun || phase != self.phase || (has_moved && phase.is_renewed()) {
             self.phase = phase;
             self.alarm.set(self.limit());
         }

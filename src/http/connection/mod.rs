@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HOST;
+use hyper::rt::Executor;
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
@@ -32,7 +33,8 @@ use crate::record::TlsFacts;
 use crate::session::Alarm;
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
-pub(super) use exchange::Inlet;
+pub(super) use exchange::Inflow;
+use streams::{Streams, Tasks};
 
 /// A client that has ended its side may still read its answer, if that gets on: this long without a
 /// byte either way, and it is taken for gone.
@@ -57,6 +59,7 @@ pub(super) struct Connection {
     takeover: RefCell<Option<Takeover>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
+    tasks: Tasks,
 }
 
 /// What goes on over a connection once http is over on it.
@@ -76,6 +79,11 @@ impl Connection {
     /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
     pub(super) fn switch(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+    /// Runs something beside the connection, which is not over before it is.
+    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        Streams::new(self).execute(work);
     }
 
     /// Where connections to the backends of `pool` are kept.
@@ -137,6 +145,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         end: Cell::new(None),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),
+        tasks: Tasks::default(),
     };
     let is_h2 = match agreed {
         Some(is_h2) => is_h2,

@@ -82,8 +82,9 @@ pub(super) async fn part(on: &Connection, stream: &mut Stream) {
     }
 }
 
-/// The same, where our side has ended already.
+/// The same, where all has been said.
 pub(super) async fn part_from(on: &Connection, socket: &Socket) {
+    socket.end_writing();
     on.tools.sessions.clock().limit(PARTING, linger(on, socket)).await.ok();
 }
 
