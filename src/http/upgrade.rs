@@ -13,6 +13,7 @@ use hyper::header::{
 use hyper::http::response;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::task::spawn_local;
 
 use crate::http::Connection;
 use crate::http::attempt::Answered;
@@ -190,7 +191,7 @@ pub(super) fn join(
                 head.headers.remove(name);
             }
             head.status = StatusCode::OK;
-            on.spawn(tunnel.run_over(stream));
+            spawn_local(tunnel.run_over(stream));
         }
     }
     Some(Response::from_parts(head, Download::none()))
@@ -227,7 +228,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnel_ended(live, outcome);
+        session.tunnelled(live, outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
@@ -246,7 +247,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnel_ended(live, outcome);
+        session.tunnelled(live, outcome);
     }
 }
 
