@@ -94,7 +94,8 @@ async fn answer_to(
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());
             return answer;
         }
-        Led::Illegible(_) => {
+        Led::Illegible(why) => {
+            tracing::debug!(client = %asked.client, %why, "a request that goes nowhere");
             account.rejected(Rejection::BadRequest);
             return answer::plain(StatusCode::BAD_REQUEST);
         }
