@@ -14,4 +14,5 @@ mod routes;
 mod scenarios;
 mod smuggling;
 mod sticky;
+mod streams;
 mod upgrades;
