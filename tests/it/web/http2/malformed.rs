@@ -42,6 +42,7 @@ fn a_request_with_fields_that_mean_nothing_is_refused() {
     let proxy = start(&server, "");
     let more = |more: &[(&str, &str)]| changed(&[], more);
     let without = |name: &'static str| changed(&[(name, None)], &[]);
+    let mut taken = Vec::new();
     for (what, head) in [
         ("no method", without(":method")),
         ("no scheme", without(":scheme")),
@@ -87,9 +88,12 @@ fn a_request_with_fields_that_mean_nothing_is_refused() {
         if let Heard::Frame(frame) = heard
             && frame.kind == HEADERS
         {
-            assert_eq!(frame.payload.first(), Some(&BAD_REQUEST), "{what}: {frame:?}");
+            if frame.payload.first() != Some(&BAD_REQUEST) {
+                taken.push(what);
+            }
         }
     }
+    assert!(taken.is_empty(), "answered as if it were well: {taken:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 0, "some of it reached the backend");
     let mut peer = Peer::open(proxy.at());
     peer.say(&frame(HEADERS, WHOLE, 1, &get()));
