@@ -3,7 +3,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::metric::{Counter, Gauge};
-use crate::outcome::Rejection;
+use crate::outcome::{Abuse, Rejection};
 
 /// Why a datagram went no further, when it was not its flow that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub struct Figures {
     pub datagrams_in: CachePadded<Counter>,
     /// Datagrams that were sent to clients.
     pub datagrams_out: CachePadded<Counter>,
+    /// Connections that carry requests, however many.
+    pub http_connections: CachePadded<Gauge>,
+    abused: [Counter; Abuse::ALL.len()],
     dropped: [Counter; Dropped::ALL.len()],
     rejected: [Counter; Rejection::ALL.len()],
 }
@@ -59,6 +62,18 @@ impl Figures {
     /// Datagrams dropped so far, by reason.
     pub fn dropped(&self) -> impl Iterator<Item = (Dropped, u64)> + '_ {
         Dropped::ALL.into_iter().zip(self.dropped.iter().map(Counter::get))
+    }
+
+    /// Counts a client that abuses http.
+    pub fn abuse(&self, kind: Abuse) {
+        if let Some(counter) = self.abused.get(kind as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Such clients so far, by what they did.
+    pub fn abused(&self) -> impl Iterator<Item = (Abuse, u64)> + '_ {
+        Abuse::ALL.into_iter().zip(self.abused.iter().map(Counter::get))
     }
 
     /// Counts a client, or a datagram, that was turned away.

@@ -17,7 +17,7 @@ use crate::config::{Clients, Rate};
 use crate::outcome::Rejection;
 pub use figures::{Dropped, Figures};
 pub use gate::{Cost, Gate};
-use rate::Limiter;
+pub use rate::{Counted, Limiter};
 
 /// Clients for whom room is made in one go: a flood must not empty the table of its own kind.
 const MOST_WANTED: u64 = 16;
@@ -84,8 +84,11 @@ impl Admission {
             return Err(Rejection::Denied);
         }
         match &self.rate {
-            Some(rate) if !rate.admit(client, Instant::now()) => Err(Rejection::Rate),
-            _ => Ok(()),
+            Some(rate) => {
+                let admitted = rate.admit(Counted::Client(client.ip()), Instant::now());
+                admitted.map_err(|_| Rejection::Rate)
+            }
+            None => Ok(()),
         }
     }
 

@@ -167,6 +167,14 @@ impl HttpVersion {
             Self::V2 => "2",
         }
     }
+
+    /// Its name in TLS (RFC 7301, 6).
+    pub fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::V1 => b"http/1.1",
+            Self::V2 => b"h2",
+        }
+    }
 }
 
 /// What `[pool.NAME.retry]` says about requests.

@@ -1,21 +1,21 @@
-//! The two bodies of a request: what goes to the backend, and what comes back.
+//! What goes to the client as the body of an answer.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
+use crate::http::connection::Inlet;
 use crate::http::fetched::Fetched;
+pub(super) use crate::http::upload::Upload;
+use crate::outcome::Outcome;
 
-/// What goes to the backend.
-#[derive(Debug)]
-pub(super) enum Upload {
-    /// As it comes from the client.
-    Streaming(Incoming),
-}
+/// The body of a request, as it comes from the client.
+pub(super) type Inflow = Inlet;
 
 /// What goes to the client.
 pub(super) enum Download {
@@ -25,40 +25,49 @@ pub(super) enum Download {
     Fetched(Box<Fetched>),
 }
 
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl Download {
+    /// No body.
+    pub(super) fn none() -> Self {
+        Self::Own(Full::default())
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut *self {
-            Self::Streaming(body) => Pin::new(body).poll_frame(cx),
+/// Why an answer does not come to its end: its client must not take it for whole.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The backend has not sent all of it.
+    Backend(hyper::Error),
+    /// We have ended it.
+    Ended(Outcome),
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backend(_) => f.write_str("the backend has not sent all of its answer"),
+            Self::Ended(outcome) => write!(f, "ended as {}", outcome.as_str()),
         }
     }
+}
 
-    fn is_end_stream(&self) -> bool {
+impl std::error::Error for Cut {
+    /// The library passes on the reason for which a stream was reset, if it finds it here.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Streaming(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Streaming(body) => body.size_hint(),
+            Self::Backend(why) => Some(why),
+            Self::Ended(_) => None,
         }
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Fetched(body) => body.poll_frame(cx),

@@ -1,40 +1,52 @@
-//! HTTP: a client's connection on this page, each of its requests in [`forward`].
+//! HTTP: a client's connection in [`connection`], each of its requests in [`forward`].
 //!
 //! The library speaks the protocol on both sides; which way a request goes, who answers it, and what
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
 //! worker's thread.
 
+mod account;
 mod answer;
+mod attempt;
 mod backends;
 mod body;
+mod connection;
 mod fetched;
+mod figures;
 mod forward;
+mod headers;
+mod limit;
+mod retry;
+mod session;
 mod stream;
+mod tunnel;
+mod upgrade;
+mod upload;
+mod way;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::HeaderMap;
 use tokio::task::spawn_local;
 
-use crate::addr::{ClientAddr, Networks};
+use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
-use crate::net::Socket;
 use crate::outcome::Unserved;
 use crate::relay::Lent;
-use crate::route::Routes;
+use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
-use stream::{Scratch, Stream};
+use connection::Connection;
+pub use figures::{Requests, durations};
+pub use limit::Limit;
+use stream::Scratch;
 
 /// What is done with the requests of one listener.
 #[derive(Debug)]
@@ -54,8 +66,26 @@ pub struct Proxy {
     pub trusted: Networks,
     /// Who is let in, and what is counted.
     pub admission: Arc<Admission>,
+    /// What is counted of requests that no route took, and of the others.
+    pub requests: Counted,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
+}
+
+/// What is counted of a listener's requests.
+#[derive(Debug)]
+pub struct Counted {
+    /// Those that came to no route.
+    pub unrouted: Arc<Requests>,
+    /// Those of its lanes.
+    pub led: Box<[Arc<Requests>]>,
+}
+
+impl Counted {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Requests>> {
+        self.led.iter().chain([&self.unrouted])
+    }
 }
 
 /// What a route leads to, and what it does besides.
@@ -63,8 +93,28 @@ pub struct Proxy {
 pub struct Lane {
     /// Who answers.
     pub to: Destination,
-    /// What else is done.
-    pub treatment: config::Treatment,
+    /// What else is done, by all ways of a route alike.
+    pub treatment: Arc<Treatment>,
+    /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
+    pub limit: Option<Arc<Limit>>,
+    /// What is counted of its requests: of its pool first, then of those that it falls back on.
+    pub requests: Box<[Arc<Requests>]>,
+}
+
+impl Lane {
+    /// True if the cookie of a request names a backend of the lane's pool.
+    pub fn has_kept(&self, headers: &HeaderMap) -> bool {
+        match &self.to {
+            Destination::Pool(gateway) => gateway.entrance.has_kept(headers),
+            Destination::Redirect(_) | Destination::Respond(_) => false,
+        }
+    }
+
+    /// What is counted of the requests that went to this pool, one of its own.
+    fn requests_of(&self, pool: &Arc<str>) -> Option<&Arc<Requests>> {
+        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == Some(pool);
+        self.requests.iter().find(of_pool).or_else(|| self.requests.first())
+    }
 }
 
 /// Who answers a request.
@@ -73,9 +123,9 @@ pub enum Destination {
     /// A backend.
     Pool(Box<Gateway>),
     /// Somebody else, whom the client is to ask.
-    Redirect(config::Redirect),
+    Redirect(Redirection),
     /// We do.
-    Respond(config::Respond),
+    Respond(Fixed),
 }
 
 /// What a worker lends to its connections.
@@ -101,43 +151,37 @@ impl Tools {
         sessions: Rc<Table>,
         closing: Rc<Cell<bool>>,
     ) -> Self {
-        let (backends, scratch) = (Backends::default(), Rc::default());
+        let scratch = Rc::default();
+        let backends = Backends::new(&dialer.clock, &scratch);
         Self { dialer, lent, sessions, closing, backends, scratch }
     }
-}
 
-/// What the requests of a connection have in common.
-struct Connection {
-    client: ClientAddr,
-    local: SocketAddr,
-    proxy: Arc<Proxy>,
-    tools: Rc<Tools>,
-    /// Where its end is seen; `None` = the library tells each request of it.
-    socket: Option<Rc<Socket>>,
+    /// Closes connections to backends that should not be kept any longer; to be called at least once
+    /// a second.
+    pub fn sweep(&self) {
+        self.backends.sweep();
+    }
+
+    /// Closes connections to backends that no request uses just now.
+    pub fn release(&self) {
+        self.backends.release();
+    }
+
+    /// Keeps no connection to a backend from here on.
+    pub fn close(&self) {
+        self.backends.close();
+    }
 }
 
 /// Serves one connection to its end.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
-    let (address, local) = (client.address, client.local());
-    let is_h2 = client.tls.as_ref().and_then(|tls| tls.alpn()) == Some(b"h2");
-    let socket = Rc::new(client.socket);
-    let stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
-    let socket = (!is_h2).then_some(socket);
-    let connection = Rc::new(Connection { client: address, local, proxy, tools, socket });
-    let service =
-        service_fn(move |request| Box::pin(forward::serve(request, Rc::clone(&connection))));
-    let served = if is_h2 {
-        http2::Builder::new(Local).serve_connection(stream, service).await
-    } else {
-        http1::Builder::new().half_close(true).serve_connection(stream, service).await
-    };
-    if let Err(why) = served {
-        tracing::debug!(client = %address, %why, "a connection has failed");
-    }
+    connection::serve(client, proxy, tools).await;
 }
 
 /// Leaves the line of a client whose connection never came to a request.
-pub fn refuse(_client: &Client, _proxy: &Proxy, _why: Unserved) {}
+pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
+    connection::refuse(client, proxy, why);
+}
 
 /// Runs what the library wants to run beside a connection, on the same thread.
 #[derive(Debug, Clone, Copy)]

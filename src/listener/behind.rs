@@ -68,7 +68,7 @@ impl Behind for tcp::Proxy {
             alpn: hello.map(|hello| hello.alpn.as_slice()).unwrap_or_default(),
             request: None,
         };
-        let way = self.routes.find(&flight, fastrand::u64(..)).cloned();
+        let way = self.routes.find(&flight, fastrand::u64(..), |_| false).cloned();
         if let Some(hello) = &mut client.hello {
             // The way is found, and a list may be long. Whether more than one is offered still counts.
             hello.alpn.truncate(2);

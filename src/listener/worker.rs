@@ -148,6 +148,9 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, pace: Pace) {
         sessions.clock().catch_up();
         sessions.expire();
         pace.be_on_time(sessions.clock(), &ticker);
+        if worker.tools.dialer.is_short.take() {
+            worker.release();
+        }
         sessions.obey(Instant::now());
         let rung = worker.crew.bell().count();
         if std::mem::replace(&mut heard, rung) != rung {
@@ -156,6 +159,7 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, pace: Pace) {
         if swept.elapsed() >= pace.sweep {
             swept = Instant::now();
             sessions.sweep();
+            worker.http.sweep();
         }
     }
 }
@@ -166,7 +170,7 @@ impl Worker {
         let crew = Arc::clone(&plan.crew);
         let sessions = Rc::new(Table::starting(crew.bell().clone()));
         let clock = Rc::clone(sessions.clock());
-        let dialer = Dialer { reactor: Rc::clone(reactor), clock };
+        let dialer = Dialer { reactor: Rc::clone(reactor), clock, is_short: Rc::default() };
         let lent = Rc::new(Lent::new(ceiling));
         let closing = Rc::new(Cell::new(false));
         let http = http::Tools::new(
@@ -252,6 +256,7 @@ impl Worker {
             acceptor.wake();
         }
         self.switches.borrow().iter().for_each(|switch| switch.close());
+        self.http.close();
         self.clock().rouse();
     }
 
@@ -308,6 +313,7 @@ impl Worker {
     /// Gives up what no session uses just now.
     pub(super) fn release(&self) {
         self.tools.lent.release();
+        self.http.release();
     }
 
     pub(super) fn clock(&self) -> &Rc<Clock> {

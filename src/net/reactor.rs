@@ -183,6 +183,16 @@ impl State {
         }
     }
 
+    /// Nothing to read, no end, no error.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.readable.get() && !self.ending.get() && !self.failed.get()
+    }
+
+    /// The task that waited last is not woken.
+    pub(super) fn forget_waker(&self) {
+        self.waker.replace(None);
+    }
+
     /// The kernel has reported an error that nobody has fetched.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.get()

@@ -1,6 +1,7 @@
 //! A socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -13,7 +14,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags,
+    SocketType, ipproto, sockopt,
 };
 use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
@@ -152,6 +154,23 @@ impl Socket {
         Poll::Ready(sent)
     }
 
+    /// Writes what fits of `pieces`, one behind the other, at least one byte.
+    pub fn poll_send_vectored(
+        &self,
+        cx: &Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, Errno>> {
+        let send = || {
+            let mut nothing = SendAncillaryBuffer::default();
+            net::sendmsg(&self.fd, pieces, &mut nothing, SendFlags::NOSIGNAL)
+        };
+        let sent = ready!(self.poll_call(cx, Ready::Write, send));
+        if sent.is_ok_and(|n| n < pieces.iter().map(|piece| piece.len()).sum()) {
+            self.state.clear(Ready::Write);
+        }
+        Poll::Ready(sent)
+    }
+
     /// Waits until all that was written has left for the network, as the peer's window allows: a
     /// reset that comes then does not take it along. From then on the socket counts as writable only
     /// while that is so.
@@ -235,6 +254,23 @@ impl Socket {
     /// True if the kernel has reported an error: a reset, or a connection given up.
     pub fn has_failed(&self) -> bool {
         self.state.has_failed()
+    }
+
+    /// True while nothing has come that nobody has read, no end and no error; as the reactor last
+    /// heard, without a system call.
+    pub fn is_quiet(&self) -> bool {
+        self.state.is_quiet()
+    }
+
+    /// As [`is_quiet`](Self::is_quiet), asked of the kernel.
+    pub fn is_quiet_now(&self) -> bool {
+        let mut byte = [0];
+        self.is_quiet() && net::recv(&self.fd, &mut byte[..], RecvFlags::PEEK) == Err(Errno::AGAIN)
+    }
+
+    /// Nobody waits for it from here on: who waited last is not woken any more.
+    pub fn let_rest(&self) {
+        self.state.forget_waker();
     }
 
     /// Sends FIN after what has been written. A peer that is gone already does not mind.

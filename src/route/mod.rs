@@ -1,9 +1,16 @@
-//! Which way a session goes: the first route of a listener that matches, or its default.
+//! Which way a session or request goes: the first route of a listener that matches, or its default;
+//! and what its route does to it.
 //!
 //! Nothing here knows what the ways lead to. Chance comes with each question, so a dry run can ask
 //! the same one.
 
+mod answer;
+mod host;
+mod index;
+mod onward;
+mod query;
 mod request;
+mod treatment;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,8 +19,11 @@ use std::sync::Arc;
 use crate::addr::Networks;
 use crate::config::{Leads, Matchers, NamePattern, Redirect, Respond, Route};
 use crate::metric::Counter;
-pub use request::Heading;
+pub use answer::{Fixed, Redirection};
+use index::{Index, WORTHWHILE};
 use request::Wanted;
+pub use request::{Heading, Illegible};
+pub use treatment::Treatment;
 
 /// The name of the way that a listener's own pool is.
 pub const DEFAULT: &str = "default";
@@ -24,6 +34,8 @@ pub const PLAIN: &str = "plain";
 #[derive(Debug)]
 pub struct Routes<T> {
     rules: Box<[Rule<T>]>,
+    /// By the names they ask for; `None` = there are too few of them.
+    index: Option<(Asked, Index)>,
     default: Option<Way<T>>,
 }
 
@@ -38,7 +50,8 @@ struct Rule<T> {
 #[derive(Debug)]
 enum Ways<T> {
     One(Way<T>),
-    /// With the sum of the weights up to and including each.
+    /// With the sum of the weights up to and including each; one of weight 0 is never drawn, and
+    /// still keeps whom it has.
     Split(Box<[(u64, Way<T>)]>),
 }
 
@@ -73,18 +86,20 @@ impl Target<'_> {
 }
 
 /// What reports say of a route.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Signpost {
     /// Its name, [`DEFAULT`] for the listener's own pool, [`PLAIN`] for that of cleartext.
     pub name: Arc<str>,
-    /// Sessions that it was taken for.
+    /// Sessions that it was taken for; of http: requests.
     pub sessions: Counter,
+    /// Requests that came faster than it lets them.
+    pub limited: Counter,
 }
 
 impl Signpost {
     /// Of a route that nobody has taken.
     pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), sessions: Counter::default() })
+        Arc::new(Self { name: name.into(), ..Self::default() })
     }
 }
 
@@ -124,6 +139,13 @@ impl fmt::Display for Miss {
     }
 }
 
+/// What an index is of: server names, or hosts of requests.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Server,
+    Host,
+}
+
 #[derive(Debug)]
 struct When {
     sni: Box<[NamePattern]>,
@@ -149,6 +171,15 @@ pub struct Flight<'a> {
     pub request: Option<&'a Heading<'a>>,
 }
 
+impl Flight<'_> {
+    fn name(&self, asked: Asked) -> Option<&str> {
+        match asked {
+            Asked::Server => self.sni,
+            Asked::Host => self.request?.host.as_deref(),
+        }
+    }
+}
+
 impl When {
     fn new(spec: &Matchers) -> Self {
         Self {
@@ -157,6 +188,14 @@ impl When {
             client: Networks::new(&spec.client),
             is_from_networks: !spec.client.is_empty(),
             request: Wanted::of(spec).map(Box::new),
+        }
+    }
+
+    /// The names that it asks for; empty = any, and none.
+    fn names(&self, asked: Asked) -> &[NamePattern] {
+        match asked {
+            Asked::Server => &self.sni,
+            Asked::Host => self.request.as_ref().map(|wanted| wanted.hosts()).unwrap_or_default(),
         }
     }
 
@@ -194,7 +233,7 @@ impl<T: Clone> Routes<T> {
                 Leads::Split(shares) => {
                     let mut sum = 0;
                     let mut split = Vec::new();
-                    for share in shares.iter().filter(|share| share.weight > 0) {
+                    for share in shares {
                         sum += u64::from(share.weight);
                         split.push((sum, way(Target::Pool(share.pool))?));
                     }
@@ -206,15 +245,39 @@ impl<T: Clone> Routes<T> {
         let own = |pool| to(None, Target::Pool(pool));
         let default =
             default.and_then(|pool| Some(Way { route: Signpost::new(DEFAULT), to: own(pool)? }));
-        Self { rules: specs.iter().filter_map(rule).collect(), default }
+        let rules: Box<[_]> = specs.iter().filter_map(rule).collect();
+        let index = (rules.len() >= WORTHWHILE).then(|| {
+            let asked = match rules.iter().any(|rule| !rule.when.names(Asked::Host).is_empty()) {
+                true => Asked::Host,
+                false => Asked::Server,
+            };
+            (asked, Index::new(rules.iter().map(|rule| rule.when.names(asked))))
+        });
+        Self { rules, index, default }
     }
 
-    /// The way that this session goes; `chance` decides where a route splits. `None` = no route
-    /// takes it and there is no default.
-    pub fn find(&self, flight: &Flight<'_>, chance: u64) -> Option<&Way<T>> {
-        match self.rules.iter().find(|rule| rule.when.miss(flight).is_none()) {
-            Some(rule) => rule.ways.draw(chance),
+    /// The way that this session goes; where a route splits it is the first that has `kept` the
+    /// client, else the one that `chance` draws. `None` = no route takes it and there is no default.
+    pub fn find(
+        &self,
+        flight: &Flight<'_>,
+        chance: u64,
+        kept: impl Fn(&T) -> bool,
+    ) -> Option<&Way<T>> {
+        match self.taking(flight) {
+            Some(rule) => rule.ways.draw(chance, kept),
             None => self.default.as_ref(),
+        }
+    }
+
+    fn taking(&self, flight: &Flight<'_>) -> Option<&Rule<T>> {
+        let takes = |rule: &&Rule<T>| rule.when.miss(flight).is_none();
+        match &self.index {
+            None => self.rules.iter().find(takes),
+            Some((asked, index)) => {
+                let rule = |number| self.rules.get(number as usize);
+                index.of(flight.name(*asked)).filter_map(rule).find(takes)
+            }
         }
     }
 
@@ -232,101 +295,18 @@ impl<T: Clone> Routes<T> {
 }
 
 impl<T> Ways<T> {
-    fn draw(&self, chance: u64) -> Option<&Way<T>> {
+    fn draw(&self, chance: u64, kept: impl Fn(&T) -> bool) -> Option<&Way<T>> {
         match self {
             Self::One(way) => Some(way),
             Self::Split(split) => {
                 let drawn = chance % split.last()?.0.max(1);
-                split.iter().find(|(upto, _)| drawn < *upto).map(|(_, way)| way)
+                let own = split.iter().find(|(_, way)| kept(&way.to));
+                let way = own.or_else(|| split.iter().find(|(upto, _)| drawn < *upto));
+                way.map(|(_, way)| way)
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Share;
-
-    fn route(name: &str, sni: &[&str], alpn: &[&str], client: &[&str], leads: Leads) -> Route {
-        let pattern = |text: &&str| match text.strip_prefix("*.") {
-            _ if *text == "*" => NamePattern::Any,
-            Some(parent) => NamePattern::Below(parent.into()),
-            None => NamePattern::Exact((*text).into()),
-        };
-        let when = Matchers {
-            sni: sni.iter().map(pattern).collect(),
-            alpn: alpn.iter().map(|&name| name.to_owned()).collect(),
-            client: client.iter().map(|network| network.parse().unwrap()).collect(),
-            ..Matchers::default()
-        };
-        Route { name: name.into(), when, leads, treatment: Box::default() }
-    }
-
-    fn pool(_: Option<&Route>, target: Target<'_>) -> Option<usize> {
-        target.pool()
-    }
-
-    fn found(routes: &Routes<usize>, sni: Option<&str>, alpn: &[&str], client: &str) -> String {
-        let alpn: Vec<_> = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let flight = Flight { client: client.parse().unwrap(), sni, alpn: &alpn, request: None };
-        let way = routes.find(&flight, 0);
-        way.map_or_else(|| "nowhere".to_owned(), |way| format!("{} {}", way.route.name, way.to))
-    }
-
-    #[test]
-    fn the_first_route_of_which_every_matcher_matches_takes_the_session() {
-        let routes = [
-            route("both", &["a.example", "b.example"], &["h2", "h3"], &[], Leads::Pool(1)),
-            route("below", &["*.example"], &[], &[], Leads::Pool(2)),
-            route("near", &[], &[], &["10.0.0.0/8", "2001:db8::/32"], Leads::Pool(3)),
-            route("named", &["*"], &[], &[], Leads::Pool(4)),
-        ];
-        let routes = Routes::new(&routes, Some(9), pool);
-        let far = "192.0.2.1";
-        for (sni, alpn, client, taken) in [
-            (Some("a.example"), &["x", "h3"][..], far, "both 1"),
-            (Some("b.example"), &["h2"], far, "both 1"),
-            (Some("a.example"), &["h1"], far, "below 2"),
-            (Some("a.example"), &[], far, "below 2"),
-            (Some("example"), &["h2"], far, "named 4"),
-            (Some("a.b.example"), &[], far, "named 4"),
-            (None, &["h2"], "10.1.2.3", "near 3"),
-            (Some("x"), &[], "2001:db8::1", "near 3"),
-            (None, &[], far, "default 9"),
-        ] {
-            assert_eq!(found(&routes, sni, alpn, client), taken, "{sni:?} {alpn:?} {client}");
-        }
-        let none = Routes::new(&[route("n", &["a"], &[], &[], Leads::Pool(1))], None, pool);
-        assert_eq!(found(&none, Some("b"), &[], far), "nowhere");
-    }
-
-    #[test]
-    fn a_split_is_drawn_by_weight_and_its_ways_are_one_route() {
-        let share = |pool, weight| Share { pool, weight };
-        let split = Leads::Split(vec![share(1, 3), share(2, 0), share(3, 1)]);
-        let routes = Routes::new(&[route("s", &[], &[], &[], split)], None, pool);
-        let flight = Flight { client: [192, 0, 2, 1].into(), sni: None, alpn: &[], request: None };
-        let drawn: Vec<_> =
-            (0..8).filter_map(|chance| routes.find(&flight, chance)).map(|way| way.to).collect();
-        assert_eq!(drawn, [1, 1, 1, 3, 1, 1, 1, 3]);
-        assert_eq!(routes.signposts().count(), 1);
-    }
-
-    #[test]
-    fn what_keeps_a_session_from_each_route_before_its_own_can_be_told() {
-        let routes = [
-            route("a", &["a.example"], &["h2"], &[], Leads::Pool(1)),
-            route("b", &["b.example"], &["h2"], &[], Leads::Pool(1)),
-            route("c", &[], &[], &["10.0.0.0/8"], Leads::Pool(1)),
-            route("d", &["b.example"], &[], &[], Leads::Pool(1)),
-            route("e", &["a.example"], &[], &[], Leads::Pool(1)),
-        ];
-        let routes = Routes::new(&routes, None, pool);
-        let client = [192, 0, 2, 1].into();
-        let flight = Flight { client, sni: Some("b.example"), alpn: &[], request: None };
-        let passed: Vec<_> =
-            routes.passed(&flight).iter().map(|(name, miss)| format!("{name}: {miss}")).collect();
-        assert_eq!(passed, ["a: sni", "b: alpn", "c: client"]);
-    }
-}
+mod tests;

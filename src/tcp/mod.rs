@@ -6,15 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::log::AccessLog;
 use crate::outcome::{Outcome, Unserved};
-use crate::record::{Record, TlsFacts, WayIn};
+use crate::record::{Record, WayIn};
 use crate::relay::{self, Lent, Side};
 use crate::route::{Routes, Way};
 use crate::session::{Direction, Limits, Table};
 use crate::tls::Inbound;
 use crate::upstream::{self, Client, Dialer, Gateway, Secured};
-
-/// As long as the name of an application protocol can be (RFC 7301, 3.1).
-const LONGEST_PROTOCOL: usize = 255;
 
 /// What is done with the connections of one listener.
 #[derive(Debug)]
@@ -147,7 +144,7 @@ impl Line {
             way: way.map(|way| (&way.route.name, way.to.entrance.pool().name())),
         };
         let mut record = Record::begun(way_in, SystemTime::now());
-        record.tls = facts(client).map(Box::new);
+        record.tls = client.facts().map(Box::new);
         Some(Box::new(Self { access, since: client.since, record }))
     }
 
@@ -164,22 +161,4 @@ impl Line {
         self.record.outcome = outcome;
         self.access.write(&self.record);
     }
-}
-
-/// What is known of the client's TLS.
-fn facts(client: &Client) -> Option<TlsFacts> {
-    let text = |alpn: &[u8]| {
-        String::from_utf8_lossy(alpn).chars().take(LONGEST_PROTOCOL).collect::<String>()
-    };
-    let hello = client.hello.as_deref()?;
-    let ended = client.tls.as_deref();
-    let alpn = match ended {
-        Some(session) => session.alpn(),
-        None => hello.alpn.first().map(Vec::as_slice),
-    };
-    Some(TlsFacts {
-        sni: hello.server_name.clone(),
-        version: ended.and_then(|session| Some(session.version()?.as_str())),
-        alpn: alpn.map(text),
-    })
 }

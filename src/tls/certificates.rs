@@ -43,6 +43,12 @@ impl Certificates {
         self.held.load().slots.clone()
     }
 
+    /// True if whoever asks for `other` is shown a certificate of that name, and whoever asks for
+    /// `name` one that does not have it.
+    pub fn tells_apart(&self, name: &str, other: &str) -> bool {
+        self.held.load().tells_apart(name, other)
+    }
+
     fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.held.load().find(name, schemes).map(|certified| Arc::clone(&certified.key))
     }
@@ -84,6 +90,14 @@ impl Held {
             }
         }
         Self { slots, exact, below, interim }
+    }
+
+    fn tells_apart(&self, name: &str, other: &str) -> bool {
+        let lower = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
+        let (name, other) = (lower(name), lower(other));
+        let other_has = |slot: &Arc<Certified>| slot.has(&other);
+        let shown = self.find(Some(&name), &[]);
+        !shown.is_some_and(other_has) && self.slots.iter().any(other_has)
     }
 
     /// The certificate for a client that asks for `name`, in lower case. Of several for one name, the
@@ -168,6 +182,20 @@ mod tests {
         assert_eq!(asked(Some("other.example")), 0);
         assert_eq!(asked(Some("localhost")), 0);
         assert_eq!(asked(None), 0);
+    }
+
+    #[test]
+    fn names_are_apart_if_only_the_other_certificate_has_the_other_name() {
+        let held = Certificates::new(vec![
+            of(&["a.example", "b.example"]),
+            of(&["*.b.example"]),
+            rsa(&["a.example"]),
+        ]);
+        assert!(held.tells_apart("a.example", "x.b.example"));
+        assert!(held.tells_apart("x.b.example", "A.example."));
+        assert!(!held.tells_apart("a.example", "b.example"));
+        assert!(!held.tells_apart("x.b.example", "y.b.example"));
+        assert!(!held.tells_apart("a.example", "unknown.example"), "nobody has it");
     }
 
     #[test]

@@ -125,6 +125,15 @@ pub enum Flaw {
 }
 
 impl Certified {
+    /// True if it is for this host name, in lower case.
+    pub fn has(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(below) => parent == Some(below),
+            None => name == host,
+        })
+    }
+
     /// From a chain, the server's own certificate first, and the key of that one.
     ///
     /// # Errors

@@ -249,7 +249,7 @@ impl Forwarder {
     /// The way that a new flow of this client goes.
     fn find_way(&self, client: ClientAddr) -> Result<Led, Refusal> {
         let flight = Flight { client: client.ip(), sni: None, alpn: &[], request: None };
-        let way = self.proxy.routes.find(&flight, fastrand::u64(..)).cloned();
+        let way = self.proxy.routes.find(&flight, fastrand::u64(..), |_| false).cloned();
         way.ok_or(Refusal::Inside { way: None, why: Rejection::NoRoute, attempts: 0 })
     }
 

@@ -7,9 +7,14 @@ use std::time::Instant;
 use crate::addr::ClientAddr;
 use crate::config::{ProxyVersion, StartTls};
 use crate::net::Socket;
+use crate::pool::Claim;
+use crate::record::TlsFacts;
 use crate::tls::{Outbound, Session};
 use crate::wire::client_hello::ClientHello;
 use crate::wire::proxy_protocol::{Addresses, encode_v1, encode_v2};
+
+/// As long as the name of an application protocol can be (RFC 7301, 3.1).
+const LONGEST_PROTOCOL: usize = 255;
 
 /// Whoever a backend is looked for.
 pub trait Caller {
@@ -22,14 +27,14 @@ pub trait Caller {
     /// Ready once it has left, or ended its side: then it waits for nothing any more.
     fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()>;
 
-    /// What is hashed in place of its address.
-    fn key(&self) -> Option<&[u8]> {
-        None
+    /// What its request says to the pool that is asked, and to those behind it.
+    fn claims(&self) -> &[Claim] {
+        &[]
     }
 
-    /// The name of the backend that it says it belongs to.
-    fn home(&self) -> Option<&str> {
-        None
+    /// True if what it sends are requests: the connection is then one for http alone.
+    fn sends_requests(&self) -> bool {
+        false
     }
 
     /// The upgrade to TLS that a backend is asked for before anything else on its behalf; `outbound`
@@ -94,6 +99,24 @@ impl Client {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let local = self.named.or_else(|| self.socket.local()).unwrap_or(unknown);
         SocketAddr::new(local.ip().to_canonical(), local.port())
+    }
+
+    /// What is known of its TLS.
+    pub fn facts(&self) -> Option<TlsFacts> {
+        let text = |alpn: &[u8]| {
+            String::from_utf8_lossy(alpn).chars().take(LONGEST_PROTOCOL).collect::<String>()
+        };
+        let hello = self.hello.as_deref()?;
+        let ended = self.tls.as_deref();
+        let alpn = match ended {
+            Some(session) => session.alpn(),
+            None => hello.alpn.first().map(Vec::as_slice),
+        };
+        Some(TlsFacts {
+            sni: hello.server_name.clone(),
+            version: ended.and_then(|session| Some(session.version()?.as_str())),
+            alpn: alpn.map(text),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::config::StartTls;
+use crate::config::{HttpVersion, StartTls};
 use crate::net::{Socket, connect_failure, is_exhaustion, is_own_shortage};
 use crate::outcome::ConnectFailure;
 use crate::pool::Lease;
@@ -48,6 +48,11 @@ enum Why {
     /// It does not upgrade to TLS.
     NoUpgrade(SslAnswer),
     Tls(Box<rustls::Error>),
+    /// It speaks TLS, and inside it something else than this version of http.
+    Protocol {
+        wanted: HttpVersion,
+        agreed: Option<String>,
+    },
     /// We could not even begin the handshake.
     Unprepared(Box<rustls::Error>),
 }
@@ -58,9 +63,11 @@ impl DialError {
         match &self.why {
             Why::Late => ConnectFailure::Timeout,
             Why::Kernel(errno) => connect_failure(*errno),
-            Why::Cut | Why::NoUpgrade(_) | Why::Tls(_) | Why::Unprepared(_) => {
-                ConnectFailure::Other
-            }
+            Why::Cut
+            | Why::NoUpgrade(_)
+            | Why::Tls(_)
+            | Why::Protocol { .. }
+            | Why::Unprepared(_) => ConnectFailure::Other,
         }
     }
 
@@ -71,7 +78,7 @@ impl DialError {
 
     /// True if the connect came about and TLS did not: an operator has to do something about it.
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self.why, Why::Cut | Why::NoUpgrade(_) | Why::Tls(_))
+        matches!(self.why, Why::Cut | Why::NoUpgrade(_) | Why::Tls(_) | Why::Protocol { .. })
     }
 
     /// How slow a connect this is worth when backends are compared: as slow as one may be, unless
@@ -102,6 +109,10 @@ impl fmt::Display for DialError {
             Why::Cut => write!(f, "it closed the connection{during}"),
             Why::NoUpgrade(answer) => answer.fmt(f),
             Why::Tls(error) => f.write_str(&tls::in_words(error)),
+            Why::Protocol { wanted, agreed } => {
+                let agreed = agreed.as_deref().unwrap_or("no protocol");
+                write!(f, "it does not speak HTTP/{}: it agreed on {agreed}", wanted.as_str())
+            }
             Why::Unprepared(error) => write!(f, "cannot begin a tls handshake: {error}"),
         }
     }
@@ -135,6 +146,8 @@ pub(super) struct Way<'a> {
     pub(super) upgrade: Option<StartTls>,
     /// How TLS is spoken to it, if it is.
     pub(super) outbound: Option<&'a Outbound>,
+    /// What is spoken on the connection, if it is one for requests.
+    pub(super) http: Option<HttpVersion>,
 }
 
 /// A backend that may be sent the client's bytes.
@@ -192,11 +205,24 @@ async fn secure(socket: Socket, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Di
     let Some(outbound) = way.outbound else { return Ok(Dialed { socket, tls: None }) };
     stage.set(Stage::Handshake);
     let session = outbound
-        .session(way.lease.backend().name())
+        .session(way.lease.backend().name(), way.http.is_some())
         .map_err(|error| Why::Unprepared(error.into()))?;
     let mut tls = Box::new(Secured { session, ahead: Vec::new() });
     tls.ahead = tls::shake(&socket, &mut tls.session).await?;
+    if let Some(wanted) = way.http {
+        agree(wanted, tls.session.alpn())?;
+    }
     Ok(Dialed { socket, tls: Some(tls) })
+}
+
+/// Holds what was agreed on in the handshake against what is to be spoken. A server that knows nothing
+/// of such agreements speaks HTTP/1.1, and nothing else can be taken for granted.
+fn agree(wanted: HttpVersion, agreed: Option<&[u8]>) -> Result<(), Why> {
+    if agreed == Some(wanted.alpn()) || (agreed.is_none() && wanted == HttpVersion::V1) {
+        return Ok(());
+    }
+    let agreed = agreed.map(|protocol| String::from_utf8_lossy(protocol).into_owned());
+    Err(Why::Protocol { wanted, agreed })
 }
 
 /// Connects, and while the process is out of descriptors or memory waits for some to come free: it
@@ -208,6 +234,7 @@ async fn patiently(dialer: &Dialer, way: &Way<'_>, stage: &Cell<Stage>) -> Resul
         {
             Err(errno) if is_exhaustion(errno) => {
                 stage.set(Stage::Short(errno));
+                dialer.is_short.set(true);
                 dialer.clock.sleep(SHORTAGE).await;
             }
             connected => return connected,

@@ -21,7 +21,7 @@ impl Gateway {
     }
 
     /// How TLS is spoken to the backends of `pool`; `None` = it is not.
-    pub(super) fn outbound(&self, pool: &Pool) -> Option<&Outbound> {
+    pub fn outbound(&self, pool: &Pool) -> Option<&Outbound> {
         // A chain of pools is short, and mostly none of them is here.
         self.outbound.iter().find(|(name, _)| name == pool.name()).map(|(_, outbound)| &**outbound)
     }

@@ -5,12 +5,13 @@ mod dial;
 mod gateway;
 mod seek;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Reactor, Socket};
-use crate::outcome::{Rejection, Unserved};
+use crate::outcome::{ConnectFailure, Rejection, Unserved};
 use crate::pool::{Lease, Picked, Pool};
 use crate::session::Clock;
 use crate::tls::{Outbound, Session};
@@ -27,6 +28,8 @@ pub struct Dialer {
     pub reactor: Rc<Reactor>,
     /// Limits the attempts.
     pub clock: Rc<Clock>,
+    /// Set when a connect waits for descriptors or memory: what can be spared should be given up.
+    pub is_short: Rc<Cell<bool>>,
 }
 
 /// A connected backend with the session counted on it.
@@ -79,8 +82,9 @@ pub async fn connect(
 ) -> Result<Server, Unreached> {
     let mut search = Search::new(gateway, client, dialer);
     loop {
-        let Picked { lease, pool } = search.place().await?;
+        let Picked { lease, pool, .. } = search.place().await?;
         if let Some(Dialed { socket, tls }) = search.dial(pool, &lease).await {
+            lease.tally().connected.increment();
             let on_trial_until = Instant::now() + pool.connecting.timeout;
             let (pool, attempts) = (Arc::clone(pool.name()), search.attempts);
             return Ok(Server { socket, tls, lease, pool, attempts, on_trial_until });
@@ -98,6 +102,8 @@ pub struct Search<'a, C> {
     window: Window,
     /// Places taken so far.
     pub attempts: u32,
+    /// Why the latest connect failed.
+    pub failure: Option<ConnectFailure>,
 }
 
 impl<'a, C: Caller> Search<'a, C> {
@@ -106,7 +112,7 @@ impl<'a, C: Caller> Search<'a, C> {
         let retry = gateway.entrance.pool().connecting.retry;
         let seeker = Seeker::new(&gateway.entrance, caller, dialer);
         let window = Window { began: None, length: retry.window };
-        Self { gateway, caller, dialer, seeker, window, attempts: 0 }
+        Self { gateway, caller, dialer, seeker, window, attempts: 0, failure: None }
     }
 
     /// Takes the next place; where all are full it waits for one.
@@ -125,15 +131,16 @@ impl<'a, C: Caller> Search<'a, C> {
         Ok(picked)
     }
 
-    /// Connects to the place that was taken, TLS included, and counts it on the backend. `None` = it
-    /// failed.
+    /// Connects to the place that was taken, TLS included; what it took is counted on the backend, and
+    /// not that there is a session. `None` = it failed.
     pub async fn dial(&mut self, pool: &Pool, lease: &Lease) -> Option<Dialed> {
         let outbound = self.gateway.outbound(pool);
         let left = self.window.left();
         match attempt(self.dialer, pool, outbound, lease, self.caller, left).await {
             Ok(dialed) => Some(dialed),
-            Err(began) => {
+            Err((began, why)) => {
                 self.window.begin(began);
+                self.failure = Some(why);
                 None
             }
         }
@@ -194,7 +201,8 @@ impl Window {
     }
 }
 
-/// One connect, TLS included, counted on its backend. On failure gives the time at which it began.
+/// One connect, TLS included, counted on its backend. On failure gives the time at which it
+/// began, and why.
 async fn attempt(
     dialer: &Dialer,
     pool: &Pool,
@@ -202,7 +210,7 @@ async fn attempt(
     lease: &Lease,
     caller: &impl Caller,
     left: Duration,
-) -> Result<Dialed, Instant> {
+) -> Result<Dialed, (Instant, ConnectFailure)> {
     let rules = &pool.connecting;
     let limit = rules.timeout.min(left);
     let began = Instant::now();
@@ -213,13 +221,13 @@ async fn attempt(
         header: rules.proxy_header.map(|version| client::header(caller, version)),
         upgrade: caller.upgrade(outbound),
         outbound,
+        http: caller.sends_requests().then_some(rules.http.version),
     };
     let dialed = dial::dial(dialer, &way, limit).await;
     let (took, now) = (began.elapsed(), dialer.clock.now());
     match dialed {
         Ok(dialed) => {
             lease.backend().connected(took, now);
-            lease.tally().connected.increment();
             Ok(dialed)
         }
         Err(error) => {
@@ -227,7 +235,7 @@ async fn attempt(
             let is_cut = error.is_late() && limit < rules.timeout.min(rules.retry.window);
             let cost = error.cost(rules.timeout).filter(|_| !is_cut);
             failed(pool, lease, &error, cost, now);
-            Err(began)
+            Err((began, error.reason()))
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod evenkeel;
 pub(crate) mod files;
 pub(crate) mod hello;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod pattern;

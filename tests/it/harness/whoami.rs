@@ -26,6 +26,11 @@ impl Browser {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// The address that it comes from.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().unwrap()
+    }
+
     /// Sends a whole request and reads the whole answer.
     pub(crate) fn ask(&mut self, request: &str) -> io::Result<Told> {
         self.stream.get_mut().write_all(request.as_bytes())?;
