@@ -72,6 +72,8 @@ metrics! {
         "HTTP requests that have ended, by the status that the client got; none = it got no answer.";
     HTTP_DURATION Histogram "evenkeel_http_request_duration_seconds"
         "How long HTTP requests took, from the end of the head to the last byte of the answer.";
+    BUDGET_EXHAUSTED Counter "evenkeel_http_retry_budget_exhausted_total"
+        "HTTP requests that were not tried again because the pool had made its share of retries.";
     EJECTIONS Counter "evenkeel_ejections_total"
         "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
@@ -106,6 +108,10 @@ metrics! {
         "UDP flows that have not ended.";
     UDP_DROPPED Counter "evenkeel_udp_dropped_total"
         "Datagrams dropped: by the kernel before we saw them, for want of room to send, too big.";
+    HTTP_CONNECTIONS Gauge "evenkeel_http_connections_active"
+        "Client connections that carry HTTP, however many requests.";
+    HTTP_ABUSE Counter "evenkeel_http_abuse_total"
+        "Clients of HTTP that were refused or cut off for what they sent, or for how slowly, by kind.";
     TLS_HANDSHAKES Counter "evenkeel_tls_handshakes_total"
         "TLS handshakes with clients that have ended, by the version agreed on and by how they ended.";
     TLS_DURATION Histogram "evenkeel_tls_handshake_duration_seconds"

@@ -98,8 +98,8 @@ pub(super) async fn attempt(
         };
         let is_reused = link.is_reused();
         let began = Instant::now();
-        if !is_reused {
-            job.account.connected(job.account.since().elapsed());
+        if let Some(took) = search.connected.take() {
+            job.account.connected(took);
         }
         let session = Session::enter(lease, job.on, job.account);
         job.present.replace(Rc::downgrade(&session));

@@ -9,13 +9,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http::connection::Inlet;
+pub(super) use crate::http::connection::Inflow;
 use crate::http::fetched::Fetched;
 pub(super) use crate::http::upload::Upload;
 use crate::outcome::Outcome;
-
-/// The body of a request, as it comes from the client.
-pub(super) type Inflow = Inlet;
 
 /// What goes to the client.
 pub(super) enum Download {
@@ -56,6 +53,16 @@ impl std::error::Error for Cut {
         match self {
             Self::Backend(why) => Some(why),
             Self::Ended(_) => None,
+        }
+    }
+}
+
+impl Download {
+    /// How long it is, if it is an answer of ours.
+    pub(super) fn own_length(&self) -> Option<u64> {
+        match self {
+            Self::Own(body) => body.size_hint().exact(),
+            Self::Fetched(_) => None,
         }
     }
 }

@@ -16,7 +16,6 @@ use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use crate::addr::ClientAddr;
 use crate::http::account::Account;
-use crate::http::answer::Form;
 use crate::http::attempt::{self, Answered, Held, Tried};
 use crate::http::body::{Download, Inflow, Served};
 use crate::http::fetched::Fetched;
@@ -25,26 +24,24 @@ use crate::http::retry::{Errand, Miss};
 use crate::http::session::Session;
 use crate::http::upgrade::{self, Ask};
 use crate::http::way::{self, Led};
-use crate::http::{Connection, Destination, Lane};
+use crate::http::{Connection, Destination, Lane, answer};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::{Claim, Picked, Pool};
 use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
-pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
-    let account = Account::begin(&on, &request);
+pub(super) async fn serve(
+    request: Request<Inflow>,
+    on: Rc<Connection>,
+    account: Rc<Account>,
+) -> Served {
     let asked = Asked::of(&request, &on);
     account.asked_by(asked.client, &asked.id);
     let mut answer = answer_to(request, &asked, &on, &account).await;
-    let own = match answer.body() {
-        Download::Own(body) => body.size_hint().exact(),
-        Download::Fetched(_) => None,
-    };
-    if own.is_some() {
+    if let Download::Own(_) = answer.body() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
     }
-    account.answered(answer.status(), own);
     Ok(answer)
 }
 
@@ -53,8 +50,6 @@ struct Asked {
     client: ClientAddr,
     /// The name of the request.
     id: HeaderValue,
-    /// How it wants to be answered by us.
-    form: Form,
     /// Of its WebSocket handshake.
     key: Option<HeaderValue>,
 }
@@ -63,10 +58,8 @@ impl Asked {
     fn of(request: &Request<Inflow>, on: &Connection) -> Self {
         let headers = request.headers();
         let id = headers::request_id(headers);
-        let mut form = Form::of(request.method(), headers);
-        form.id = Some(id.clone());
         let client = headers::believed(headers, on.client, &on.proxy.trusted);
-        Self { client, id, form, key: headers.get(SEC_WEBSOCKET_KEY).cloned() }
+        Self { client, id, key: headers.get(SEC_WEBSOCKET_KEY).cloned() }
     }
 }
 
@@ -78,7 +71,8 @@ async fn answer_to(
     account: &Rc<Account>,
 ) -> Response<Download> {
     let Ok(ask) = Ask::of(&mut request) else {
-        return asked.form.answer(StatusCode::METHOD_NOT_ALLOWED);
+        account.rejected(Rejection::BadRequest);
+        return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
     };
     let parts = (request.method().as_str(), request.uri(), request.headers());
     let (way, target, claims) = match way::lead(parts, asked.client.ip(), &on.proxy) {
@@ -90,27 +84,29 @@ async fn answer_to(
         Led::Limited(way, seconds) => {
             account.led(&way.to);
             account.rejected(Rejection::Rate);
-            let mut answer = asked.form.answer(StatusCode::TOO_MANY_REQUESTS);
+            let mut answer = answer::plain(StatusCode::TOO_MANY_REQUESTS);
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());
             return answer;
         }
         Led::Illegible(why) => {
             tracing::debug!(client = %asked.client, %why, "a request that goes nowhere");
             account.rejected(Rejection::BadRequest);
-            return asked.form.answer(StatusCode::BAD_REQUEST);
+            return answer::plain(StatusCode::BAD_REQUEST);
         }
         Led::Nowhere => {
             account.rejected(Rejection::NoRoute);
-            return asked.form.answer(StatusCode::NOT_FOUND);
+            return answer::plain(StatusCode::NOT_FOUND);
         }
     };
     account.led(&way.to);
     let Destination::Pool(gateway) = &way.to.to else {
-        return asked.form.answer(StatusCode::NOT_FOUND);
+        return answer::plain(StatusCode::NOT_FOUND);
     };
     let length = request.body().size_hint().exact().unwrap_or_default();
+    account.led(&way.to);
     if way.to.treatment.max_body.is_some_and(|most| length > most) {
-        return asked.form.answer(StatusCode::PAYLOAD_TOO_LARGE);
+        account.rejected(Rejection::BadRequest);
+        return answer::plain(StatusCode::PAYLOAD_TOO_LARGE);
     }
     make_ready(&mut request, target, asked, &ask, on);
     way.to.treatment.treat_request(request.headers_mut());
@@ -188,7 +184,7 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> R
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
         let (held, miss) = match tried {
-            Tried::Refused(status) => return job.asked.form.answer(status),
+            Tried::Refused(status) => return answer::plain(status),
             Tried::Missed(held, miss) => (held, miss),
             Tried::Answered(answered) => match Miss::said(answered.answer.status()) {
                 Some(miss) => (Held::Answer(answered), miss),
@@ -203,7 +199,7 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> R
             };
         }
         last = Some(miss);
-        let Some(lease) = held.release() else { return job.asked.form.answer(miss.status()) };
+        let Some(lease) = held.release() else { return answer::plain(miss.status()) };
         if let Err(unreached) = search.go_on(lease).await {
             return job.unreached(unreached, last);
         }
@@ -242,7 +238,7 @@ impl Job<'_> {
     /// Nobody could be picked, or nobody any more.
     fn unreached(&self, unreached: Unreached, last: Option<Miss>) -> Response<Download> {
         self.account.rejected(unreached.why);
-        self.asked.form.answer(match (unreached.why, last) {
+        answer::plain(match (unreached.why, last) {
             (Unserved::Rejected(Rejection::Refused), Some(miss)) => miss.status(),
             (Unserved::Rejected(Rejection::Refused), None) => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -258,7 +254,7 @@ impl Job<'_> {
                 session.ends_as(miss.outcome());
             }
         }
-        self.asked.form.answer(miss.status())
+        answer::plain(miss.status())
     }
 
     /// A backend's answer becomes the client's.
@@ -293,7 +289,7 @@ impl Job<'_> {
         let Some(Some(answer)) = joined else {
             // Nobody has asked for it, or not for this.
             session.ends_as(Outcome::BackendReset);
-            return self.asked.form.answer(StatusCode::BAD_GATEWAY);
+            return answer::plain(StatusCode::BAD_GATEWAY);
         };
         let (mut head, body) = answer.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -343,7 +339,7 @@ async fn bounded(
             (None, 0) => job.account.rejected(Rejection::QueueTimeout),
             (None, _) => job.account.rejected(Rejection::Refused),
         }
-        return job.asked.form.answer(StatusCode::GATEWAY_TIMEOUT);
+        return answer::plain(StatusCode::GATEWAY_TIMEOUT);
     };
     answer
 }

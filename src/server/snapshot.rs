@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 use crate::acme::Orders;
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
-use crate::config::Config;
+use crate::config::{self, Config, Protocol};
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
 use crate::listener::{Asked, Foretold, Listener};
@@ -61,6 +61,12 @@ impl ListenerView {
 }
 
 impl Snapshot {
+    /// True if the listener of this name takes requests.
+    pub fn is_http(&self, listener: &str) -> bool {
+        let is_it = |spec: &&config::Listener| &*spec.name == listener;
+        self.config.listeners.iter().find(is_it).is_some_and(|spec| spec.protocol == Protocol::Http)
+    }
+
     /// What the kernel dropped because no worker took it in time: see
     /// [`ListenerView::datagram_sockets`].
     pub fn kernel_drops(&self) -> KernelDrops {

@@ -75,7 +75,7 @@ fn what_a_request_waits_for_is_explained_and_a_route_that_never_matches_is_a_war
     let file = Written::new(&format!("{http}{routes}"));
     let answer = file.command(&["check", "--deny-warnings"]).expect_code(2);
     let route = "route 2: can never match: route \"1\" takes all that it would";
-    says(&answer.stderr, &[":10:1:", route, "1 warning, denied"]);
+    says(&answer.stderr, &[":11:1:", route, "1 warning, denied"]);
 }
 
 #[test]

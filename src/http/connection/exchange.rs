@@ -11,10 +11,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
-use crate::http::answer::Form;
-use crate::http::body::{Cut, Download};
+use crate::http::account::Account;
+use crate::http::answer::{self, Form};
+use crate::http::body::Download;
 use crate::http::{Connection, forward};
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::wire::http1::MOST_FIELDS;
 
 /// How far a request is.
@@ -45,12 +46,16 @@ pub(super) struct Exchange {
     has_begun: Cell<bool>,
     verdict: Cell<Option<Verdict>>,
     cut: Cell<Option<Outcome>>,
+    /// All of its answer was given.
+    is_complete: Cell<bool>,
     /// More of the request is wanted, and has not come.
     is_wanting: Cell<bool>,
     /// A part of the answer was given, and the next not asked for.
     is_offering: Cell<bool>,
     /// Something of either came since the last look.
     has_moved: Cell<bool>,
+    /// Looks in a row that have found nothing of the kind.
+    still: Cell<u32>,
     /// Of the task that serves it, if it has its own.
     waker: RefCell<Option<Waker>>,
 }
@@ -86,6 +91,11 @@ impl Exchange {
         self.verdict.get()
     }
 
+    /// True if all of its answer was given.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete.get()
+    }
+
     /// Has it dropped, whatever it is about.
     pub(super) fn cut(&self, outcome: Outcome) {
         self.cut.set(Some(outcome));
@@ -107,9 +117,11 @@ impl Exchange {
         }
     }
 
-    /// What it waits for, if nothing has moved since the last call.
-    pub(super) fn stalled(&self) -> Option<Stalled> {
-        if self.has_moved.replace(false) {
+    /// What it waits for, if nothing has moved over so many looks, of which this is one.
+    pub(super) fn stalled(&self, looks: u32) -> Option<Stalled> {
+        let still = if self.has_moved.replace(false) { 0 } else { self.still.get() + 1 };
+        self.still.set(still);
+        if still < looks {
             return None;
         }
         if self.is_offering.get() {
@@ -136,22 +148,26 @@ pub(super) async fn serve(
     exchange: Rc<Exchange>,
 ) -> Result<Response<Answer>, Infallible> {
     exchange.begin();
-    let is_last_possible = request.version() < Version::HTTP_2;
+    let has_a_last = request.version() < Version::HTTP_2;
+    let account = Account::begin(&on, &request);
     let form = Form::of(request.method(), request.headers());
     let response = match refusal(&request, &on) {
-        Some(status) => form.answer(status),
+        Some(status) => {
+            account.rejected(Rejection::BadRequest);
+            answer::plain(status)
+        }
         None => {
-            let request = request.map(|body| Inlet { body, exchange: Rc::clone(&exchange) });
-            let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
+            let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
+            let mut serving = pin!(forward::serve(request, Rc::clone(&on), Rc::clone(&account)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    let answer = if is_last_possible {
-                        form.last_answer(status)
+                    account.ended(outcome);
+                    Poll::Ready(if has_a_last {
+                        answer::last(status)
                     } else {
-                        form.answer(status)
-                    };
-                    Poll::Ready(answer)
+                        answer::plain(status)
+                    })
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
                     let Ok(answer) = served;
@@ -163,7 +179,9 @@ pub(super) async fn serve(
     };
     on.end.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(response.map(|body| Answer { body, exchange }))
+    let response = form.fill(response);
+    account.answered(response.status(), response.body().own_length());
+    Ok(response.map(|body| Answer { body, exchange, _account: account }))
 }
 
 /// What a request is answered that is not looked at any further.
@@ -177,12 +195,12 @@ fn refusal(request: &Request<Incoming>, on: &Connection) -> Option<StatusCode> {
 
 /// The body of a request, as it comes from the client.
 #[derive(Debug)]
-pub(in crate::http) struct Inlet {
+pub(in crate::http) struct Inflow {
     body: Incoming,
     exchange: Rc<Exchange>,
 }
 
-impl Body for Inlet {
+impl Body for Inflow {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -207,7 +225,7 @@ impl Body for Inlet {
     }
 }
 
-impl Drop for Inlet {
+impl Drop for Inflow {
     fn drop(&mut self) {
         self.exchange.is_wanting.set(false);
     }
@@ -217,16 +235,18 @@ impl Drop for Inlet {
 pub(super) struct Answer {
     body: Download,
     exchange: Rc<Exchange>,
+    /// Told with the last byte, after how it has ended.
+    _account: Rc<Account>,
 }
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = <Download as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.exchange.is_offering.set(frame.is_ready());
         self.exchange.has_moved.set(true);
@@ -244,6 +264,7 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
+        self.exchange.is_complete.set(self.body.is_end_stream());
         self.exchange.progress.set(Progress::None);
         self.exchange.is_offering.set(false);
     }

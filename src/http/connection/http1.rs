@@ -14,12 +14,13 @@ use hyper::StatusCode;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 
+use crate::http::account;
 use crate::http::connection::exchange::{self, Progress, Verdict};
 use crate::http::connection::input::{Input, Pulse};
 use crate::http::connection::{Connection, HALF_CLOSED, LAST_CALL, left, parting};
 use crate::http::stream::Stream;
 use crate::net::Socket;
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::session::Alarm;
 use crate::wire::http1::{LONGEST_HEAD, Stage};
 
@@ -191,7 +192,8 @@ impl Watch {
 
     /// Looks at what has become of the connection in the library's turn.
     fn look(&mut self, cx: &Context<'_>) -> Look {
-        if self.pulse.exchange.take_begun() {
+        let has_begun = self.pulse.exchange.take_begun();
+        if has_begun {
             self.first = None;
         }
         let (has_moved, mut phase) = (self.pulse.take_moved(), self.present());
@@ -201,7 +203,7 @@ impl Watch {
             }
             phase = Phase::HalfClosed;
         }
-        if phase != self.phase || (has_moved && phase.is_renewed()) {
+        if has_begun || phase != self.phase || (has_moved && phase.is_renewed()) {
             self.phase = phase;
             self.alarm.set(self.limit());
         }
@@ -316,7 +318,7 @@ impl Watch {
                     let status = StatusCode::from_u16(refusal.status);
                     let status = status.unwrap_or(StatusCode::BAD_REQUEST);
                     tracing::debug!(client = %on.client, why = refusal.why, "a request is refused");
-                    on.unheard(Some(status.as_u16()), Outcome::Error.as_str());
+                    account::unread(on, Some(status), Rejection::BadRequest);
                     parting::tell(on, stream, status).await;
                 }
                 None => parting::part(on, stream).await,

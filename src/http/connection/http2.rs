@@ -1,6 +1,7 @@
 //! HTTP/2: many requests at a time over one connection, each in a task of its own.
 
 use std::cell::Cell;
+use std::error::Error;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,13 +13,15 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 
+use crate::http::account;
 use crate::http::connection::streams::Streams;
 use crate::http::connection::{Connection, LAST_CALL, exchange, left, parting};
-use crate::http::stream::Stream;
+use crate::http::stream::{Stream, put};
 use crate::net::Socket;
-use crate::outcome::{Abuse, Outcome};
-use crate::session::Alarm;
+use crate::outcome::{Abuse, Outcome, Rejection};
+use crate::session::{Alarm, Clock};
 use crate::wire::http1::LONGEST_HEAD;
+use crate::wire::http2::{Flood, GO_AWAY, Meter};
 
 /// How much of a request body may be on its way on one stream, and on all of a connection.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
@@ -36,7 +39,8 @@ const LOOKS: u32 = 4;
 pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>, since: Instant) {
     let streams = Streams::new(&on);
     let pulse = Rc::<Pulse>::default();
-    let wire = Wire { stream, pulse: Rc::clone(&pulse) };
+    let clock = Rc::clone(on.tools.sessions.clock());
+    let wire = Wire { stream, meter: Meter::default(), clock, pulse: Rc::clone(&pulse) };
     let alarm = Alarm::new(on.tools.sessions.clock());
     let (first, phase, is_ending) = (Some(since), Phase::Waiting, false);
     let mut watch = Watch { on: Rc::clone(&on), streams, pulse, alarm, first, phase, is_ending };
@@ -47,21 +51,16 @@ pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>
     poll_fn(|cx| watch.streams.poll_empty(cx)).await;
     match end {
         End::Done => parting::part_from(&on, &socket).await,
-        End::Silent => on.silent(None),
         End::Late => {}
-        End::Broken | End::Cut(_) => socket.reset_on_close(),
+        End::Cut(_) => socket.reset_on_close(),
     }
 }
 
 /// How a connection ends.
 #[derive(Debug)]
 enum End {
-    /// Both sides have said so.
+    /// Both sides have said so, or one has broken the protocol and has been told.
     Done,
-    /// An error of the client's, or of the network.
-    Broken,
-    /// No request ever came.
-    Silent,
     /// The client does not answer our goodbye.
     Late,
     /// In the middle of requests.
@@ -133,26 +132,32 @@ impl Watch {
     }
 
     fn done(&self, done: Result<(), hyper::Error>) -> End {
-        match done {
-            Ok(()) => End::Done,
-            Err(why) => {
-                tracing::debug!(client = %self.on.client, %why, "a connection has failed");
-                End::Broken
+        if let Err(why) = done {
+            let library = why.source().and_then(|why| why.downcast_ref::<h2::Error>());
+            let flood = self.pulse.flood.get().and_then(|flood| Abuse::of(flood.as_str()));
+            let is_theirs = library.is_some_and(|why| why.is_library() && why.is_go_away());
+            if let Some(kind) = flood.or(is_theirs.then_some(Abuse::Protocol)) {
+                self.on.figures().abuse(kind);
             }
+            tracing::debug!(client = %self.on.client, %why, "a connection has failed");
         }
+        End::Done
     }
 
     fn look(&mut self, cx: &Context<'_>) -> Look {
-        if self.streams.take_begun() {
+        let has_begun = self.streams.take_begun();
+        if has_begun {
             self.first = None;
         }
+        self.pulse.answered.set(self.pulse.answered.get() + self.streams.take_answered());
         let has_moved = self.pulse.has_moved.replace(false);
         let phase = match (self.pulse.is_stuck.get(), self.streams.is_empty()) {
             (true, _) => Phase::Stuck,
             (false, true) => Phase::Waiting,
             (false, false) => Phase::Working,
         };
-        if phase != self.phase || (has_moved && phase == Phase::Stuck) {
+        let has_changed = phase != self.phase || (has_begun && phase == Phase::Waiting);
+        if has_changed || (has_moved && phase == Phase::Stuck) {
             self.phase = phase;
             self.alarm.set(self.limit());
         }
@@ -185,10 +190,15 @@ impl Watch {
         }
         match self.phase {
             Phase::Waiting if self.is_ending => Look::End(End::Late),
-            Phase::Waiting if self.first.is_some() => Look::End(End::Silent),
-            Phase::Waiting => self.close(),
+            Phase::Waiting => {
+                if self.first.take().is_some() {
+                    account::unread(&self.on, None, Rejection::HandshakeTimeout);
+                }
+                self.close()
+            }
             Phase::Working => {
-                self.streams.end_stalled();
+                // The first look may have come right behind what moved last.
+                self.streams.end_stalled(LOOKS + 1);
                 self.alarm.set(self.limit());
                 Look::Wait
             }
@@ -207,19 +217,29 @@ struct Pulse {
     is_stuck: Cell<bool>,
     /// It took something since the last look.
     has_moved: Cell<bool>,
+    /// Requests that were answered since the last read.
+    answered: Cell<u32>,
+    /// What there was too much of.
+    flood: Cell<Option<Flood>>,
 }
 
-/// A client's connection as the library sees it.
+/// A client's connection as the library sees it, past the meter.
 struct Wire {
     stream: Stream,
+    meter: Meter,
+    clock: Rc<Clock>,
     pulse: Rc<Pulse>,
 }
 
 impl Wire {
-    fn written<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match written {
+    /// Takes note of what became of a write.
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
             Poll::Pending => self.pulse.is_stuck.set(true),
-            Poll::Ready(_) => self.pulse.has_moved.set(true),
+            Poll::Ready(sent) => {
+                self.meter.sent(*sent.as_ref().unwrap_or(&0));
+                self.pulse.has_moved.set(true);
+            }
         }
         written
     }
@@ -229,9 +249,26 @@ impl Read for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        room: ReadBufCursor<'_>,
+        mut room: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, room)
+        let Self { stream, meter, clock, pulse } = &mut *self;
+        for _ in 0..pulse.answered.replace(0) {
+            meter.answered();
+        }
+        let mut flood = None;
+        let read = stream.poll_take(cx, room.remaining(), |payload| {
+            let given = put(payload, &mut room);
+            let given = payload.get(..given).unwrap_or_default();
+            flood = meter.pass(given, clock.now()).err();
+            given.len()
+        });
+        if let Some(flood) = flood {
+            pulse.flood.set(Some(flood));
+            // Where a frame is half sent already, it only makes the end a less polite one.
+            stream.write_all(cx, &GO_AWAY)?;
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, flood.as_str())));
+        }
+        read.map_ok(drop)
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HOST;
+use hyper::rt::Executor;
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
@@ -26,13 +27,14 @@ use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
-use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::outcome::Outcome;
 use crate::pool::Pool;
-use crate::record::{Record, TlsFacts, WayIn};
+use crate::record::TlsFacts;
 use crate::session::Alarm;
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
-pub(super) use exchange::Inlet;
+pub(super) use exchange::Inflow;
+use streams::{Streams, Tasks};
 
 /// A client that has ended its side may still read its answer, if that gets on: this long without a
 /// byte either way, and it is taken for gone.
@@ -57,6 +59,7 @@ pub(super) struct Connection {
     takeover: RefCell<Option<Takeover>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
+    tasks: Tasks,
 }
 
 /// What goes on over a connection once http is over on it.
@@ -76,6 +79,11 @@ impl Connection {
     /// Has `takeover` go on with the connection after an answer of 101. HTTP/1 only.
     pub(super) fn switch(&self, takeover: Takeover) {
         *self.takeover.borrow_mut() = Some(takeover);
+    }
+
+    /// Runs something beside the connection, which is not over before it is.
+    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        Streams::new(self).execute(work);
     }
 
     /// Where connections to the backends of `pool` are kept.
@@ -102,38 +110,6 @@ impl Connection {
         let host = host.strip_suffix('.').unwrap_or(host);
         !host.eq_ignore_ascii_case(sni) && tls.certificates.tells_apart(sni, host)
     }
-
-    /// Leaves the line of a client that did not come to a request, or to one that can be read.
-    fn unheard(&self, _status: Option<u16>, outcome: &'static str) {
-        let tls = self.tls.clone();
-        write_line(&self.proxy, self.client, self.local, tls, outcome);
-    }
-
-    /// Counts a client that did not say what it wants in time.
-    fn silent(&self, status: Option<u16>) {
-        self.figures().reject(Rejection::HandshakeTimeout);
-        self.unheard(status, Rejection::HandshakeTimeout.as_str());
-    }
-}
-
-fn write_line(
-    proxy: &Proxy,
-    client: ClientAddr,
-    local: SocketAddr,
-    tls: Option<Box<TlsFacts>>,
-    outcome: &'static str,
-) {
-    let Some(access) = &proxy.access else { return };
-    let way_in = WayIn { listener: &proxy.listener, protocol: "http", client, local, way: None };
-    let mut record = Record::begun(way_in, std::time::SystemTime::now());
-    (record.tls, record.outcome) = (tls, outcome);
-    access.write(&record);
-}
-
-/// Leaves the line of a client whose connection never came to a request.
-pub(super) fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
-    let tls = client.facts().map(Box::new);
-    write_line(proxy, client.address, client.local(), tls, why.as_str());
 }
 
 /// A connection counted on its listener.
@@ -169,6 +145,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         end: Cell::new(None),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),
+        tasks: Tasks::default(),
     };
     let is_h2 = match agreed {
         Some(is_h2) => is_h2,

@@ -9,11 +9,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::rt::Write;
 
-use crate::http::answer;
 use crate::http::connection::Connection;
 use crate::http::stream::Stream;
+use crate::http::{account, answer};
 use crate::net::Socket;
-use crate::outcome::Abuse;
+use crate::outcome::{Abuse, Rejection};
 
 /// How long a client may take to read its last answer, and to end its side.
 const PARTING: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub(super) async fn unsaid(on: &Connection, stream: &mut Stream, why: Unsaid) {
     match why {
         Unsaid::Gone => return,
         Unsaid::Stopped => {}
-        Unsaid::Silent => on.silent(None),
+        Unsaid::Silent => account::unread(on, None, Rejection::HandshakeTimeout),
         Unsaid::Begun => return too_slow(on, stream, true).await,
     }
     part(on, stream).await;
@@ -49,9 +49,9 @@ pub(super) async fn too_slow(on: &Connection, stream: &mut Stream, is_first: boo
     let status = StatusCode::REQUEST_TIMEOUT;
     on.figures().abuse(Abuse::SlowHead);
     if is_first {
-        on.silent(Some(status.as_u16()));
+        account::unread(on, Some(status), Rejection::HandshakeTimeout);
     } else {
-        on.unheard(Some(status.as_u16()), crate::outcome::Outcome::Error.as_str());
+        account::unread(on, Some(status), Rejection::BadRequest);
     }
     tell(on, stream, status).await;
 }
@@ -82,8 +82,9 @@ pub(super) async fn part(on: &Connection, stream: &mut Stream) {
     }
 }
 
-/// The same, where our side has ended already.
+/// The same, where all has been said.
 pub(super) async fn part_from(on: &Connection, socket: &Socket) {
+    socket.end_writing();
     on.tools.sessions.clock().limit(PARTING, linger(on, socket)).await.ok();
 }
 

@@ -16,12 +16,13 @@ use crate::http::connection::Connection;
 use crate::http::connection::exchange::{Exchange, Progress, Stalled, Verdict};
 use crate::outcome::{Abuse, Outcome};
 
-/// The tasks of one connection.
+/// Starts the tasks of one connection.
 #[derive(Clone)]
-pub(super) struct Streams(Rc<Shared>);
+pub(super) struct Streams(Rc<Connection>);
 
-struct Shared {
-    on: Rc<Connection>,
+/// The tasks of one connection.
+#[derive(Default)]
+pub(super) struct Tasks {
     /// Requests that run.
     open: RefCell<Slab<Rc<Exchange>>>,
     /// The request whose task is about to be started.
@@ -30,46 +31,50 @@ struct Shared {
     running: Cell<usize>,
     /// One has begun since the last look.
     has_begun: Cell<bool>,
+    /// Requests that were answered to their end, since the last look.
+    answered: Cell<u32>,
     /// Of whoever waits for the last one.
     waker: RefCell<Option<Waker>>,
 }
 
 impl Streams {
-    /// None yet.
+    /// Those of `on`.
     pub(super) fn new(on: &Rc<Connection>) -> Self {
-        Self(Rc::new(Shared {
-            on: Rc::clone(on),
-            open: RefCell::default(),
-            next: RefCell::default(),
-            running: Cell::new(0),
-            has_begun: Cell::new(false),
-            waker: RefCell::default(),
-        }))
+        Self(Rc::clone(on))
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.0.tasks
     }
 
     /// A request has come, whose task the library starts next.
     pub(super) fn begin(&self) -> Rc<Exchange> {
         let exchange = Rc::<Exchange>::default();
-        *self.0.next.borrow_mut() = Some(Rc::clone(&exchange));
-        self.0.has_begun.set(true);
+        *self.tasks().next.borrow_mut() = Some(Rc::clone(&exchange));
+        self.tasks().has_begun.set(true);
         exchange
     }
 
     /// True if one has begun since the last call.
     pub(super) fn take_begun(&self) -> bool {
-        self.0.has_begun.replace(false)
+        self.tasks().has_begun.replace(false)
+    }
+
+    /// How many were answered to their end since the last call.
+    pub(super) fn take_answered(&self) -> u32 {
+        self.tasks().answered.replace(0)
     }
 
     /// True if there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.running.get() == 0
+        self.tasks().running.get() == 0
     }
 
-    /// Ends those in which nothing has moved since the last call, and that only their client could move.
-    pub(super) fn end_stalled(&self) {
-        for (_, exchange) in self.0.open.borrow().iter() {
-            let Some(stalled) = exchange.stalled() else { continue };
-            self.0.on.figures().abuse(match stalled {
+    /// Ends those in which nothing has moved over so many calls, and that only their client could move.
+    pub(super) fn end_stalled(&self, calls: u32) {
+        for (_, exchange) in self.tasks().open.borrow().iter() {
+            let Some(stalled) = exchange.stalled(calls) else { continue };
+            self.0.figures().abuse(match stalled {
                 Stalled::Upload => Abuse::SlowBody,
                 Stalled::Download => Abuse::SlowRead,
             });
@@ -84,7 +89,7 @@ impl Streams {
 
     /// Ends all.
     pub(super) fn end_all(&self, outcome: Outcome) {
-        for (_, exchange) in self.0.open.borrow().iter() {
+        for (_, exchange) in self.tasks().open.borrow().iter() {
             exchange.cut(outcome);
         }
     }
@@ -94,7 +99,7 @@ impl Streams {
         if self.is_empty() {
             return Poll::Ready(());
         }
-        *self.0.waker.borrow_mut() = Some(cx.waker().clone());
+        *self.tasks().waker.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
     }
 }
@@ -108,7 +113,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
                 poll_fn(|cx| {
                     match task.exchange.as_ref().and_then(|exchange| exchange.cut_by(cx)) {
                         Some(outcome) => {
-                            task.shared.on.ends_by(outcome);
+                            task.on.ends_by(outcome);
                             Poll::Ready(())
                         }
                         None => work.as_mut().poll(cx),
@@ -117,35 +122,41 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
                 .await;
             }
             // What has just been dropped has seen it.
-            task.shared.on.end.set(None);
+            task.on.end.set(None);
         });
     }
 }
 
 /// A task, counted until its end.
 struct Task {
-    shared: Rc<Shared>,
+    on: Rc<Connection>,
     exchange: Option<Rc<Exchange>>,
     key: Option<usize>,
 }
 
 impl Task {
-    fn new(shared: &Rc<Shared>) -> Self {
-        let exchange = shared.next.take();
-        let key = exchange.as_ref().map(|new| shared.open.borrow_mut().insert(Rc::clone(new)));
-        shared.running.set(shared.running.get() + 1);
-        Self { shared: Rc::clone(shared), exchange, key }
+    fn new(on: &Rc<Connection>) -> Self {
+        let Tasks { open, next, running, .. } = &on.tasks;
+        let exchange = next.take();
+        let key = exchange.as_ref().map(|new| open.borrow_mut().insert(Rc::clone(new)));
+        running.set(running.get() + 1);
+        Self { on: Rc::clone(on), exchange, key }
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let Shared { open, running, waker, .. } = &*self.shared;
+        let Tasks { open, running, answered, waker, .. } = &self.on.tasks;
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.is_complete()) {
+            answered.set(answered.get() + 1);
+        }
         if let Some(key) = self.key {
             open.borrow_mut().remove(key);
         }
         running.set(running.get() - 1);
-        if let Some(waker) = waker.take().filter(|_| running.get() == 0) {
+        if running.get() == 0
+            && let Some(waker) = waker.take()
+        {
             waker.wake();
         }
     }
