@@ -66,9 +66,9 @@ fn what_comes_with_work_is_no_flood() {
     let open = frame(HEADERS, 5, &[0x82; 30]);
     let end = frame(DATA, 1, &[]);
     let plain: [&[Vec<u8>]; 5] = [
-        &[open.clone()],
+        std::slice::from_ref(&open),
         &[open.clone(), frame(PRIORITY, 0, &[0; 5])],
-        &[open, frame(DATA, 0, b"x"), end],
+        &[open.clone(), frame(DATA, 0, b"x"), end],
         &[frame(WINDOW_UPDATE, 0, &[0, 1, 0, 0])],
         &[frame(HEADERS, 0, b"a"), frame(CONTINUATION, 0, b"b"), frame(CONTINUATION, 4, b"c")],
     ];

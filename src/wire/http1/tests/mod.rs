@@ -168,6 +168,7 @@ fn hyper_hears_the_corpus_as_it_is_meant() {
     for case in corpus::passed() {
         let heard = oracle::compare(&corpus::bytes(&case.says));
         let [only] = &heard[..] else { panic!("{}: {heard:?}", case.name) };
+        assert!(authority::Authority::read(case.host.as_bytes()).is_some(), "{}", case.name);
         assert_eq!(only.method, case.method, "{}", case.name);
         assert_eq!(only.target, corpus_text(&case.target), "{}", case.name);
         assert_eq!(only.body, corpus::bytes(&case.body), "{}", case.name);

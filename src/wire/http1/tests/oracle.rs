@@ -27,7 +27,7 @@ pub(super) struct Heard {
 /// What hyper understands of what passes; it must be what a plain reading finds, request by request.
 pub(super) fn compare(bytes: &[u8]) -> Vec<Heard> {
     let (passed, requests) = cut(bytes);
-    let plain: Vec<Heard> = requests.iter().map(|request| read(request)).collect();
+    let plain: Vec<Heard> = requests.iter().map(read).collect();
     let (heard, said) = ask_hyper(passed);
     let show = passed.escape_ascii();
     // The last one may be incomplete: hyper hears its head then, and no body.
@@ -120,7 +120,7 @@ fn ask_hyper(bytes: &[u8]) -> (Vec<Heard>, usize) {
         let mut http = http1::Builder::new();
         let serving = http.half_close(true).serve_connection(TokioIo::new(theirs), service);
         // An incomplete request at the end is an error of the connection's.
-        let _ = serving.await;
+        drop(serving.await);
         let mut said = Vec::new();
         reader.read_to_end(&mut said).await.unwrap();
         let answers = said.windows(9).filter(|here| here == b"HTTP/1.1 " || here == b"HTTP/1.0 ");
