@@ -238,10 +238,26 @@ pub struct Route {
     pub reason: String,
     /// The reason of `rejected_total` if it would be turned away, else null.
     pub rejected: Option<String>,
+    /// http: path and query that a backend would be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// http: what it would be answered, without a backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<RouteAnswer>,
     /// The routes before that one, which do not take it.
     pub passed: Vec<PassedRoute>,
     /// Everybody who was looked at, in the order of the file.
     pub candidates: Vec<Candidate>,
+}
+
+/// An answer that needs no backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Where it sends the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// A route that does not take a session.

@@ -2,6 +2,7 @@
 //!
 //! Names, labels and exposition live in `admin::metrics`; this module never formats anything.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -91,6 +92,27 @@ pub const LIFETIME: &[u64] = &[
     86_400_000_000,
 ];
 
+/// Upper bounds in microseconds, for requests: from a file in memory to a report that takes minutes.
+pub const REQUEST: &[u64] = &[
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
 /// Durations sorted into fixed buckets.
 #[derive(Debug)]
 pub struct Histogram {
@@ -132,6 +154,40 @@ impl Histogram {
     }
 }
 
+/// Statuses of HTTP that begin with one digit.
+const CLASS: usize = 100;
+
+/// Answers of HTTP by their status, 100 to 999. Memory is taken with the first answer of each class.
+#[derive(Debug, Default)]
+pub struct Codes {
+    classes: [OnceLock<Box<[Counter]>>; 9],
+    /// Requests that got no answer.
+    unanswered: Counter,
+}
+
+impl Codes {
+    /// Counts an answer; `None` = there was none.
+    pub fn count(&self, status: Option<u16>) {
+        let Some(status) = status.map(usize::from) else { return self.unanswered.increment() };
+        let class = (status / CLASS).checked_sub(1).and_then(|class| self.classes.get(class));
+        let Some(class) = class else { return };
+        let codes = class.get_or_init(|| (0..CLASS).map(|_| Counter::default()).collect());
+        if let Some(counter) = codes.get(status % CLASS) {
+            counter.increment();
+        }
+    }
+
+    /// Those that there were.
+    pub fn seen(&self) -> impl Iterator<Item = (Option<u16>, u64)> + '_ {
+        let counted = self.classes.iter().zip(1..).flat_map(|(codes, class)| {
+            let codes = codes.get().map(|codes| &**codes).unwrap_or_default();
+            let first = class * CLASS as u16;
+            codes.iter().zip(first..).map(|(counter, status)| (Some(status), counter.get()))
+        });
+        counted.chain([(None, self.unanswered.get())]).filter(|(_, count)| *count > 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +201,19 @@ mod tests {
         let counts: Vec<_> = histogram.cumulative().map(|(_, count)| count).collect();
         assert_eq!(counts, [2, 3, 4]);
         assert!((histogram.sum() - 0.022_501).abs() < 1e-9);
+    }
+
+    #[test]
+    fn answers_are_counted_by_status_and_only_those_that_there_were_are_told() {
+        let codes = Codes::default();
+        for status in [200, 404, 200, 100, 999, 99, 1000] {
+            codes.count(Some(status));
+        }
+        codes.count(None);
+        let seen: Vec<_> = codes.seen().collect();
+        let some = Some::<u16>;
+        let expected = [(some(100), 1), (some(200), 2), (some(404), 1), (some(999), 1), (None, 1)];
+        assert_eq!(seen, expected);
     }
 
     #[test]

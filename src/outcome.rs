@@ -102,11 +102,13 @@ pub enum Rejection {
     NoRoute,
     /// Not exactly one backend claims to be the writer.
     SingleWriter,
+    /// A request that cannot be served as it is, whoever is asked.
+    BadRequest,
 }
 
 impl Rejection {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoBackend,
         Self::Refused,
         Self::QueueFull,
@@ -119,6 +121,7 @@ impl Rejection {
         Self::Tls,
         Self::NoRoute,
         Self::SingleWriter,
+        Self::BadRequest,
     ];
 
     /// The word in labels and log lines.
@@ -136,6 +139,7 @@ impl Rejection {
             Self::Tls => "tls",
             Self::NoRoute => "no-route",
             Self::SingleWriter => "single-writer",
+            Self::BadRequest => "bad-request",
         }
     }
 }
@@ -162,6 +166,31 @@ impl Unserved {
 impl From<Rejection> for Unserved {
     fn from(why: Rejection) -> Self {
         Self::Rejected(why)
+    }
+}
+
+/// Why a backend failed a request that may have reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestFailure {
+    /// No head of an answer within `response_timeout`.
+    Timeout,
+    /// It ended the connection before the head of an answer, or sent something that is none.
+    Reset,
+    /// It answered 502, 503 or 504.
+    BackendError,
+}
+
+impl RequestFailure {
+    /// All of them, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::Timeout, Self::Reset, Self::BackendError];
+
+    /// The word in labels and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::BackendError => "backend-error",
+        }
     }
 }
 

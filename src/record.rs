@@ -1,4 +1,4 @@
-//! The one line that a session leaves in the access log.
+//! The one line that a session, or a request, leaves in the access log.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::addr::ClientAddr;
 
-/// A finished session, or a client that was turned away after admission.
+/// A finished session or request, or a client that was turned away after admission.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// When it ended.
     pub time: SystemTime,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// `"tcp"` or `"udp"`.
+    /// `"tcp"`, `"udp"` or `"http"`.
     pub protocol: &'static str,
     /// The client.
     pub client: ClientAddr,
@@ -28,20 +28,44 @@ pub struct Record {
     pub backend: Option<Arc<str>>,
     /// Connects that were tried.
     pub attempts: u32,
-    /// From accept to end.
+    /// From accept to end; of a request from the end of its head.
     pub duration: Duration,
-    /// From accept to the backend's answer to the connect.
+    /// From accept to the backend's answer to the connect; of a request how long its connect took,
+    /// `None` if it went over a connection that was there.
     pub connect: Option<Duration>,
-    /// From accept to the backend's first byte, as exact as the relay's clock.
+    /// From accept to the backend's first byte, as exact as the relay's clock; of a request from the
+    /// end of its head to the head of the backend's answer.
     pub first_byte: Option<Duration>,
-    /// Payload from the client.
+    /// Payload from the client; of a request its body.
     pub bytes_in: u64,
-    /// Payload from the backend.
+    /// Payload for the client; of a request the body of its answer.
     pub bytes_out: u64,
     /// A word of the closed lists in [`crate::outcome`], or `client-gone`.
     pub outcome: &'static str,
     /// What is known of its TLS, ended here or passed through; `None` = it spoke none.
     pub tls: Option<Box<TlsFacts>>,
+    /// What was asked for, where there are requests.
+    pub request: Option<Box<RequestFacts>>,
+}
+
+/// What a request asked for, as far as anybody could read it, and what it got. What clients say is cut
+/// where it gets long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The method.
+    pub method: Option<String>,
+    /// The host, as it was asked for.
+    pub host: Option<String>,
+    /// The path as it was asked for, without the query, in which there may be secrets.
+    pub path: Option<String>,
+    /// The status that the client got; `None` = no answer.
+    pub status: Option<u16>,
+    /// What the request is called, by its client or by us.
+    pub request_id: Option<String>,
+    /// What the client says that it is.
+    pub user_agent: Option<String>,
+    /// `"1.0"`, `"1.1"` or `"2"`.
+    pub version: Option<&'static str>,
 }
 
 /// What a session's TLS was about.
@@ -76,6 +100,7 @@ impl Record {
             bytes_out: 0,
             outcome: "",
             tls: None,
+            request: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::admin::book::{Book, Pair, named, word};
 use crate::admin::names;
 use crate::admin::routes::Site;
 use crate::admin::tls;
+use crate::config::Protocol;
 use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
 use crate::server::{Handle, Snapshot};
@@ -23,6 +24,7 @@ pub(super) fn render(site: &Site) -> String {
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
     http(&book, &snapshot);
+    requests(&mut book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -111,14 +113,21 @@ fn listeners(book: &Book, snapshot: &Snapshot) {
     let rejected = book.family(&names::REJECTED);
     let paused = book.family(&names::ACCEPT_PAUSED);
     let led = book.family(&names::ROUTE_SESSIONS);
+    let limited = book.family(&names::HTTP_RATE_LIMITED);
+    let specs = &snapshot.config.listeners;
     for listener in &snapshot.listeners {
         let name = || named("listener", &listener.name);
         for (reason, count) in listener.figures.rejected() {
             rejected.set(vec![name(), word("reason", reason.as_str())], count);
         }
         paused.set(vec![name()], listener.figures.accept_paused.get());
+        let spec = specs.iter().find(|spec| spec.name == listener.name);
+        let is_http = spec.is_some_and(|spec| spec.protocol == Protocol::Http);
         for route in &listener.routes {
             led.set(vec![name(), named("route", &route.name)], route.sessions.get());
+            if is_http {
+                limited.set(vec![name(), named("route", &route.name)], route.limited.get());
+            }
         }
     }
 }
@@ -153,6 +162,37 @@ fn http(book: &Book, snapshot: &Snapshot) {
     }
 }
 
+fn requests(book: &mut Book, snapshot: &Snapshot) {
+    let nothing: Arc<str> = Arc::default();
+    let name = |name: &Option<Arc<str>>| Arc::clone(name.as_ref().unwrap_or(&nothing));
+    let mut routes = Vec::new();
+    let codes = book.family(&names::HTTP_REQUESTS);
+    for listener in &snapshot.listeners {
+        let counted = listener.live.as_ref().map(|live| live.requests()).unwrap_or_default();
+        for requests in counted {
+            let (route, pool) = (name(&requests.route), name(&requests.pool));
+            let set = |code: String, count| {
+                let (listener, route) = (named("listener", &listener.name), named("route", &route));
+                let code = metrics::Label::new("code", code);
+                codes.set(vec![listener, route, named("pool", &pool), code], count);
+            };
+            set(requests.usual.to_string(), 0);
+            for (status, count) in requests.codes.seen() {
+                set(status.map_or_else(|| "none".to_owned(), |status| status.to_string()), count);
+            }
+            // The lanes of one route share it, and stand together.
+            let last = routes.last().map(|(_, _, duration)| duration);
+            if !last.is_some_and(|last| Arc::ptr_eq(last, &requests.duration)) {
+                routes.push((&listener.name, route, Arc::clone(&requests.duration)));
+            }
+        }
+    }
+    let series = routes.iter().map(|(listener, route, duration)| {
+        (vec![("listener", *listener), ("route", route)], &**duration)
+    });
+    book.histograms(&names::HTTP_DURATION, series);
+}
+
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
     let length = book.family(&names::QUEUE_LENGTH);
@@ -169,6 +209,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     }
     let failures = book.family(&names::CONNECT_FAILURES);
     let early = book.family(&names::EARLY_RESETS);
+    let requests = book.family(&names::REQUEST_FAILURES);
     let ejections = book.family(&names::EJECTIONS);
     let probes = book.family(&names::PROBES);
     let links = book.family(&names::HTTP_LINKS);
@@ -178,6 +219,9 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         links.set(with(word("state", "idle")), backend.links.idle());
         for (reason, count) in backend.stats.connect_failures() {
             failures.set(with(word("reason", reason.as_str())), count);
+        }
+        for (reason, count) in backend.request_failures() {
+            requests.set(with(word("reason", reason.as_str())), count);
         }
         early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
         ejections.set(of(pool, backend), backend.stats.ejections.get());

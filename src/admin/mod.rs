@@ -4,6 +4,7 @@
 //! pools' monitors.
 
 mod answer;
+mod asked;
 mod bind;
 mod book;
 mod connection;

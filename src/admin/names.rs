@@ -55,7 +55,9 @@ metrics! {
     REJECTED Counter "evenkeel_rejected_total"
         "Clients turned away before they reached a backend, by reason.";
     ROUTE_SESSIONS Counter "evenkeel_route_sessions_total"
-        "Sessions that each route of a listener took, whatever became of them; UDP flows once opened.";
+        "Sessions that each route of a listener took, whatever became of them; UDP flows once opened; of http: requests.";
+    HTTP_RATE_LIMITED Counter "evenkeel_http_rate_limited_total"
+        "Requests that were answered with 429, beyond the rate_limit of their route.";
     BYTES Counter "evenkeel_bytes_total"
         "Payload handed on; in = from clients to backends. At most a second behind.";
     CONNECT_DURATION Histogram "evenkeel_connect_duration_seconds"
@@ -64,6 +66,12 @@ metrics! {
         "Connects to a backend that failed, by reason.";
     EARLY_RESETS Counter "evenkeel_early_resets_total"
         "Sessions that the backend reset before its first byte and soon after the connect.";
+    REQUEST_FAILURES Counter "evenkeel_request_failures_total"
+        "HTTP requests that a backend failed, by reason, those included that another one then answered.";
+    HTTP_REQUESTS Counter "evenkeel_http_requests_total"
+        "HTTP requests that have ended, by the status that the client got; none = it got no answer.";
+    HTTP_DURATION Histogram "evenkeel_http_request_duration_seconds"
+        "How long HTTP requests took, from the end of the head to the last byte of the answer.";
     EJECTIONS Counter "evenkeel_ejections_total"
         "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"

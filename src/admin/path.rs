@@ -20,8 +20,21 @@ pub(super) fn matched(pattern: &str, path: &str) -> Option<Vec<String>> {
 /// What a query says for a key, decoded, the first time it does; `None` if it does not, or if what it
 /// says is broken.
 pub(super) fn value(query: Option<&str>, key: &str) -> Option<String> {
-    let mut pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(name, _)| *name == key).and_then(|(_, value)| decoded(value))
+    values_as_sent(query, key).next().and_then(decoded)
+}
+
+/// All that a query says for a key, decoded; what is broken is left out.
+pub(super) fn values<'a>(
+    query: Option<&'a str>,
+    key: &'a str,
+) -> impl Iterator<Item = String> + use<'a> {
+    values_as_sent(query, key).filter_map(decoded)
+}
+
+fn values_as_sent<'a>(query: Option<&'a str>, key: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(move |(name, _)| *name == key).map(|(_, value)| value)
 }
 
 /// Undoes percent-encoding; `None` if it is broken or no text.

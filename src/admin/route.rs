@@ -1,4 +1,4 @@
-//! `GET /api/v1/route`: the dry run of a session, in words.
+//! `GET /api/v1/route`: the dry run of a session or a request, in words.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use crate::addr::ClientAddr;
 use crate::admin::answer::{Answer, Refusal, json};
+use crate::admin::asked::Asked;
 use crate::admin::path;
 use crate::admin::status::rfc3339;
 use crate::admin::steer::unknown;
@@ -14,7 +15,7 @@ use crate::api;
 use crate::config::{AdminState, Listener};
 use crate::outcome::Rejection;
 use crate::pool::{Because, Candidate, Ending, Health, Pool, Preview, Reason, Standing};
-use crate::server::{Foretold, Handle, Snapshot};
+use crate::server::{Fate, Foretold, Handle, Snapshot};
 
 const EXAMPLE: &str = "/api/v1/route?listener=NAME&client=192.0.2.7";
 
@@ -33,21 +34,14 @@ pub(super) fn answer(handle: &Handle, query: Option<&str>) -> Result<Answer, Ref
     if !known.contains(&&*listener) {
         return Err(unknown("listener", &listener, &known));
     }
-    let (sni, alpn) = (wanted("sni"), protocols(wanted("alpn")));
-    let foretold = handle.preview(&listener, client, sni.as_deref(), &alpn);
+    let asked = Asked::read(query)?;
+    let foretold = handle.preview(&listener, client, &asked.as_ref());
     let foretold = foretold.filter(|_| !handle.is_stopping()).ok_or_else(|| {
         Refusal::unavailable("the process is starting or stopping: it takes no session now")
     })?;
     let spec = snapshot.config.listeners.iter().find(|spec| *spec.name == *listener);
     let spec = spec.ok_or_else(|| unknown("listener", &listener, &known))?;
     Ok(json(StatusCode::OK, &route(&snapshot, spec, client, foretold)))
-}
-
-/// The application protocols that a query names, with commas between them.
-fn protocols(given: Option<String>) -> Vec<Vec<u8>> {
-    let given = given.unwrap_or_default();
-    let names = given.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.map(|name| name.as_bytes().to_vec()).collect()
 }
 
 fn route(
@@ -58,30 +52,47 @@ fn route(
 ) -> api::Route {
     let mut route = api::Route {
         listener: spec.name.to_string(),
-        route: foretold.led.as_ref().map(|led| led.route.to_string()),
-        pool: foretold.led.as_ref().map(|led| led.pool.to_string()),
+        route: None,
+        pool: None,
         backend: None,
         address: None,
         reason: String::new(),
         rejected: None,
+        target: None,
+        answer: None,
         passed: ways::passed(spec, &foretold.passed),
         candidates: Vec::new(),
     };
     let refused = turned_away(snapshot, &spec.name, client);
-    let led = match (refused, foretold.led) {
-        (Some(refused), _) => Err(refused),
-        (None, None) => Err((Rejection::NoRoute, ways::nowhere(&route.passed))),
-        (None, Some(led)) => Ok(led),
-    };
-    match led {
-        Err((why, reason)) => {
-            route.rejected = Some(why.as_str().to_owned());
-            route.reason = reason;
+    match foretold.fate {
+        Fate::Nowhere => {
+            route.rejected = Some(Rejection::NoRoute.as_str().to_owned());
+            route.reason = ways::nowhere(&route.passed);
         }
-        Ok(led) => {
-            choose(&mut route, snapshot, led.preview);
-            route.reason += &ways::share(spec, &snapshot.config, &led.route, &led.pool);
+        Fate::Illegible(why) => {
+            route.answer = Some(api::RouteAnswer { status: 400, location: None });
+            route.reason = format!("{why}: it is no request that could be led anywhere");
         }
+        Fate::Answered { route: name, status, location } => {
+            route.reason = match location {
+                Some(_) => format!("route {name} redirects it"),
+                None => format!("route {name} answers by itself"),
+            };
+            route.route = Some(name.to_string());
+            route.answer = Some(api::RouteAnswer { status, location });
+        }
+        Fate::Led { route: name, pool, preview, target } => {
+            (route.route, route.pool) = (Some(name.to_string()), Some(pool.to_string()));
+            route.target = target;
+            if refused.is_none() {
+                choose(&mut route, snapshot, preview);
+                route.reason += &ways::share(spec, &snapshot.config, &name, &pool);
+            }
+        }
+    }
+    if let Some((why, reason)) = refused {
+        (route.rejected, route.reason) = (Some(why.as_str().to_owned()), reason);
+        (route.target, route.answer) = (None, None);
     }
     route
 }
@@ -160,6 +171,7 @@ fn words(snapshot: &Snapshot, seen: &Candidate, picked: &str) -> String {
 fn for_it(because: &Because) -> String {
     match because {
         Because::Remembered => "the client was here last".to_owned(),
+        Because::Cookie => "the client's cookie leads here".to_owned(),
         Because::Turn => "its turn".to_owned(),
         Because::Sessions { own: (sessions, weight), .. } => {
             format!("fewest sessions for its weight: {sessions}/{weight} with this one")
@@ -173,6 +185,7 @@ fn for_it(because: &Because) -> String {
 fn against_it(because: &Because, picked: &str) -> String {
     match because {
         Because::Remembered => format!("the client was at {picked} last"),
+        Because::Cookie => format!("the client's cookie leads to {picked}"),
         Because::Turn => "not its turn".to_owned(),
         Because::Sessions { own, picked } => {
             let ((ours, weight), (theirs, than)) = (own, picked);

@@ -131,6 +131,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
     let standing = backend.standing();
     let ejection = backend.stats.last_ejection.load_full().filter(|_| standing.ejected);
     let failed_connects: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
+    let failed_requests: u64 = backend.request_failures().map(|(_, count)| count).sum();
     let sums = Sums::of(backend.tallies().into_iter().map(|(_, tally)| tally));
     api::BackendStatus {
         name: backend.name().to_string(),
@@ -148,7 +149,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
         sessions_total: sums.connected,
         bytes_in: sums.bytes_in,
         bytes_out: sums.bytes_out,
-        failures: failed_connects + backend.marks().of(Failure::EarlyReset),
+        failures: failed_connects + backend.marks().of(Failure::EarlyReset) + failed_requests,
         last_probe: backend.stats.last_probe.load().as_deref().map(probe),
     }
 }

@@ -1,4 +1,4 @@
-//! `evenkeel route`: whom a session would get, and why not the others.
+//! `evenkeel route`: whom a session or a request would get, and why not the others.
 
 use std::process::ExitCode;
 
@@ -19,9 +19,11 @@ no balancer answers. 2 bad usage.
 Examples:
   evenkeel route --listener postgres --client 192.0.2.7
   evenkeel route --listener front --client 192.0.2.7 --sni db.example.com
+  evenkeel route --listener web --client 192.0.2.7 --host www.example.com --path /api/users?page=2
+  evenkeel route --listener web --client 192.0.2.7 --method POST --header x-canary:1
   evenkeel route --listener postgres --client [2001:db8::7]:51000 --json";
 
-/// Ask where a session would go, and why
+/// Ask where a session or a request would go, and why
 #[derive(Debug, clap::Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct Args {
@@ -37,12 +39,18 @@ pub(crate) struct Args {
     /// The application protocols that it offers, with commas between them
     #[arg(long, value_name = "NAME,…")]
     alpn: Option<String>,
-    /// The host of its request; for http, which this version has not
+    /// http: the host of its request
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// The path of its request; for http, which this version has not
-    #[arg(long, value_name = "PATH")]
+    /// http: the path of its request, and the query [default: /]
+    #[arg(long, value_name = "PATH[?QUERY]")]
     path: Option<String>,
+    /// http: the method of its request [default: GET]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// http: a header of its request; may be given several times
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -77,8 +85,11 @@ impl Args {
             ("alpn", self.alpn.as_ref()),
             ("host", self.host.as_ref()),
             ("path", self.path.as_ref()),
+            ("method", self.method.as_ref()),
         ];
-        let given = pairs.iter().filter_map(|(key, value)| Some((key, (*value)?)));
+        let headers = self.header.iter().map(|line| ("header", Some(line)));
+        let given = pairs.into_iter().chain(headers);
+        let given = given.filter_map(|(key, value)| Some((key, value?)));
         let query: Vec<_> = given.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
         let answer = ask::get(admin, &format!("/api/v1/route?{}", query.join("&")))?;
         ask::understood(admin, &answer)
@@ -101,6 +112,11 @@ fn text(route: &api::Route) -> String {
         },
         format!("because   {}", route.reason),
     ];
+    lines.extend(route.target.as_ref().map(|target| format!("target    {target}")));
+    if let Some(answer) = &route.answer {
+        let to = answer.location.as_ref().map(|to| format!(" {to}")).unwrap_or_default();
+        lines.push(format!("answer    {}{to}", answer.status));
+    }
     lines.extend(route.rejected.as_ref().map(|why| format!("rejected  {why}")));
     lines.extend(route.passed.iter().map(|one| format!("passed    {}: {}", one.route, one.reason)));
     if !route.candidates.is_empty() {

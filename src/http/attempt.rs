@@ -13,9 +13,9 @@ use hyper::{Request, Response, StatusCode};
 use crate::config::HttpVersion;
 use crate::http::backends::{Link, Lost, Unanswered};
 use crate::http::body::Upload;
-use crate::http::session::Session;
 use crate::http::forward::{Asker, Job};
 use crate::http::retry::{Errand, Miss};
+use crate::http::session::Session;
 use crate::http::upload::{Fault, Source, Waits};
 use crate::outcome::{ConnectFailure, Outcome};
 use crate::pool::{Backend, Lease, Pool};
@@ -59,6 +59,16 @@ impl Held {
         }
     }
 
+    /// When the attempt began.
+    pub(super) fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Lease(_) => None,
+            Self::Session(session) | Self::Answer(Answered { session, .. }) => {
+                Some(session.since())
+            }
+        }
+    }
+
     /// The place alone: what happened there counts no more.
     pub(super) fn release(self) -> Option<Lease> {
         match self {
@@ -88,7 +98,10 @@ pub(super) async fn attempt(
         };
         let is_reused = link.is_reused();
         let began = Instant::now();
-        let session = Session::enter(lease, job.on, job.asked.since);
+        if !is_reused {
+            job.account.connected(job.account.since().elapsed());
+        }
+        let session = Session::enter(lease, job.on, job.account);
         job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;
@@ -110,9 +123,7 @@ pub(super) async fn attempt(
                 (!is_reused || stale == MOST_STALE || !errand.is_there()).then_some(unreached)
             }
             // It was closed while the request was on its way, as a server may at any time.
-            Sent::Missed(Miss::Reset)
-                if is_reused && stale < MOST_STALE && errand.can_repeat() =>
-            {
+            Sent::Missed(Miss::Reset) if is_reused && stale < MOST_STALE && errand.can_repeat() => {
                 None
             }
             Sent::Missed(miss) => Some(miss),

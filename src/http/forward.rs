@@ -5,60 +5,68 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
 use crate::addr::ClientAddr;
+use crate::http::account::Account;
+use crate::http::answer::Form;
 use crate::http::attempt::{self, Answered, Held, Tried};
 use crate::http::body::{Download, Inflow, Served};
-use crate::http::session::Session;
 use crate::http::fetched::Fetched;
 use crate::http::headers::{self, Origin};
 use crate::http::retry::{Errand, Miss};
+use crate::http::session::Session;
 use crate::http::upgrade::{self, Ask};
 use crate::http::way::{self, Led};
-use crate::http::{Connection, Destination, answer};
+use crate::http::{Connection, Destination, Lane};
 use crate::outcome::{Outcome, Rejection, Unserved};
-use crate::pool::{Picked, Pool};
-use crate::route::Treatment;
+use crate::pool::{Claim, Picked, Pool};
 use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
 /// Serves a request: whatever comes of it, there is an answer.
 pub(super) async fn serve(request: Request<Inflow>, on: Rc<Connection>) -> Served {
+    let account = Account::begin(&on, &request);
     let asked = Asked::of(&request, &on);
-    let mut answer = answer_to(request, &asked, &on).await;
-    if let Download::Own(_) = answer.body() {
+    account.asked_by(asked.client, &asked.id);
+    let mut answer = answer_to(request, &asked, &on, &account).await;
+    let own = match answer.body() {
+        Download::Own(body) => body.size_hint().exact(),
+        Download::Fetched(_) => None,
+    };
+    if own.is_some() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
     }
+    account.answered(answer.status(), own);
     Ok(answer)
 }
 
 /// Who asks, as far as we believe it.
-pub(super) struct Asked {
-    pub(super) client: ClientAddr,
+struct Asked {
+    client: ClientAddr,
     /// The name of the request.
-    pub(super) id: HeaderValue,
+    id: HeaderValue,
+    /// How it wants to be answered by us.
+    form: Form,
     /// Of its WebSocket handshake.
     key: Option<HeaderValue>,
-    pub(super) since: Instant,
 }
 
 impl Asked {
     fn of(request: &Request<Inflow>, on: &Connection) -> Self {
         let headers = request.headers();
-        Self {
-            client: headers::believed(headers, on.client, &on.proxy.trusted),
-            id: headers::request_id(headers),
-            key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
-            since: Instant::now(),
-        }
+        let id = headers::request_id(headers);
+        let mut form = Form::of(request.method(), headers);
+        form.id = Some(id.clone());
+        let client = headers::believed(headers, on.client, &on.proxy.trusted);
+        Self { client, id, form, key: headers.get(SEC_WEBSOCKET_KEY).cloned() }
     }
 }
 
@@ -67,39 +75,47 @@ async fn answer_to(
     mut request: Request<Inflow>,
     asked: &Asked,
     on: &Rc<Connection>,
+    account: &Rc<Account>,
 ) -> Response<Download> {
     let Ok(ask) = Ask::of(&mut request) else {
-        return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
+        return asked.form.answer(StatusCode::METHOD_NOT_ALLOWED);
     };
     let parts = (request.method().as_str(), request.uri(), request.headers());
-    let reject = |why| on.proxy.admission.figures.reject(why);
-    let (way, target) = match way::lead(parts, asked.client.ip(), &on.proxy, |_| false) {
-        Led::Onward(way, target) => (way, target),
-        Led::Answered(_, answer) => return answer.map(|body| Download::Own(Full::new(body))),
-        Led::Limited(_, seconds) => {
-            reject(Rejection::Rate);
-            let mut answer = answer::plain(StatusCode::TOO_MANY_REQUESTS);
+    let (way, target, claims) = match way::lead(parts, asked.client.ip(), &on.proxy) {
+        Led::Onward(way, target, claims) => (way, target, claims),
+        Led::Answered(way, answer) => {
+            account.led(&way.to);
+            return answer.map(|body| Download::Own(Full::new(body)));
+        }
+        Led::Limited(way, seconds) => {
+            account.led(&way.to);
+            account.rejected(Rejection::Rate);
+            let mut answer = asked.form.answer(StatusCode::TOO_MANY_REQUESTS);
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());
             return answer;
         }
-        Led::Illegible(_) => return answer::plain(StatusCode::BAD_REQUEST),
+        Led::Illegible(why) => {
+            tracing::debug!(client = %asked.client, %why, "a request that goes nowhere");
+            account.rejected(Rejection::BadRequest);
+            return asked.form.answer(StatusCode::BAD_REQUEST);
+        }
         Led::Nowhere => {
-            reject(Rejection::NoRoute);
-            return answer::plain(StatusCode::NOT_FOUND);
+            account.rejected(Rejection::NoRoute);
+            return asked.form.answer(StatusCode::NOT_FOUND);
         }
     };
-    let (lane, treatment) = (&*way.to, &*way.to.treatment);
-    let Destination::Pool(gateway) = &lane.to else {
-        return answer::plain(StatusCode::NOT_FOUND);
+    account.led(&way.to);
+    let Destination::Pool(gateway) = &way.to.to else {
+        return asked.form.answer(StatusCode::NOT_FOUND);
     };
     let length = request.body().size_hint().exact().unwrap_or_default();
-    if treatment.max_body.is_some_and(|most| length > most) {
-        return answer::plain(StatusCode::PAYLOAD_TOO_LARGE);
+    if way.to.treatment.max_body.is_some_and(|most| length > most) {
+        return asked.form.answer(StatusCode::PAYLOAD_TOO_LARGE);
     }
     make_ready(&mut request, target, asked, &ask, on);
-    treatment.treat_request(request.headers_mut());
-    let job = Job::new(on, asked, ask, gateway, treatment);
-    bounded(&job, forward(request, &job)).await
+    way.to.treatment.treat_request(request.headers_mut());
+    let job = Job::new((on, account, asked), ask, &way.to, gateway);
+    bounded(&job, forward(request, &job, &claims)).await
 }
 
 /// Makes a request the one that a backend gets.
@@ -129,10 +145,11 @@ fn make_ready(
 /// What there is to do for a request, over all attempts.
 pub(super) struct Job<'a> {
     pub(super) on: &'a Rc<Connection>,
-    pub(super) asked: &'a Asked,
+    pub(super) account: &'a Rc<Account>,
+    asked: &'a Asked,
     pub(super) ask: RefCell<Ask>,
+    lane: &'a Lane,
     gateway: &'a Gateway,
-    treatment: &'a Treatment,
     /// How long the head of an answer may take.
     pub(super) response_timeout: Option<Duration>,
     /// Its session, while it has one.
@@ -142,65 +159,77 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(
-        on: &'a Rc<Connection>,
-        asked: &'a Asked,
+        (on, account, asked): (&'a Rc<Connection>, &'a Rc<Account>, &'a Asked),
         ask: Ask,
+        lane: &'a Lane,
         gateway: &'a Gateway,
-        treatment: &'a Treatment,
     ) -> Self {
         let response_timeout = gateway.entrance.pool().connecting.response_timeout;
         let (ask, present, attempts) = (RefCell::new(ask), RefCell::default(), Cell::new(0));
-        Self { on, asked, ask, gateway, treatment, response_timeout, present, attempts }
+        Self { on, account, asked, ask, lane, gateway, response_timeout, present, attempts }
     }
 }
 
 /// Has a backend answer the request, with as many attempts as it takes and `[retry]` allows.
-async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> {
+async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> Response<Download> {
     let (on, pool) = (job.on, job.gateway.entrance.pool());
     pool.budget.request(on.tools.dialer.clock.now());
-    let mut errand = Errand::new(request, &pool.connecting.retry.http, job.treatment.max_body);
-    let asker = Asker { on, client: job.asked.client };
+    let most = job.lane.treatment.max_body;
+    let mut errand = Errand::new(request, &pool.connecting.retry.http, most);
+    let asker = Asker { on, client: job.asked.client, claims };
     let mut search = Search::new(job.gateway, &asker, &on.tools.dialer);
     let mut last = None;
     loop {
-        let Picked { lease, pool } = match search.place().await {
+        let Picked { lease, pool, cookie } = match search.place().await {
             Ok(picked) => picked,
             Err(unreached) => return job.unreached(unreached, last),
         };
-        job.attempts.set(search.attempts);
+        job.tries(pool, search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
         let (held, miss) = match tried {
-            Tried::Refused(status) => return answer::plain(status),
+            Tried::Refused(status) => return job.asked.form.answer(status),
             Tried::Missed(held, miss) => (held, miss),
             Tried::Answered(answered) => match Miss::said(answered.answer.status()) {
                 Some(miss) => (Held::Answer(answered), miss),
-                None => return job.pass_on(answered, errand, pool),
+                None => return job.pass_on(answered, errand, (pool, cookie)),
             },
         };
-        failed(&held, miss);
+        job.failed(&held, miss);
         if !job.may_retry(&search, &errand, miss) {
             return match held {
-                Held::Answer(answered) => job.pass_on(answered, errand, pool),
+                Held::Answer(answered) => job.pass_on(answered, errand, (pool, cookie)),
                 held => job.give_up(&held, miss),
             };
         }
         last = Some(miss);
-        let Some(lease) = held.release() else { return answer::plain(miss.status()) };
+        let Some(lease) = held.release() else { return job.asked.form.answer(miss.status()) };
         if let Err(unreached) = search.go_on(lease).await {
             return job.unreached(unreached, last);
         }
     }
 }
 
-/// Counts what speaks against a backend.
-fn failed(held: &Held, miss: Miss) {
-    if let (Some(backend), Miss::Reset | Miss::Late | Miss::Status(_)) = (held.backend(), miss) {
-        backend.reset_early();
-    }
-}
+/// The pool that has answered, and the cookie that the client is to come back with.
+type Of<'a> = (&'a Pool, Option<&'a HeaderValue>);
 
 impl Job<'_> {
+    /// A place was taken in this pool.
+    fn tries(&self, pool: &Pool, attempts: u32) {
+        self.attempts.set(attempts);
+        self.account.tries(self.lane, pool.name(), attempts);
+    }
+
+    /// Counts what speaks against a backend.
+    fn failed(&self, held: &Held, miss: Miss) {
+        if let Some((backend, why)) = held.backend().zip(miss.failure()) {
+            // However quick it was: quickness of that kind must not draw requests.
+            let took = held.since().map_or(Duration::ZERO, |since| since.elapsed());
+            let cost = took.max(self.gateway.entrance.pool().connecting.timeout);
+            backend.request_failed(why, cost, self.on.tools.dialer.clock.now());
+        }
+    }
+
     fn may_retry(&self, search: &Search<'_, Asker<'_>>, errand: &Errand, miss: Miss) -> bool {
         let pool = self.gateway.entrance.pool();
         let now = || self.on.tools.dialer.clock.now();
@@ -212,10 +241,8 @@ impl Job<'_> {
 
     /// Nobody could be picked, or nobody any more.
     fn unreached(&self, unreached: Unreached, last: Option<Miss>) -> Response<Download> {
-        if let Unserved::Rejected(why) = unreached.why {
-            self.on.proxy.admission.figures.reject(why);
-        }
-        answer::plain(match (unreached.why, last) {
+        self.account.rejected(unreached.why);
+        self.asked.form.answer(match (unreached.why, last) {
             (Unserved::Rejected(Rejection::Refused), Some(miss)) => miss.status(),
             (Unserved::Rejected(Rejection::Refused), None) => StatusCode::BAD_GATEWAY,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -225,27 +252,31 @@ impl Job<'_> {
     /// The last attempt has brought no answer.
     fn give_up(&self, held: &Held, miss: Miss) -> Response<Download> {
         match held {
-            Held::Lease(_) => self.on.proxy.admission.figures.reject(Rejection::Refused),
+            Held::Lease(_) => self.account.rejected(Rejection::Refused),
             Held::Session(session) | Held::Answer(Answered { session, .. }) => {
                 session.settle();
                 session.ends_as(miss.outcome());
             }
         }
-        answer::plain(miss.status())
+        self.asked.form.answer(miss.status())
     }
 
     /// A backend's answer becomes the client's.
-    fn pass_on(&self, answered: Answered, errand: Errand, pool: &Pool) -> Response<Download> {
+    fn pass_on(&self, answered: Answered, errand: Errand, of: Of<'_>) -> Response<Download> {
         let Answered { answer, session, .. } = &answered;
         session.settle();
+        self.account.heard();
+        if let Some(backend) = session.backend() {
+            backend.answered(session.since().elapsed(), self.on.tools.dialer.clock.now());
+        }
         if upgrade::is_agreed(answer) {
-            return self.switch(answered, &errand, pool);
+            return self.switch(answered, &errand, of);
         }
         let Answered { answer, link, session } = answered;
         let (mut head, body) = answer.into_parts();
-        self.treat(&mut head, &session, pool, false);
-        if let Some(limit) = self.treatment.request_timeout {
-            session.limit(limit.saturating_sub(self.asked.since.elapsed()));
+        self.treat(&mut head, &session, of, false);
+        if let Some(limit) = self.lane.treatment.request_timeout {
+            session.limit(limit.saturating_sub(self.account.since().elapsed()));
         }
         let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
         let fetched = Fetched { body, link, upload, session, on, is_whole };
@@ -253,7 +284,7 @@ impl Job<'_> {
     }
 
     /// A backend has agreed to speak another protocol.
-    fn switch(&self, answered: Answered, errand: &Errand, pool: &Pool) -> Response<Download> {
+    fn switch(&self, answered: Answered, errand: &Errand, of: Of<'_>) -> Response<Download> {
         let session = Rc::clone(&answered.session);
         let joined = errand.is_sent().then(|| {
             let ask = self.ask.replace(Ask::Nothing);
@@ -262,16 +293,17 @@ impl Job<'_> {
         let Some(Some(answer)) = joined else {
             // Nobody has asked for it, or not for this.
             session.ends_as(Outcome::BackendReset);
-            return answer::plain(StatusCode::BAD_GATEWAY);
+            return self.asked.form.answer(StatusCode::BAD_GATEWAY);
         };
         let (mut head, body) = answer.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        self.treat(&mut head, &session, pool, is_upgrade);
+        self.treat(&mut head, &session, of, is_upgrade);
         Response::from_parts(head, body)
     }
 
     /// Makes the head of a backend's answer the one that the client gets.
-    fn treat(&self, head: &mut Parts, session: &Session, pool: &Pool, is_upgrade: bool) {
+    fn treat(&self, head: &mut Parts, session: &Session, of: Of<'_>, is_upgrade: bool) {
+        let (pool, cookie) = of;
         headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
         if self.on.proxy.rules.debug_headers
             && let Some(backend) = session.backend()
@@ -279,7 +311,10 @@ impl Job<'_> {
             let attempts = self.attempts.get();
             headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
         }
-        self.treatment.treat_answer(&mut head.headers);
+        if let Some(cookie) = cookie {
+            head.headers.append(SET_COOKIE, cookie.clone());
+        }
+        self.lane.treatment.treat_answer(&mut head.headers);
         // What the library makes of it depends on what the client speaks.
         head.version = Version::HTTP_11;
     }
@@ -290,7 +325,7 @@ async fn bounded(
     job: &Job<'_>,
     work: impl Future<Output = Response<Download>>,
 ) -> Response<Download> {
-    let Some(limit) = job.treatment.request_timeout else { return work.await };
+    let Some(limit) = job.lane.treatment.request_timeout else { return work.await };
     let alarm = Alarm::new(&job.on.tools.dialer.clock);
     alarm.set(Some(limit));
     let mut work = Box::pin(work);
@@ -305,10 +340,10 @@ async fn bounded(
                 session.settle();
                 session.ends_as(Outcome::RequestTimeout);
             }
-            (None, 0) => job.on.proxy.admission.figures.reject(Rejection::QueueTimeout),
-            (None, _) => job.on.proxy.admission.figures.reject(Rejection::Refused),
+            (None, 0) => job.account.rejected(Rejection::QueueTimeout),
+            (None, _) => job.account.rejected(Rejection::Refused),
         }
-        return answer::plain(StatusCode::GATEWAY_TIMEOUT);
+        return job.asked.form.answer(StatusCode::GATEWAY_TIMEOUT);
     };
     answer
 }
@@ -317,6 +352,7 @@ async fn bounded(
 pub(super) struct Asker<'a> {
     on: &'a Connection,
     client: ClientAddr,
+    claims: &'a [Claim],
 }
 
 impl Caller for Asker<'_> {
@@ -326,6 +362,10 @@ impl Caller for Asker<'_> {
 
     fn local(&self) -> SocketAddr {
         self.on.local
+    }
+
+    fn claims(&self) -> &[Claim] {
+        self.claims
     }
 
     fn sends_requests(&self) -> bool {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{
-    CONNECTION, Entry, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
+    CONNECTION, EXPECT, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::uri::Authority;
 
@@ -82,9 +82,11 @@ pub(super) fn believed(headers: &HeaderMap, peer: ClientAddr, trusted: &Networks
         return client;
     }
     for line in headers.get_all(FORWARDED_FOR).iter().rev() {
-        for entry in line.as_bytes().rsplit(|byte| *byte == b',') {
-            let entry = std::str::from_utf8(entry).ok().map(str::trim);
-            let Some(Ok(named)) = entry.map(str::parse::<ClientAddr>) else { return client };
+        let entries = line.as_bytes().rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // An empty element of a list says nothing (RFC 9110, 5.6.1).
+        for entry in entries.filter(|entry| !entry.is_empty()) {
+            let named = std::str::from_utf8(entry).ok().and_then(|entry| entry.parse().ok());
+            let Some(named) = named else { return client };
             client = named;
             if !trusted.contain(client.ip()) {
                 return client;
@@ -316,4 +318,318 @@ fn chain(headers: &HeaderMap, ip: IpAddr) -> Option<HeaderValue> {
     }
     write!(chain, "{ip}").ok()?;
     HeaderValue::try_from(chain).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: HeaderValue = HeaderValue::from_static("id");
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let line = |(name, value): &(&str, &str)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap())
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in lines.iter().map(line) {
+            map.append::<HeaderName>(name, value);
+        }
+        map
+    }
+
+    fn lines(map: &HeaderMap) -> Vec<String> {
+        map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    fn client(text: &str) -> ClientAddr {
+        text.parse().unwrap()
+    }
+
+    fn trusted() -> Networks {
+        Networks::new(&["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()])
+    }
+
+    fn origin(peer: &str) -> Origin {
+        let peer = client(peer);
+        let is_trusted = trusted().contain(peer.ip());
+        Origin { peer, local: ([192, 0, 2, 1], 443).into(), is_secure: true, is_trusted }
+    }
+
+    /// A request with these lines as a backend gets it, without what is always added.
+    fn passed(peer: &str, sent: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = map(sent);
+        of_request(&mut headers, None, &origin(peer), &ID, None);
+        headers.remove(REQUEST_ID);
+        lines(&headers)
+    }
+
+    const OURS: [&str; 5] = [
+        "host: a",
+        "x-forwarded-for: 192.0.2.7",
+        "x-forwarded-proto: https",
+        "x-forwarded-host: a",
+        "x-forwarded-port: 443",
+    ];
+
+    #[test]
+    fn what_is_for_one_connection_ends_with_it() {
+        let sent = [
+            ("host", "a"),
+            ("connection", "close, X-Foo,keep-alive"),
+            ("connection", " x-bar ,, bad name"),
+            ("x-foo", "1"),
+            ("x-bar", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("expect", "100-continue"),
+            ("te", "gzip, Trailers;q=1, deflate"),
+        ];
+        assert_eq!(passed("192.0.2.7", &sent), OURS);
+        let kept =
+            passed("192.0.2.7", &[("host", "a"), ("te", "gzip"), ("te", "deflate, Trailers")]);
+        assert!(kept.contains(&"te: trailers".to_owned()), "{kept:?}");
+    }
+
+    #[test]
+    fn a_connection_cannot_take_away_what_is_for_others() {
+        let sent = [
+            ("host", "a"),
+            ("connection", "host, content-length, cookie, authorization, x-forwarded-for"),
+            ("content-length", "5"),
+            ("cookie", "a=b"),
+            ("authorization", "Basic x"),
+        ];
+        let left = passed("192.0.2.7", &sent);
+        for line in ["host: a", "content-length: 5", "cookie: a=b", "authorization: Basic x"] {
+            assert!(left.contains(&line.to_owned()), "{left:?}");
+        }
+        assert!(left.contains(&"x-forwarded-for: 192.0.2.7".to_owned()), "{left:?}");
+    }
+
+    #[test]
+    fn what_strangers_say_of_where_they_come_from_is_replaced() {
+        let sent = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-prefix", "/admin"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        assert_eq!(passed("192.0.2.7", &sent), OURS);
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_is_added_to() {
+        let sent = [
+            ("host", "a"),
+            ("x-forwarded-for", "1.1.1.1, 10.0.0.9"),
+            ("x-forwarded-for", "fd00::1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-prefix", "/p"),
+            ("forwarded", "for=1.1.1.1"),
+        ];
+        let expected = [
+            "host: a",
+            "x-forwarded-for: 1.1.1.1, 10.0.0.9, fd00::1, 10.1.2.3",
+            "x-forwarded-proto: http",
+            "x-forwarded-prefix: /p",
+            "forwarded: for=1.1.1.1",
+            "x-forwarded-host: a",
+            "x-forwarded-port: 443",
+        ];
+        assert_eq!(passed("10.1.2.3", &sent), expected);
+    }
+
+    #[test]
+    fn the_client_is_the_last_that_is_not_trusted() {
+        for (peer, said, expected) in [
+            ("192.0.2.7:5", &["1.1.1.1"][..], "192.0.2.7:5"),
+            ("10.0.0.1:5", &[], "10.0.0.1:5"),
+            ("10.0.0.1", &["1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", &["1.1.1.1, 2.2.2.2, 10.0.0.2,, "], "2.2.2.2"),
+            ("10.0.0.1", &["1.1.1.1, 2.2.2.2", "10.0.0.2"], "2.2.2.2"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["1.1.1.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["1.1.1.1, x"], "10.0.0.1"),
+            ("10.0.0.1", &["[2001:db8::1]:80, fd00::2"], "[2001:db8::1]:80"),
+            ("10.0.0.1", &["::ffff:1.1.1.1"], "1.1.1.1"),
+        ] {
+            let headers =
+                map(&said.iter().map(|line| ("x-forwarded-for", *line)).collect::<Vec<_>>());
+            assert_eq!(believed(&headers, client(peer), &trusted()), client(expected), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_keeps_a_name_that_does_no_harm() {
+        for (given, is_kept) in [
+            ("abc-1_2.3:4/5+6=7@8", true),
+            (&"x".repeat(128), true),
+            (&"x".repeat(129), false),
+            ("", false),
+            ("a b", false),
+            ("<script>", false),
+            ("a,b", false),
+        ] {
+            let id = request_id(&map(&[("x-request-id", given)]));
+            assert_eq!(id == given, is_kept, "{given}");
+        }
+        let made = request_id(&HeaderMap::new());
+        assert_ne!(made, request_id(&HeaderMap::new()));
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            uuid(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
+            "01234567-89ab-4def-8123-456789abcdef"
+        );
+    }
+
+    #[test]
+    fn the_target_names_the_host_before_the_host_does() {
+        let authority = "b:81".parse::<Authority>().unwrap();
+        for (sent, named, host) in [
+            (&[("host", "a")][..], None, "a"),
+            (&[("host", "a")], Some(&authority), "b:81"),
+            (&[], Some(&authority), "b:81"),
+            (&[], None, "192.0.2.1:443"),
+        ] {
+            let mut headers = map(sent);
+            of_request(&mut headers, named, &origin("192.0.2.7"), &ID, None);
+            let hosts: Vec<_> = headers.get_all(HOST).iter().collect();
+            assert_eq!(hosts, [host]);
+            assert_eq!(headers["x-forwarded-host"], host);
+        }
+    }
+
+    #[test]
+    fn an_upgrade_goes_through_where_it_is_one() {
+        let mut headers =
+            map(&[("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "x")]);
+        let protocol = Some(HeaderValue::from_static("websocket"));
+        of_request(&mut headers, None, &origin("192.0.2.7"), &ID, protocol);
+        assert_eq!(
+            (&headers[CONNECTION], &headers[UPGRADE]),
+            (&"upgrade".parse().unwrap(), &"websocket".parse().unwrap())
+        );
+        let sent = [("connection", "upgrade, x-hop"), ("upgrade", "websocket"), ("x-hop", "1")];
+        let mut answer = map(&sent);
+        of_answer(&mut answer, &ID, true);
+        let expected = ["connection: upgrade", "upgrade: websocket", "x-request-id: id"];
+        assert_eq!(lines(&answer), expected);
+        let mut answer = map(&sent);
+        of_answer(&mut answer, &ID, false);
+        assert_eq!(lines(&answer), ["x-request-id: id"]);
+    }
+
+    #[test]
+    fn an_answer_keeps_what_is_meant_for_the_client() {
+        let mut answer = map(&[
+            ("date", "x"),
+            ("server", "nginx"),
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close, content-length, set-cookie, x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("trailer", "x-t"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("x-request-id", "theirs"),
+        ]);
+        of_answer(&mut answer, &ID, false);
+        let mut left = lines(&answer);
+        left.sort();
+        let expected = [
+            "content-length: 3",
+            "date: x",
+            "server: nginx",
+            "set-cookie: a=b",
+            "set-cookie: c=d",
+            "trailer: x-t",
+            "x-request-id: id",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    fn field() -> impl Strategy<Value = (String, String)> {
+        let name = prop_oneof![
+            prop::sample::select(vec![
+                "connection",
+                "te",
+                "expect",
+                "upgrade",
+                "keep-alive",
+                "forwarded",
+                "host",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "content-length",
+                "x-request-id",
+                "cookie",
+            ])
+            .prop_map(str::to_owned),
+            "x-[a-c]",
+        ];
+        let value = prop_oneof![
+            prop::collection::vec(
+                prop::sample::select(vec![
+                    "close",
+                    "x-a",
+                    "X-B",
+                    "te",
+                    "host",
+                    "trailers",
+                    "1.1.1.1",
+                    "10.0.0.2",
+                    "",
+                    "content-length",
+                    "x-forwarded-for",
+                    "websocket",
+                ]),
+                0..4
+            )
+            .prop_map(|options| options.join(", ")),
+            "[ -~]{0,12}",
+        ];
+        (name, value)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_a_backend_hears_nothing_of_the_connection_and_the_truth_of_the_client(
+            fields in prop::collection::vec(field(), 0..12),
+            peer in prop::sample::select(vec!["192.0.2.7", "10.0.0.1"]),
+        ) {
+            let fields: Vec<_> = fields.iter().map(|(n, v)| (&**n, v.trim())).collect();
+            let sent = map(&fields);
+            let mut headers = sent.clone();
+            of_request(&mut headers, None, &origin(peer), &ID, None);
+            for name in HOP_BY_HOP.iter().chain(&["expect"]) {
+                prop_assert!(!headers.contains_key(*name), "{}", name);
+            }
+            let chain = headers.get_all(FORWARDED_FOR).iter().collect::<Vec<_>>();
+            prop_assert_eq!(chain.len(), 1);
+            prop_assert!(chain[0].to_str().unwrap().ends_with(peer));
+            prop_assert_eq!(headers.get_all(REQUEST_ID).iter().collect::<Vec<_>>(), [ID]);
+            prop_assert!(headers.get(TE).is_none_or(|te| te == "trailers"));
+            prop_assert_eq!(headers.get_all("content-length").iter().count(),
+                sent.get_all("content-length").iter().count());
+            if peer == "192.0.2.7" {
+                prop_assert_eq!(chain[0], peer);
+                prop_assert!(!headers.contains_key(FORWARDED));
+            }
+            // What has been cleaned is clean.
+            let mut again = headers.clone();
+            of_answer(&mut again, &ID, false);
+            again.remove(TE);
+            headers.remove(TE);
+            prop_assert_eq!(again, headers);
+        }
+    }
 }

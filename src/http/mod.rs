@@ -4,17 +4,19 @@
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
 //! worker's thread.
 
+mod account;
 mod answer;
 mod attempt;
 mod backends;
 mod body;
 mod connection;
-mod session;
 mod fetched;
+mod figures;
 mod forward;
 mod headers;
 mod limit;
 mod retry;
+mod session;
 mod stream;
 mod tunnel;
 mod upgrade;
@@ -26,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use tokio::task::spawn_local;
 
 use crate::addr::Networks;
@@ -41,6 +44,7 @@ use crate::upstream::{Client, Dialer, Gateway};
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
 use connection::Connection;
+pub use figures::{Requests, durations};
 pub use limit::Limit;
 use stream::Scratch;
 
@@ -62,8 +66,26 @@ pub struct Proxy {
     pub trusted: Networks,
     /// Who is let in, and what is counted.
     pub admission: Arc<Admission>,
+    /// What is counted of requests that no route took, and of the others.
+    pub requests: Counted,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
+}
+
+/// What is counted of a listener's requests.
+#[derive(Debug)]
+pub struct Counted {
+    /// Those that came to no route.
+    pub unrouted: Arc<Requests>,
+    /// Those of its lanes.
+    pub led: Box<[Arc<Requests>]>,
+}
+
+impl Counted {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Requests>> {
+        self.led.iter().chain([&self.unrouted])
+    }
 }
 
 /// What a route leads to, and what it does besides.
@@ -75,6 +97,24 @@ pub struct Lane {
     pub treatment: Arc<Treatment>,
     /// How often it may be gone, by all ways of a route together; `None` = as often as it comes.
     pub limit: Option<Arc<Limit>>,
+    /// What is counted of its requests: of its pool first, then of those that it falls back on.
+    pub requests: Box<[Arc<Requests>]>,
+}
+
+impl Lane {
+    /// True if the cookie of a request names a backend of the lane's pool.
+    pub fn has_kept(&self, headers: &HeaderMap) -> bool {
+        match &self.to {
+            Destination::Pool(gateway) => gateway.entrance.has_kept(headers),
+            Destination::Redirect(_) | Destination::Respond(_) => false,
+        }
+    }
+
+    /// What is counted of the requests that went to this pool, one of its own.
+    fn requests_of(&self, pool: &Arc<str>) -> Option<&Arc<Requests>> {
+        let of_pool = |requests: &&Arc<Requests>| requests.pool.as_ref() == Some(pool);
+        self.requests.iter().find(of_pool).or_else(|| self.requests.first())
+    }
 }
 
 /// Who answers a request.

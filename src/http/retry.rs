@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use crate::config::{RetryHttp, RetryOn};
 use crate::http::body::{Inflow, Upload};
 use crate::http::upload::Source;
-use crate::outcome::{ConnectFailure, Outcome};
+use crate::outcome::{ConnectFailure, Outcome, RequestFailure};
 
 /// What became of an attempt that brought no answer to be passed on, or one that is better not passed
 /// on.
@@ -54,7 +54,17 @@ impl Miss {
             Self::Status(_) => Outcome::Ok,
             Self::Unconnected(_) | Self::Reset | Self::Invalid | Self::Late => {
                 Outcome::BackendReset
-            },
+            }
+        }
+    }
+
+    /// What it counts as against the backend, if it does; a failed connect has been counted already.
+    pub(super) fn failure(self) -> Option<RequestFailure> {
+        match self {
+            Self::Unconnected(_) | Self::Recalled(_) => None,
+            Self::Reset | Self::Invalid => Some(RequestFailure::Reset),
+            Self::Late => Some(RequestFailure::Timeout),
+            Self::Status(_) => Some(RequestFailure::BackendError),
         }
     }
 
@@ -208,8 +218,14 @@ mod tests {
     #[test]
     fn a_client_is_told_who_took_too_long() {
         let late = Miss::Unconnected(Some(ConnectFailure::Timeout));
-        assert_eq!((late.status(), Miss::Late.status()), (504.try_into().unwrap(), 504.try_into().unwrap()));
+        assert_eq!(
+            (late.status(), Miss::Late.status()),
+            (504.try_into().unwrap(), 504.try_into().unwrap())
+        );
         assert_eq!(Miss::Unconnected(Some(ConnectFailure::Refused)).status(), 502);
-        assert_eq!((Miss::Reset.status().as_u16(), Miss::Recalled(Outcome::Down).status().as_u16()), (502, 503));
+        assert_eq!(
+            (Miss::Reset.status().as_u16(), Miss::Recalled(Outcome::Down).status().as_u16()),
+            (502, 503)
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::http::Connection;
+use crate::http::account::Account;
 use crate::outcome::Outcome;
 use crate::pool::{Backend, Lease};
 use crate::session::{Alarm, Direction, Entry, Limits};
@@ -20,6 +21,7 @@ pub(super) struct Session {
     /// `None` = its bytes are counted by somebody else.
     live: RefCell<Option<Entry>>,
     on: Rc<Connection>,
+    account: Rc<Account>,
     since: Instant,
     end: Cell<Option<Outcome>>,
     /// Bound of the whole request.
@@ -27,14 +29,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Enters the request that came at `since` as a session.
-    pub(super) fn enter(lease: Lease, on: &Rc<Connection>, since: Instant) -> Rc<Self> {
+    /// Enters a request as a session.
+    pub(super) fn enter(lease: Lease, on: &Rc<Connection>, account: &Rc<Account>) -> Rc<Self> {
         let live = enter(&lease, on, Limits::default());
         Rc::new(Self {
             lease: RefCell::new(Some(lease)),
             live: RefCell::new(Some(live)),
             on: Rc::clone(on),
-            since,
+            account: Rc::clone(account),
+            since: Instant::now(),
             end: Cell::new(None),
             deadline: OnceCell::new(),
         })
@@ -45,10 +48,16 @@ impl Session {
         self.lease.borrow().as_ref().map(|lease| Arc::clone(lease.backend()))
     }
 
+    /// When the backend had been connected.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// From here on it is this backend's: it has answered, or it is the last that was asked.
     pub(super) fn settle(&self) {
         if let Some(lease) = &*self.lease.borrow() {
             lease.tally().connected.increment();
+            self.account.settled(lease.backend().name());
         }
     }
 
@@ -56,6 +65,12 @@ impl Session {
     pub(super) fn retract(&self) -> Option<Lease> {
         self.live.take();
         self.lease.take()
+    }
+
+    /// A tunnel has ended, in which this was moved.
+    pub(super) fn tunnel_ended(&self, live: Entry, outcome: Outcome) {
+        self.live.replace(Some(live));
+        self.ends_as(outcome);
     }
 
     /// How it ends, unless somebody has said so before.
@@ -96,6 +111,7 @@ impl Session {
     /// come to nothing.
     pub(super) fn as_tunnel(&self, idle: Option<Duration>) -> Option<Entry> {
         self.live.take();
+        self.account.becomes_tunnel();
         let limits = Limits { idle, lifetime: None };
         self.lease.borrow().as_ref().map(|lease| enter(lease, &self.on, limits))
     }
@@ -108,10 +124,14 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
 impl Drop for Session {
     fn drop(&mut self) {
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
-        drop(self.live.take());
-        if let Some(lease) = self.lease.take() {
-            let outcome = self.end.get().unwrap_or_else(|| self.on.end());
-            lease.tally().end(outcome, self.since.elapsed());
+        let live = self.live.take();
+        let Some(lease) = self.lease.take() else { return };
+        if let Some(live) = &live {
+            self.account.moved(live.bytes(Direction::In), live.bytes(Direction::Out));
         }
+        drop(live);
+        let outcome = self.end.get().unwrap_or_else(|| self.on.end());
+        self.account.ended(outcome);
+        lease.tally().end(outcome, self.account.since().elapsed());
     }
 }

@@ -287,7 +287,9 @@ impl Stream {
         let scratch = Rc::clone(&self.scratch);
         while !bytes.is_empty() {
             let sent = match self.poll_send_rest(cx)? {
-                Poll::Ready(()) => self.poll_start(cx, bytes, &mut scratch.borrow_mut().outgoing)?,
+                Poll::Ready(()) => {
+                    self.poll_start(cx, bytes, &mut scratch.borrow_mut().outgoing)?
+                }
                 Poll::Pending => Poll::Pending,
             };
             match (sent, &mut self.tls) {

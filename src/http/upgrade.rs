@@ -91,7 +91,9 @@ impl Ask {
     fn is_websocket(&self) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Upgrade(protocol) => protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()),
+            Self::Upgrade(protocol) => {
+                protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+            }
             Self::Stream { .. } => true,
         }
     }
@@ -225,8 +227,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        drop(live);
-        session.ends_as(outcome);
+        session.tunnel_ended(live, outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
@@ -245,8 +246,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        drop(live);
-        session.ends_as(outcome);
+        session.tunnel_ended(live, outcome);
     }
 }
 

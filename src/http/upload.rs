@@ -232,10 +232,7 @@ impl fmt::Debug for Upload {
 }
 
 impl Turn {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let source = Rc::clone(&self.source);
         if self.turn != source.turn.get() {
             return Poll::Ready(Some(Err(Broken::GivenUp)));

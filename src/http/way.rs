@@ -9,13 +9,15 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, Uri};
 
 use crate::http::{Destination, Lane, Proxy};
+use crate::pool::Claim;
 use crate::route::{Flight, Heading, Illegible, Way};
 
 /// What becomes of a request.
 #[derive(Debug)]
 pub(super) enum Led {
-    /// A backend is asked, for this path and query; `None` = for those that the client asked for.
-    Onward(Way<Arc<Lane>>, Option<PathAndQuery>),
+    /// A backend is asked, for this path and query; `None` = for those that the client asked for. With
+    /// what the request says of where it belongs.
+    Onward(Way<Arc<Lane>>, Option<PathAndQuery>, Vec<Claim>),
     /// The route answers by itself.
     Answered(Way<Arc<Lane>>, Response<Bytes>),
     /// 429: its route has been gone too often; in so many seconds it may be gone again.
@@ -27,20 +29,19 @@ pub(super) enum Led {
 }
 
 /// Finds the way of a request and counts it there. `method` is the one that routes compare, `client`
-/// the one that is believed; of the ways of a split the first that has `kept` the client is taken.
+/// the one that is believed; of the ways of a split the first whose pool has kept it is taken.
 pub(super) fn lead(
     (method, uri, headers): (&str, &Uri, &HeaderMap),
     client: IpAddr,
     proxy: &Proxy,
-    kept: impl Fn(&Lane) -> bool,
 ) -> Led {
     let heading = match Heading::of(method, uri, headers) {
         Ok(heading) => heading,
         Err(why) => return Led::Illegible(why),
     };
     let flight = Flight { client, sni: None, alpn: &[], request: Some(&heading) };
-    let way = proxy.routes.find(&flight, fastrand::u64(..), |lane| kept(lane)).cloned();
-    let Some(way) = way else { return Led::Nowhere };
+    let way = proxy.routes.find(&flight, fastrand::u64(..), |lane| lane.has_kept(headers));
+    let Some(way) = way.cloned() else { return Led::Nowhere };
     way.route.sessions.increment();
     let limit = way.to.limit.as_ref();
     if let Some(Err(wait)) = limit.map(|limit| limit.admit(client, headers, Instant::now())) {
@@ -48,9 +49,10 @@ pub(super) fn lead(
         return Led::Limited(way, wait);
     }
     let answer = match &way.to.to {
-        Destination::Pool(_) => {
+        Destination::Pool(gateway) => {
             let target = way.to.treatment.target(&heading, uri.path());
-            return Led::Onward(way, target);
+            let claims = gateway.entrance.claims(&heading.path, headers);
+            return Led::Onward(way, target, claims);
         }
         Destination::Redirect(elsewhere) => elsewhere.answer(&heading),
         Destination::Respond(fixed) => Ok(fixed.answer()),

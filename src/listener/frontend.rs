@@ -6,11 +6,11 @@ use arc_swap::ArcSwap;
 
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
+use crate::listener::foretold::{Asked, Foretold, foretell};
 use crate::listener::handshake::{Greeting, Handshake};
 use crate::outcome::Rejection;
-use crate::pool::{Ask, Entrance, Preview};
-use crate::route::{Flight, Miss, Routes, Signpost};
-use crate::wire::client_hello;
+use crate::pool::Ask;
+use crate::route::Signpost;
 use crate::{http, tcp, udp};
 
 /// What is done with what comes to a listener.
@@ -22,55 +22,6 @@ pub enum Proxy {
     Udp(Arc<udp::Proxy>),
     /// Requests are answered.
     Http(Arc<http::Proxy>),
-}
-
-impl Proxy {
-    fn preview(&self, ask: &Ask<'_>, flight: &Flight<'_>) -> Foretold {
-        match self {
-            Self::Tcp(proxy) => foretell(&proxy.routes, ask, flight, |way| Some(&way.entrance)),
-            Self::Udp(proxy) => foretell(&proxy.routes, ask, flight, |way| Some(way)),
-            Self::Http(proxy) => foretell(&proxy.routes, ask, flight, |way| match &way.to {
-                http::Destination::Pool(gateway) => Some(&gateway.entrance),
-                http::Destination::Redirect(_) | http::Destination::Respond(_) => None,
-            }),
-        }
-    }
-}
-
-/// What would become of a session.
-#[derive(Debug)]
-pub struct Foretold {
-    /// The routes that would not take it, up to the one that would, and what keeps it from each.
-    pub passed: Vec<(Arc<str>, Miss)>,
-    /// Where it would go; `None` = nowhere.
-    pub led: Option<ForetoldWay>,
-}
-
-/// Where a session would go.
-#[derive(Debug)]
-pub struct ForetoldWay {
-    /// The name of the route.
-    pub route: Arc<str>,
-    /// The name of the pool that it leads to.
-    pub pool: Arc<str>,
-    /// What the pool would do with it.
-    pub preview: Preview,
-}
-
-fn foretell<T>(
-    routes: &Routes<Arc<T>>,
-    ask: &Ask<'_>,
-    flight: &Flight<'_>,
-    entrance: impl Fn(&T) -> Option<&Entrance>,
-) -> Foretold {
-    // Another chance than the one that a backend is drawn by.
-    let chance = ask.chance.rotate_left(32);
-    let led = routes.find(flight, chance, |_| false).and_then(|way| {
-        let entrance = entrance(&way.to)?;
-        let (route, pool) = (Arc::clone(&way.route.name), Arc::clone(entrance.pool().name()));
-        Some(ForetoldWay { route, pool, preview: entrance.preview(ask) })
-    });
-    Foretold { passed: routes.passed(flight), led }
 }
 
 /// What stands behind a listener: replaced whole by a reload.
@@ -103,13 +54,9 @@ impl Listener {
         self.frontend.load().proxy.clone()
     }
 
-    /// What would become of a session that comes now, and asks for this server name and for one of
-    /// these protocols. Nothing is changed by it.
-    pub fn preview(&self, ask: &Ask<'_>, sni: Option<&str>, alpn: &[Vec<u8>]) -> Foretold {
-        let sni = sni.and_then(|name| client_hello::host_name(name.as_bytes()));
-        let client = ask.client.ip();
-        let flight = Flight { client, sni: sni.as_deref(), alpn, request: None };
-        self.frontend.load().proxy.preview(ask, &flight)
+    /// What would become of what comes now and asks for this. Nothing is changed by it.
+    pub fn preview(&self, ask: &Ask<'_>, asked: &Asked<'_>) -> Foretold {
+        foretell(&self.frontend.load().proxy, ask, asked)
     }
 
     /// Its routes, the ways to its own pools among them.
@@ -121,6 +68,14 @@ impl Listener {
             }
             Proxy::Udp(proxy) => proxy.routes.signposts().cloned().collect(),
             Proxy::Http(proxy) => proxy.routes.signposts().cloned().collect(),
+        }
+    }
+
+    /// What is counted of its requests, if it takes any.
+    pub fn requests(&self) -> Vec<Arc<http::Requests>> {
+        match &self.frontend.load().proxy {
+            Proxy::Tcp(_) | Proxy::Udp(_) => Vec::new(),
+            Proxy::Http(proxy) => proxy.requests.all().cloned().collect(),
         }
     }
 

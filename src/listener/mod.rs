@@ -4,6 +4,7 @@ mod accept;
 mod behind;
 mod crew;
 mod first_flight;
+mod foretold;
 mod frontend;
 mod handshake;
 mod introduction;
@@ -12,7 +13,8 @@ mod terminate;
 mod worker;
 
 pub use crew::{Crew, Door};
-pub use frontend::{Foretold, ForetoldWay, Frontend, Listener, Proxy};
+pub use foretold::{Asked, Fate, Foretold};
+pub use frontend::{Frontend, Listener, Proxy};
 pub use handshake::Handshake;
 use worker::Worker;
 pub use worker::{Order, Pace, Plan, run};

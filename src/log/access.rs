@@ -1,4 +1,4 @@
-//! The access log: one JSON object a line for each finished session.
+//! The access log: one JSON object a line for each finished session or request.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::log::writer::{Queue, Source};
-use crate::record::Record;
+use crate::record::{Record, RequestFacts};
 
 /// Where finished sessions are written; clones lead to the same place.
 #[derive(Debug, Clone)]
@@ -51,6 +51,34 @@ struct Line<'a> {
     sni: Option<&'a str>,
     tls_version: Option<&'a str>,
     alpn: Option<&'a str>,
+    #[serde(flatten)]
+    request: Option<Request<'a>>,
+}
+
+/// The keys that only a request has.
+#[derive(Serialize)]
+struct Request<'a> {
+    method: Option<&'a str>,
+    host: Option<&'a str>,
+    path: Option<&'a str>,
+    status: Option<u16>,
+    request_id: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    http_version: Option<&'static str>,
+}
+
+impl<'a> Request<'a> {
+    fn of(facts: &'a RequestFacts) -> Self {
+        Self {
+            method: facts.method.as_deref(),
+            host: facts.host.as_deref(),
+            path: facts.path.as_deref(),
+            status: facts.status,
+            request_id: facts.request_id.as_deref(),
+            user_agent: facts.user_agent.as_deref(),
+            http_version: facts.version,
+        }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -75,6 +103,7 @@ impl<'a> Line<'a> {
             sni: tls.and_then(|tls| tls.sni.as_deref()),
             tls_version: tls.and_then(|tls| tls.version),
             alpn: tls.and_then(|tls| tls.alpn.as_deref()),
+            request: record.request.as_deref().map(Request::of),
         }
     }
 }
@@ -114,6 +143,7 @@ mod tests {
             bytes_out: u64::MAX,
             outcome: "refused",
             tls: None,
+            request: None,
         }
     }
 
@@ -128,6 +158,25 @@ mod tests {
              \"connect_ms\":0.25,\"first_byte_ms\":null,\"bytes_in\":7,\
              \"bytes_out\":18446744073709551615,\"outcome\":\"refused\",\"sni\":null,\
              \"tls_version\":null,\"alpn\":null}"
+        );
+    }
+
+    #[test]
+    fn a_request_has_its_own_keys_behind_those_of_all() {
+        let request = RequestFacts {
+            method: Some("GET".into()),
+            path: Some("/\n\"".into()),
+            status: Some(200),
+            version: Some("2"),
+            ..RequestFacts::default()
+        };
+        let record = Record { request: Some(Box::new(request)), ..record() };
+        let line = serde_json::to_string(&Line::of(&record)).unwrap();
+        let (_, own) = line.split_once("\"alpn\":null,").unwrap();
+        assert_eq!(
+            own,
+            "\"method\":\"GET\",\"host\":null,\"path\":\"/\\n\\\"\",\"status\":200,\
+             \"request_id\":null,\"user_agent\":null,\"http_version\":\"2\"}"
         );
     }
 

@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::addr::BackendAddr;
 use crate::metric::{Counter, Histogram, LATENCY};
-use crate::outcome::ConnectFailure;
+use crate::outcome::{ConnectFailure, RequestFailure};
 use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
 use crate::pool::links::Links;
@@ -178,8 +178,8 @@ impl Backend {
         self.latency.observe(took, now);
     }
 
-    /// Counts how long the first answer to a datagram took, which stands for a connect where there
-    /// is none.
+    /// Counts how long an answer took to begin: the first one to a datagram, or the head of one to a
+    /// request.
     pub fn answered(&self, took: Duration, now: u64) {
         self.latency.observe(took, now);
     }
@@ -226,6 +226,19 @@ impl Backend {
     /// Counts a reset by the backend soon after the connect and before its first byte.
     pub fn reset_early(&self) {
         self.failures.count(Failure::EarlyReset);
+    }
+
+    /// Counts a request that it failed, which is to weigh like an answer that took `cost`; `now` as in
+    /// [`connected`](Self::connected).
+    pub fn request_failed(&self, why: RequestFailure, cost: Duration, now: u64) {
+        self.latency.observe(cost, now);
+        self.failures.count(Failure::of_request(why));
+    }
+
+    /// Requests that it failed so far, by reason.
+    pub fn request_failures(&self) -> impl Iterator<Item = (RequestFailure, u64)> {
+        let marks = self.marks();
+        RequestFailure::ALL.into_iter().map(move |why| (why, marks.of(Failure::of_request(why))))
     }
 
     /// The failures so far that speak against it; they only rise.
@@ -396,6 +409,21 @@ mod tests {
         assert_eq!(backend.marks().to_string(), "1 timed out, 1 reset before its first byte");
         let counted: u64 = backend.stats.connect_failures().map(|(_, count)| count).sum();
         assert_eq!(counted, 3);
+    }
+
+    #[test]
+    fn a_failed_request_speaks_against_a_backend_and_is_as_slow_as_it_costs() {
+        let backend = Backend::new("b".into(), BackendAddr::Host("b.example".into(), 1));
+        backend.answered(Duration::from_millis(1), 0);
+        for why in RequestFailure::ALL {
+            backend.request_failed(why, Duration::from_secs(1), 0);
+        }
+        assert!(backend.latency(0) > 999_000.0, "{}", backend.latency(0));
+        assert!(backend.request_failures().all(|(_, count)| count == 1));
+        assert_eq!(
+            backend.marks().to_string(),
+            "1 not answered in time, 1 reset before its answer, 1 answered 502, 503 or 504"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::Waker;
 use arc_swap::ArcSwapOption;
 
 use crate::metric::Counter;
-use crate::outcome::ConnectFailure;
+use crate::outcome::{ConnectFailure, RequestFailure};
 
 /// A failure that passive health counts. A shortage of our own is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,27 @@ pub enum Failure {
     Tls,
     /// The backend reset the session soon after the connect and before its first byte.
     EarlyReset,
+    /// A request had no answer in time.
+    Unanswered,
+    /// The backend ended the connection before the head of an answer.
+    CutShort,
+    /// It answered 502, 503 or 504.
+    BackendError,
 }
 
 impl Failure {
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 6] =
-        [Self::Refused, Self::Timeout, Self::Reset, Self::Unreachable, Self::Tls, Self::EarlyReset];
+    pub const ALL: [Self; 9] = [
+        Self::Refused,
+        Self::Timeout,
+        Self::Reset,
+        Self::Unreachable,
+        Self::Tls,
+        Self::EarlyReset,
+        Self::Unanswered,
+        Self::CutShort,
+        Self::BackendError,
+    ];
 
     /// What a failed connect counts as; `None`: nobody knows whose fault it was.
     pub fn of_connect(why: ConnectFailure) -> Option<Self> {
@@ -43,6 +58,15 @@ impl Failure {
         }
     }
 
+    /// What a failed request counts as.
+    pub fn of_request(why: RequestFailure) -> Self {
+        match why {
+            RequestFailure::Timeout => Self::Unanswered,
+            RequestFailure::Reset => Self::CutShort,
+            RequestFailure::BackendError => Self::BackendError,
+        }
+    }
+
     /// As it stands behind a number.
     fn words(self) -> &'static str {
         match self {
@@ -52,6 +76,9 @@ impl Failure {
             Self::Unreachable => "unreachable",
             Self::Tls => "failed in tls",
             Self::EarlyReset => "reset before its first byte",
+            Self::Unanswered => "not answered in time",
+            Self::CutShort => "reset before its answer",
+            Self::BackendError => "answered 502, 503 or 504",
         }
     }
 }

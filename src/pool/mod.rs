@@ -5,7 +5,10 @@
 mod backend;
 mod balance;
 mod budget;
+mod claim;
+mod cookie;
 mod ejection;
+mod entrance;
 mod failure;
 mod interleave;
 mod judge;
@@ -26,22 +29,24 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
+use http::HeaderValue;
 
 use crate::addr::ClientAddr;
 use crate::config::{self, AdminState};
 use crate::metric::Counter;
 use crate::outcome::Rejection;
-use crate::session::Tally;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
 pub use budget::Budget;
+pub use claim::Claim;
+use cookie::Cookies;
 pub use ejection::{Allowance, Ejection, Ruling};
+pub use entrance::Entrance;
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
 pub use links::Links;
 pub use preview::{Because, Candidate, Ending, Preview, Reason};
 pub use queue::{Queue, Ticket};
-use ready::Candidates;
 pub use ready::{Judged, ReadySet};
 pub use standing::{Health, STATES, Standing};
 pub use sticky::Sticky;
@@ -76,10 +81,8 @@ pub struct Member {
 pub struct Ask<'a> {
     /// The client.
     pub client: ClientAddr,
-    /// What is hashed in place of its address.
-    pub key: Option<&'a [u8]>,
-    /// The name of the backend that it says it belongs to.
-    pub home: Option<&'a str>,
+    /// What its request says to the pool that is asked, and to those behind it.
+    pub claims: &'a [Claim],
     /// Random bits, fresh for each attempt.
     pub chance: u64,
     /// Milliseconds on a steady clock.
@@ -91,7 +94,17 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// For one who is known by its address alone and has tried nobody.
     pub fn of(client: ClientAddr, chance: u64, now: u64) -> Self {
-        Self { client, key: None, home: None, chance, now, tried: &[] }
+        Self { client, claims: &[], chance, now, tried: &[] }
+    }
+
+    /// The same, asked of the pool that the asked one falls back on.
+    fn behind(&self) -> Self {
+        Self { claims: self.claims.get(1..).unwrap_or_default(), ..*self }
+    }
+
+    /// What is said to the pool that is asked.
+    fn claim(&self) -> Claim {
+        self.claims.first().copied().unwrap_or_default()
     }
 
     fn has_tried(&self, backend: &Arc<Backend>) -> bool {
@@ -134,6 +147,7 @@ pub struct Pool {
     /// Of the pools that are used while this one has no backend up.
     downstream: Mutex<Vec<Arc<Queue>>>,
     sticky: Option<Sticky>,
+    cookies: Option<Cookies>,
     /// Attempts beyond the first.
     pub retries: Counter,
     /// Of its requests, how many may be asked again.
@@ -193,6 +207,9 @@ pub struct Picked<'a> {
     pub lease: Lease,
     /// The pool it was taken in: the asked one or a fallback.
     pub pool: &'a Arc<Pool>,
+    /// What the client is told with the answer, so that it comes here again: a `Set-Cookie`. `None` =
+    /// it knows, or is here for this once.
+    pub cookie: Option<&'a HeaderValue>,
 }
 
 impl Pool {
@@ -226,11 +243,22 @@ impl Pool {
             queue: Arc::new(Queue::new(spec.queue)),
             downstream: Mutex::default(),
             sticky: spec.sticky.map(Sticky::new),
+            cookies: spec
+                .cookie
+                .as_ref()
+                .map(|rules| Cookies::new(&spec.name, rules, &members, None)),
             retries: Counter::default(),
             budget: Budget::new(spec.retry.http.budget),
             connecting: Connecting::new(spec),
             members,
         }
+    }
+
+    /// The same, before anybody was picked, with the values of its cookie keyed by this secret.
+    #[must_use]
+    pub fn with_secret(mut self, rules: &config::StickyCookie, secret: &[u8]) -> Self {
+        self.cookies = Some(Cookies::new(&self.name, rules, &self.members, Some(secret)));
+        self
     }
 
     /// Its name.
@@ -290,104 +318,6 @@ impl Pool {
     /// True if a newer list than `set` has been published whole.
     fn has_outdated(&self, set: &ReadySet) -> bool {
         self.generation.load(Ordering::SeqCst) > set.generation
-    }
-}
-
-/// A pool as one listener sees it: with that listener's counters, and the pool to fall back on.
-#[derive(Debug)]
-pub struct Entrance {
-    pool: Arc<Pool>,
-    tallies: Box<[Arc<Tally>]>,
-    fallback: Option<Box<Self>>,
-}
-
-impl Entrance {
-    /// The entrance of `listener` to `pool`.
-    pub fn new(listener: &Arc<str>, pool: Arc<Pool>, fallback: Option<Self>) -> Self {
-        let tallies = pool.members.iter().map(|member| member.backend.tally(listener)).collect();
-        let mut below = fallback.as_ref();
-        while let Some(entrance) = below {
-            pool.lead_to(&entrance.pool.queue);
-            below = entrance.fallback.as_deref();
-        }
-        Self { pool, tallies, fallback: fallback.map(Box::new) }
-    }
-
-    /// The pool itself, not its fallback.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// Picks a backend and counts the session on it.
-    ///
-    /// First whoever is up, by the pool's policy; else the fallback pool by its own rules; else, if
-    /// the pool fails open, those that are down. A cap is not a failure: while somebody is up but
-    /// full, nobody else is asked. Nobody gets past those who wait.
-    ///
-    /// # Errors
-    /// Why nobody was picked.
-    pub fn pick(&self, ask: &Ask<'_>) -> Result<Picked<'_>, Unpicked<'_>> {
-        self.pick_as(ask, None)
-    }
-
-    /// As [`Entrance::pick`], for one who waits: it gets a place where it waits only when it is the
-    /// first there.
-    ///
-    /// # Errors
-    /// Why nobody was picked.
-    pub fn pick_in_turn(&self, ask: &Ask<'_>, ticket: &Ticket) -> Result<Picked<'_>, Unpicked<'_>> {
-        self.pick_as(ask, Some(ticket))
-    }
-
-    fn pick_as(&self, ask: &Ask<'_>, ticket: Option<&Ticket>) -> Result<Picked<'_>, Unpicked<'_>> {
-        loop {
-            let set = self.pool.ready.load();
-            let picked = self.pick_from(&set, ask, ticket);
-            // A place taken by an outdated list is given back: that list no longer decides.
-            if !self.pool.has_outdated(&set) {
-                return picked;
-            }
-        }
-    }
-
-    fn pick_from(
-        &self,
-        set: &ReadySet,
-        ask: &Ask<'_>,
-        ticket: Option<&Ticket>,
-    ) -> Result<Picked<'_>, Unpicked<'_>> {
-        if !set.usable.is_empty() {
-            return self.take(&set.usable, ask, ticket);
-        }
-        if let Some(fallback) = &self.fallback {
-            match fallback.pick_as(ask, ticket) {
-                Err(Unpicked::NoBackend) => {}
-                picked => return picked,
-            }
-        }
-        if set.last_resort.is_empty() {
-            return Err(Unpicked::NoBackend);
-        }
-        self.take(&set.last_resort, ask, ticket)
-    }
-
-    fn take(
-        &self,
-        candidates: &Candidates,
-        ask: &Ask<'_>,
-        ticket: Option<&Ticket>,
-    ) -> Result<Picked<'_>, Unpicked<'_>> {
-        let pool = &self.pool;
-        let full = Unpicked::Full(&pool.queue);
-        if !pool.queue.admits(ticket) {
-            return Err(full);
-        }
-        let share = pool.place(candidates, ask).ok_or(full)?;
-        let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
-        let (backend, tally) = (Arc::clone(&share.backend), Arc::clone(tally));
-        let queue = pool.queue.is_open().then(|| Arc::clone(&pool.queue));
-        let lease = Lease::of_taken(backend, tally, share.address, queue);
-        Ok(Picked { lease, pool })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Taking a place on one of the candidates: where the client was last, if that is remembered, or by
-//! the policy.
+//! Taking a place on one of the candidates: where the client was last, if we remember it or its cookie
+//! says so, or by the policy.
 
 use crate::pool::ready::{Candidates, Share};
 use crate::pool::sticky::Placed;
@@ -7,10 +7,23 @@ use crate::pool::{Ask, Pool};
 
 impl Pool {
     /// Takes a place; `None` if every candidate is full.
-    pub(super) fn place<'a>(&self, candidates: &'a Candidates, ask: &Ask<'_>) -> Option<&'a Share> {
-        let Some(sticky) = &self.sticky else { return self.place_anew(candidates, ask) };
-        let at_home = |home: Option<&str>| self.place_at_home(candidates, ask, home);
-        sticky.place(ask.client.ip(), ask.now, at_home)
+    pub(super) fn place<'a>(
+        &self,
+        candidates: &'a Candidates,
+        ask: &Ask<'_>,
+    ) -> Option<Placed<'a>> {
+        if let Some(sticky) = &self.sticky {
+            let at_home = |home: Option<&str>| {
+                let named =
+                    |share: &Share| home.is_some_and(|home| **share.backend.name() == *home);
+                self.place_at_home(candidates, ask, named)
+            };
+            return sticky.place(ask.client.ip(), ask.now, at_home);
+        }
+        match ask.claim().home {
+            Some(home) => self.place_at_home(candidates, ask, |share| share.member == home),
+            None => self.place_anew(candidates, ask).map(Placed::Home),
+        }
     }
 
     /// Takes a place by the policy.
@@ -23,16 +36,15 @@ impl Pool {
         }
     }
 
-    /// Takes a place on the backend named `home`, or elsewhere if it cannot be had: for good, unless
+    /// Takes a place on the backend that `is_home`, or elsewhere if it cannot be had: for good, unless
     /// home is only full.
     fn place_at_home<'a>(
         &self,
         candidates: &'a Candidates,
         ask: &Ask<'_>,
-        home: Option<&str>,
+        is_home: impl Fn(&Share) -> bool,
     ) -> Option<Placed<'a>> {
-        let named = |share: &&Share| home.is_some_and(|home| **share.backend.name() == *home);
-        let home = candidates.shares.iter().find(named);
+        let home = candidates.shares.iter().find(|share| is_home(share));
         let Some(home) = home.filter(|home| !ask.has_tried(&home.backend)) else {
             return self.place_anew(candidates, ask).map(Placed::Home);
         };

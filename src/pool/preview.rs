@@ -81,6 +81,8 @@ pub enum Reason {
 pub enum Because {
     /// The client was there last.
     Remembered,
+    /// The client's cookie names it.
+    Cookie,
     /// Whose turn it is.
     Turn,
     /// The fewest sessions for its weight: sessions with the new one, and weight, of this backend
@@ -99,10 +101,10 @@ pub enum Because {
     Order,
 }
 
-/// A share that a pick would end at, and whether the client's past led there.
+/// A share that a pick would end at, and what of the client's past has led there, if that has.
 struct Choice<'a> {
     share: &'a Share,
-    remembered: bool,
+    past: Option<Because>,
 }
 
 impl Entrance {
@@ -115,12 +117,15 @@ impl Entrance {
 
     fn walk(&self, ask: &Ask<'_>, seen: &mut Vec<Candidate>) -> Ending {
         let set = self.pool.ready();
+        if let Some(share) = set.draining_home(ask).filter(|share| share.has_room()) {
+            return self.pool.keep(&set, share, seen);
+        }
         if !set.usable.is_empty() {
             return self.pool.look(&set, &set.usable, ask, seen);
         }
         let mut behind = Vec::new();
         if let Some(fallback) = &self.fallback {
-            let ending = fallback.walk(ask, &mut behind);
+            let ending = fallback.walk(&ask.behind(), &mut behind);
             if ending != Ending::NoBackend {
                 self.pool.list(&set, None, &|_| Reason::Queue, seen);
                 seen.append(&mut behind);
@@ -149,7 +154,7 @@ impl Pool {
     ) -> Ending {
         let waiting = self.queue.len();
         let choice = if waiting == 0 { self.choice(candidates, ask) } else { None };
-        let Some(Choice { share: picked, remembered }) = choice else {
+        let Some(Choice { share: picked, past }) = choice else {
             let full = |share: &Share| match share.has_room() {
                 true => Reason::Queue,
                 false => Reason::AtCap(share.cap),
@@ -162,9 +167,8 @@ impl Pool {
             };
         };
         let odds = self.balancer.odds(candidates, ask.now);
-        let because = |share: &Share| match remembered {
-            true => Because::Remembered,
-            false => because(&odds, candidates, share, picked),
+        let because = |share: &Share| {
+            past.clone().unwrap_or_else(|| because(&odds, candidates, share, picked))
         };
         let reason = |share: &Share| match share.member == picked.member {
             true => Reason::Picked(because(share)),
@@ -172,6 +176,20 @@ impl Pool {
             false => Reason::Policy(because(share)),
         };
         self.list(set, Some(candidates), &reason, seen);
+        self.ends_at(picked)
+    }
+
+    /// A client whose cookie leads to a backend that takes nobody else.
+    fn keep(&self, set: &ReadySet, home: &Share, seen: &mut Vec<Candidate>) -> Ending {
+        let first = seen.len();
+        self.list(set, Some(&set.usable), &|_| Reason::Policy(Because::Cookie), seen);
+        if let Some(candidate) = seen.get_mut(first + home.member) {
+            candidate.reason = Reason::Picked(Because::Cookie);
+        }
+        self.ends_at(home)
+    }
+
+    fn ends_at(&self, picked: &Share) -> Ending {
         Ending::Picked {
             pool: Arc::clone(&self.name),
             backend: Arc::clone(picked.backend.name()),
@@ -181,14 +199,16 @@ impl Pool {
 
     /// The share on which [`place`](Self::place) would take a place.
     fn choice<'a>(&self, candidates: &'a Candidates, ask: &Ask<'_>) -> Option<Choice<'a>> {
-        let home = self.sticky.as_ref().and_then(|known| known.home(ask.client.ip(), ask.now));
-        let is_home = |share: &&Share| home.as_ref() == Some(share.backend.name());
-        let home = candidates.shares.iter().find(is_home).filter(|share| share.has_room());
-        if let Some(share) = home {
-            return Some(Choice { share, remembered: true });
+        let remembered =
+            self.sticky.as_ref().and_then(|known| known.home(ask.client.ip(), ask.now));
+        let kept = ask.claim().home.map(|member| (candidates.of_member(member), Because::Cookie));
+        let is_home = |share: &&Share| remembered.as_ref() == Some(share.backend.name());
+        let last = || (candidates.shares.iter().find(is_home), Because::Remembered);
+        let (home, past) = kept.unwrap_or_else(last);
+        if let Some(share) = home.filter(|share| share.has_room()) {
+            return Some(Choice { share, past: Some(past) });
         }
-        let share = self.balancer.peek(candidates, ask)?;
-        Some(Choice { share, remembered: false })
+        Some(Choice { share: self.balancer.peek(candidates, ask)?, past: None })
     }
 
     /// Lists all members, each with why it may not be picked or, if it may, with what `reason` says.

@@ -8,7 +8,7 @@ use crate::pool::balance::Tables;
 use crate::pool::interleave::interleave;
 use crate::pool::standing::Standing;
 use crate::pool::warmup::Warmth;
-use crate::pool::{Member, Tier};
+use crate::pool::{Ask, Member, Tier};
 
 /// What the monitor knows of one member when it makes the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub struct ReadySet {
     pub(super) usable: Candidates,
     /// Whom to try when nobody is usable; empty unless the pool fails open.
     pub(super) last_resort: Candidates,
+    /// Those of any tier that are drained and up: clients may still reach them by their cookie.
+    pub(super) draining: Box<[Share]>,
     /// What the file or the operator gave each member.
     pub(super) weights: Box<[u16]>,
 }
@@ -153,13 +155,24 @@ impl ReadySet {
             if fail_open && usable.is_empty() { Standing::is_last_resort } else { |_| false };
         let first = among(Tier::Ordinary, may);
         let last_resort = if first.is_empty() { among(Tier::Backup, may) } else { first };
+        let draining = [Tier::Ordinary, Tier::Backup]
+            .into_iter()
+            .flat_map(|tier| Candidates::of(members, judged, tier, Standing::is_draining).shares);
+        let draining = draining.collect();
         let weights = judged.iter().map(|judged| judged.weight).collect();
-        Self { generation: 0, usable, last_resort, weights }
+        Self { generation: 0, usable, last_resort, draining, weights }
     }
 
     /// True if some backend is up and may be used.
     pub fn is_usable(&self) -> bool {
         !self.usable.is_empty()
+    }
+
+    /// The draining backend that the client's cookie names.
+    pub(super) fn draining_home(&self, ask: &Ask<'_>) -> Option<&Share> {
+        let home = ask.claim().home?;
+        let mut draining = self.draining.iter().filter(|share| !ask.has_tried(&share.backend));
+        draining.find(|share| share.member == home)
     }
 
     /// The weight that the file or the operator gave a member.

@@ -79,6 +79,11 @@ impl Standing {
         self.admin == AdminState::Ready && self.health == Health::Up && !self.ejected
     }
 
+    /// Takes those who have it already, and nobody else.
+    pub fn is_draining(self) -> bool {
+        self.admin == AdminState::Drain && self.health == Health::Up && !self.ejected
+    }
+
     /// May be tried when nothing is usable and the pool fails open.
     pub fn is_last_resort(self) -> bool {
         let is_tried = match self.health {

@@ -45,11 +45,21 @@ struct Entry {
 }
 
 /// Where a session was placed.
+#[derive(Clone, Copy)]
 pub(super) enum Placed<'a> {
     /// There from now on.
     Home(&'a Share),
     /// There for this once: its own backend is full.
     Guest(&'a Share),
+}
+
+impl<'a> Placed<'a> {
+    /// Where that is.
+    pub(super) fn share(self) -> &'a Share {
+        match self {
+            Self::Home(share) | Self::Guest(share) => share,
+        }
+    }
 }
 
 impl Sticky {
@@ -78,17 +88,17 @@ impl Sticky {
         client: IpAddr,
         now: u64,
         place: impl FnOnce(Option<&str>) -> Option<Placed<'a>>,
-    ) -> Option<&'a Share> {
+    ) -> Option<Placed<'a>> {
         let mut memory = self.memory();
         memory.expire(now, self.ttl);
         let known = memory.entries.get(&client).filter(|entry| !entry.is_over(now, self.ttl));
         let known = known.map(|entry| Arc::clone(&entry.backend));
-        match place(known.as_deref())? {
-            Placed::Guest(share) => {
+        let placed = place(known.as_deref())?;
+        match placed {
+            Placed::Guest(_) => {
                 if let Some(home) = known {
                     memory.remember(client, home, now);
                 }
-                Some(share)
             }
             Placed::Home(share) => {
                 if memory.is_full_for(client, self.most) {
@@ -96,9 +106,9 @@ impl Sticky {
                     self.evicted.increment();
                 }
                 memory.remember(client, Arc::clone(share.backend.name()), now);
-                Some(share)
             }
         }
+        Some(placed)
     }
 
     /// The backend that `client` would be sent to again.

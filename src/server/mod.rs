@@ -14,6 +14,7 @@ mod world;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::event::Events;
 pub use crate::health::Steering;
 use crate::health::{self, Monitor};
 use crate::listener::{self, Crew, Door, Order, Plan};
-pub use crate::listener::{Foretold, ForetoldWay};
+pub use crate::listener::{Asked, Fate, Foretold};
 use crate::log::AccessLog;
 use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
@@ -70,6 +71,16 @@ pub enum StartError {
         pool: Arc<str>,
         /// What is wrong.
         why: Box<tls::Error>,
+    },
+    /// The secret of a pool's cookie cannot be read.
+    #[error("[pool.{pool}.sticky] secret_file {}: {why}", file.display())]
+    CookieSecret {
+        /// The pool.
+        pool: Arc<str>,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// A thread or a listening socket was refused.
     #[error("cannot {what}: {why}")]

@@ -14,7 +14,7 @@ use crate::admission::Figures;
 use crate::config::{self, Config, Protocol};
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
-use crate::listener::{Foretold, Listener};
+use crate::listener::{Asked, Foretold, Listener};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
@@ -143,23 +143,20 @@ impl Handle {
         if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
-    /// What would become of a session of this client at a listener, as far as it is known from here,
-    /// if it asks for this server name and for one of these protocols; `None` if there is no such
-    /// listener. Nothing is changed by it.
+    /// What would become of a session or a request of this client at a listener, as far as it is known
+    /// from here, if it asks for this; `None` if there is no such listener. Nothing is changed by it.
     pub fn preview(
         &self,
         listener: &str,
         client: ClientAddr,
-        sni: Option<&str>,
-        alpn: &[Vec<u8>],
+        asked: &Asked<'_>,
     ) -> Option<Foretold> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
         let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
-        let ask = Ask::of(client, chance, now);
-        Some(view.live.as_ref()?.preview(&ask, sni, alpn))
+        Some(view.live.as_ref()?.preview(&Ask::of(client, chance, now), asked))
     }
 
     /// The pools are watched from now on.

@@ -1,12 +1,14 @@
 //! Builds the live things that a configuration describes.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs;
 use std::sync::Arc;
 
 use crate::addr::Networks;
 use crate::admission::{Admission, Gate};
-use crate::config::{self, Config, Protocol};
-use crate::http::{Destination, Lane};
+use crate::config::{self, Config, Protocol, Redirect};
+use crate::http::{Destination, Lane, Requests};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
 use crate::pool::{Entrance, Pool};
@@ -85,8 +87,24 @@ impl Outward {
         let refused =
             |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
         let tls = tls.map_err(refused)?.map(Arc::new);
-        Ok(Self { pool: Arc::new(Pool::new(spec, |_| None)), tls })
+        let pool = with_secret(Pool::new(spec, |_| None), spec.cookie.as_ref())?;
+        Ok(Self { pool: Arc::new(pool), tls })
     }
+}
+
+/// The pool with the values of its cookie keyed, if there is a file with a secret.
+fn with_secret(pool: Pool, cookie: Option<&config::StickyCookie>) -> Result<Pool, StartError> {
+    let Some((cookie, file)) = cookie.and_then(|rules| Some((rules, rules.secret_file.as_ref()?)))
+    else {
+        return Ok(pool);
+    };
+    let refused = |why| {
+        let (pool, file) = (Arc::clone(pool.name()), file.clone());
+        StartError::CookieSecret { pool, file, why }
+    };
+    let bytes = fs::read(file).map_err(|error| refused(error.to_string()))?;
+    let secret = config::cookie_secret(&bytes).map_err(|why| refused(why.to_owned()))?;
+    Ok(pool.with_secret(cookie, secret.as_bytes()))
 }
 
 /// What is done with what comes to a listener.
@@ -120,7 +138,10 @@ fn proxy(
             Some(Proxy::Udp(Arc::new(proxy)))
         }
         Protocol::Http => {
-            let routes = Routes::new(&spec.routes, spec.pool, lanes(spec, gateway));
+            let counted = RefCell::default();
+            let routes = Routes::new(&spec.routes, spec.pool, lanes(spec, gateway, &counted));
+            let (unrouted, led) = (Requests::unrouted(), counted.into_inner().into());
+            let requests = http::Counted { unrouted, led };
             let rules = spec.http.clone()?;
             let trusted = Networks::new(&rules.trusted_proxies);
             let admission = Arc::clone(admission);
@@ -132,6 +153,7 @@ fn proxy(
                 rules,
                 trusted,
                 admission,
+                requests,
                 access,
             };
             Some(Proxy::Http(Arc::new(proxy)))
@@ -139,26 +161,43 @@ fn proxy(
     }
 }
 
-/// What the routes of an http listener lead to. The ways of a split share what their route does.
+/// What the routes of an http listener lead to; what is counted of their requests is added to
+/// `counted`. The ways of a split share what their route does.
 fn lanes(
     spec: &config::Listener,
     gateway: impl Fn(usize) -> Option<Gateway>,
+    counted: &RefCell<Vec<Arc<Requests>>>,
 ) -> impl Fn(Option<&config::Route>, Target<'_>) -> Option<Arc<Lane>> {
     let shared = |route: &config::Route| {
         let limit = route.treatment.rate_limit.as_ref();
         let limit = limit.map(|limit| Arc::new(http::Limit::new(limit)));
-        (Arc::clone(&route.name), (Arc::new(Treatment::new(&route.treatment)), limit))
+        let treatment = Arc::new(Treatment::new(&route.treatment));
+        (Arc::clone(&route.name), (treatment, limit, http::durations()))
     };
     let shared: HashMap<_, _> = spec.routes.iter().map(shared).collect();
+    let (own, own_durations) = (Arc::from(route::DEFAULT), http::durations());
     move |route, target| {
         let to = match target {
             Target::Pool(pool) => Destination::Pool(Box::new(gateway(pool)?)),
             Target::Redirect(redirect) => Destination::Redirect(Redirection::new(redirect)),
             Target::Respond(respond) => Destination::Respond(Fixed::new(respond)),
         };
-        let (treatment, limit) =
-            route.and_then(|route| shared.get(&route.name)).cloned().unwrap_or_default();
-        Some(Arc::new(Lane { to, treatment, limit }))
+        let name = route.map_or(&own, |route| &route.name);
+        let common = shared.get(name).filter(|_| route.is_some()).cloned();
+        let (treatment, limit, durations) =
+            common.unwrap_or_else(|| (Arc::default(), None, Arc::clone(&own_durations)));
+        let requests = match (&to, target) {
+            (Destination::Pool(gateway), _) => Requests::led(name, &gateway.entrance, &durations),
+            (_, Target::Respond(respond)) => Requests::answered(name, respond.status, &durations),
+            (_, Target::Redirect(Redirect::To { status, .. })) => {
+                Requests::answered(name, *status, &durations)
+            }
+            (_, Target::Redirect(Redirect::Https) | Target::Pool(_)) => {
+                Requests::answered(name, 308, &durations)
+            }
+        };
+        counted.borrow_mut().extend(requests.iter().cloned());
+        Some(Arc::new(Lane { to, treatment, limit, requests }))
     }
 }
 

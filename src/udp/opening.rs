@@ -68,7 +68,7 @@ impl Opening<'_> {
             attempts += 1;
             match self.open(&picked, tag) {
                 Ok(socket) => {
-                    let Picked { lease, pool } = picked;
+                    let Picked { lease, pool, .. } = picked;
                     lease.tally().connected.increment();
                     let (way, pool) = (self.way.clone(), Arc::clone(pool.name()));
                     return Ok(Course::new(socket, lease, way, pool, attempts));

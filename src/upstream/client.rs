@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::addr::ClientAddr;
 use crate::config::{ProxyVersion, StartTls};
 use crate::net::Socket;
+use crate::pool::Claim;
 use crate::record::TlsFacts;
 use crate::tls::{Outbound, Session};
 use crate::wire::client_hello::ClientHello;
@@ -26,14 +27,9 @@ pub trait Caller {
     /// Ready once it has left, or ended its side: then it waits for nothing any more.
     fn poll_hangup(&self, cx: &Context<'_>) -> Poll<()>;
 
-    /// What is hashed in place of its address.
-    fn key(&self) -> Option<&[u8]> {
-        None
-    }
-
-    /// The name of the backend that it says it belongs to.
-    fn home(&self) -> Option<&str> {
-        None
+    /// What its request says to the pool that is asked, and to those behind it.
+    fn claims(&self) -> &[Claim] {
+        &[]
     }
 
     /// True if what it sends are requests: the connection is then one for http alone.

@@ -82,7 +82,7 @@ pub async fn connect(
 ) -> Result<Server, Unreached> {
     let mut search = Search::new(gateway, client, dialer);
     loop {
-        let Picked { lease, pool } = search.place().await?;
+        let Picked { lease, pool, .. } = search.place().await?;
         if let Some(Dialed { socket, tls }) = search.dial(pool, &lease).await {
             lease.tally().connected.increment();
             let on_trial_until = Instant::now() + pool.connecting.timeout;

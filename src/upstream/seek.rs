@@ -50,8 +50,7 @@ impl<'a, C: Caller> Seeker<'a, C> {
     fn ask(&self) -> Ask<'_> {
         Ask {
             client: self.caller.address(),
-            key: self.caller.key(),
-            home: self.caller.home(),
+            claims: self.caller.claims(),
             chance: fastrand::u64(..),
             now: self.dialer.clock.now(),
             tried: &self.tried,

@@ -41,7 +41,7 @@ fn configuration() -> config::Config {
         admin: config::Admin { bind: AdminBind::Off, token_file: None },
         listeners: vec![config::Listener::unset(
             "front",
-            config::Protocol::Tcp,
+            config::Protocol::Http,
             vec!["127.0.0.1:0".parse().unwrap()],
             0,
         )],

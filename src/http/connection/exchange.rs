@@ -11,10 +11,10 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
-use crate::http::answer::{self, Form};
+use crate::http::answer::Form;
 use crate::http::body::Download;
-use crate::http::{Connection, forward};
-use crate::outcome::{Abuse, Outcome};
+use crate::http::{Connection, account, forward};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::wire::http1::MOST_FIELDS;
 
 /// How far a request is.
@@ -150,14 +150,19 @@ pub(super) async fn serve(
     let has_a_last = request.version() < Version::HTTP_2;
     let form = Form::of(request.method(), request.headers());
     let response = match refusal(&request, &on) {
-        Some(status) => answer::plain(status),
+        Some(status) => form.answer(status),
         None => {
             let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
             let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    Poll::Ready(if has_a_last { answer::last(status) } else { answer::plain(status) })
+                    on.told.set(Some(status));
+                    Poll::Ready(if has_a_last {
+                        form.last_answer(status)
+                    } else {
+                        form.answer(status)
+                    })
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
                     let Ok(answer) = served;
@@ -168,17 +173,23 @@ pub(super) async fn serve(
         }
     };
     on.end.set(None);
+    on.told.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(form.fill(response).map(|body| Answer { body, exchange }))
+    Ok(response.map(|body| Answer { body, exchange }))
 }
 
 /// What a request is answered that is not looked at any further.
 fn refusal(request: &Request<Incoming>, on: &Connection) -> Option<StatusCode> {
-    if request.headers().len() > MOST_FIELDS {
-        on.proxy.admission.figures.abuse(Abuse::HeaderBomb);
-        return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-    }
-    on.is_misdirected(request).then_some(StatusCode::MISDIRECTED_REQUEST)
+    let status = if request.headers().len() > MOST_FIELDS {
+        on.figures().abuse(Abuse::HeaderBomb);
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    } else if on.is_misdirected(request) {
+        StatusCode::MISDIRECTED_REQUEST
+    } else {
+        return None;
+    };
+    account::unread(on, Some(status), Rejection::BadRequest);
+    Some(status)
 }
 
 /// The body of a request, as it comes from the client.

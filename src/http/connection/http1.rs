@@ -14,12 +14,13 @@ use hyper::StatusCode;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 
+use crate::http::account;
 use crate::http::connection::exchange::{self, Progress, Verdict};
 use crate::http::connection::input::{Input, Pulse};
 use crate::http::connection::{Connection, HALF_CLOSED, LAST_CALL, left, parting};
 use crate::http::stream::Stream;
 use crate::net::Socket;
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::session::Alarm;
 use crate::wire::http1::{LONGEST_HEAD, Stage};
 
@@ -29,12 +30,7 @@ const PARK: Duration = Duration::from_secs(1);
 const BUFFER: usize = 2 * LONGEST_HEAD;
 
 /// Serves the connection to its end.
-pub(super) async fn serve(
-    stream: Stream,
-    socket: Rc<Socket>,
-    on: Rc<Connection>,
-    since: Instant,
-) {
+pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>, since: Instant) {
     let alarm = Alarm::new(on.tools.sessions.clock());
     let pulse = Rc::<Pulse>::default();
     let mut input = Input::new(stream, Rc::clone(&pulse));
@@ -322,14 +318,14 @@ impl Watch {
                     let status = StatusCode::from_u16(refusal.status);
                     let status = status.unwrap_or(StatusCode::BAD_REQUEST);
                     tracing::debug!(client = %on.client, why = refusal.why, "a request is refused");
-                    on.unheard(Some(status.as_u16()), Outcome::Error.as_str());
+                    account::unread(on, Some(status), Rejection::BadRequest);
                     parting::tell(on, stream, status).await;
                 }
                 None => parting::part(on, stream).await,
             },
             End::Quiet | End::Parked => parting::part(on, stream).await,
             End::Silent => parting::unsaid(on, stream, parting::Unsaid::Silent).await,
-            End::SlowHead => parting::too_slow(on, stream, self.first.is_some()).await,
+            End::SlowHead => parting::too_slow(on, stream).await,
             End::Broken | End::Cut(_) => self.socket.reset_on_close(),
         }
     }

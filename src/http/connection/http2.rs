@@ -13,11 +13,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 
+use crate::http::account;
 use crate::http::connection::streams::Streams;
 use crate::http::connection::{Connection, LAST_CALL, exchange, left, parting};
 use crate::http::stream::{Stream, put};
 use crate::net::Socket;
-use crate::outcome::{Abuse, Outcome};
+use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::session::{Alarm, Clock};
 use crate::wire::http1::LONGEST_HEAD;
 use crate::wire::http2::{Flood, GO_AWAY, Meter};
@@ -35,20 +36,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 4;
 
 /// Serves the connection to its end.
-pub(super) async fn serve(
-    stream: Stream,
-    socket: Rc<Socket>,
-    on: Rc<Connection>,
-    since: Instant,
-) {
+pub(super) async fn serve(stream: Stream, socket: Rc<Socket>, on: Rc<Connection>, since: Instant) {
     let streams = Streams::new(&on);
     let pulse = Rc::<Pulse>::default();
     let clock = Rc::clone(on.tools.sessions.clock());
     let wire = Wire { stream, meter: Meter::default(), clock, pulse: Rc::clone(&pulse) };
     let alarm = Alarm::new(on.tools.sessions.clock());
     let (first, phase, is_ending) = (Some(since), Phase::Waiting, false);
-    let mut watch =
-        Watch { on: Rc::clone(&on), streams, pulse, alarm, first, phase, is_ending };
+    let mut watch = Watch { on: Rc::clone(&on), streams, pulse, alarm, first, phase, is_ending };
     watch.alarm.set(watch.limit());
     let end = watch.converse(wire).await;
     let outcome = if let End::Cut(outcome) = end { outcome } else { Outcome::ClientReset };
@@ -183,9 +178,7 @@ impl Watch {
         match (self.phase, self.first) {
             (Phase::Waiting, Some(_)) if self.is_ending => Some(LAST_CALL),
             (Phase::Waiting, None) if self.is_ending => Some(GOODBYE),
-            (Phase::Waiting, Some(since)) => {
-                Some(left(self.on.proxy.rules.header_timeout, since))
-            }
+            (Phase::Waiting, Some(since)) => Some(left(self.on.proxy.rules.header_timeout, since)),
             (Phase::Waiting, None) | (Phase::Stuck, _) => idle,
             (Phase::Working, _) => idle.map(|idle| idle / LOOKS),
         }
@@ -199,7 +192,7 @@ impl Watch {
             Phase::Waiting if self.is_ending => Look::End(End::Late),
             Phase::Waiting => {
                 if self.first.take().is_some() {
-                    self.on.silent(None);
+                    account::unread(&self.on, None, Rejection::HandshakeTimeout);
                 }
                 self.close()
             }

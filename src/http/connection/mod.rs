@@ -14,12 +14,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::rt::Executor;
+use hyper::{Request, StatusCode};
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
@@ -27,7 +27,7 @@ use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
-use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::outcome::{Outcome, Unserved};
 use crate::pool::Pool;
 use crate::record::{Record, TlsFacts, WayIn};
 use crate::session::Alarm;
@@ -54,8 +54,10 @@ pub(super) struct Connection {
     pub(super) sni: Option<Box<str>>,
     /// What is known of its TLS, for those who write it down.
     pub(super) tls: Option<Box<TlsFacts>>,
-    /// How the request that is dropped now has ended.
+    /// How the request that is dropped now has ended, and what its client is told in place of what
+    /// was to come.
     end: Cell<Option<Outcome>>,
+    told: Cell<Option<StatusCode>>,
     takeover: RefCell<Option<Takeover>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
@@ -69,6 +71,11 @@ impl Connection {
     /// How a request has ended whose future, or whose answer, is dropped before its end.
     pub(super) fn end(&self) -> Outcome {
         self.end.get().unwrap_or(Outcome::ClientReset)
+    }
+
+    /// What the client of such a request is told.
+    pub(super) fn told(&self) -> Option<StatusCode> {
+        self.told.get()
     }
 
     /// Requests that are dropped from now on have ended so.
@@ -110,38 +117,16 @@ impl Connection {
         let host = host.strip_suffix('.').unwrap_or(host);
         !host.eq_ignore_ascii_case(sni) && tls.certificates.tells_apart(sni, host)
     }
-
-    /// Leaves the line of a client that did not come to a request, or to one that can be read.
-    fn unheard(&self, _status: Option<u16>, outcome: &'static str) {
-        let tls = self.tls.clone();
-        write_line(&self.proxy, self.client, self.local, tls, outcome);
-    }
-
-    /// Counts a client that did not say what it wants in time.
-    fn silent(&self, status: Option<u16>) {
-        self.figures().reject(Rejection::HandshakeTimeout);
-        self.unheard(status, Rejection::HandshakeTimeout.as_str());
-    }
-}
-
-fn write_line(
-    proxy: &Proxy,
-    client: ClientAddr,
-    local: SocketAddr,
-    tls: Option<Box<TlsFacts>>,
-    outcome: &'static str,
-) {
-    let Some(access) = &proxy.access else { return };
-    let way_in = WayIn { listener: &proxy.listener, protocol: "http", client, local, way: None };
-    let mut record = Record::begun(way_in, std::time::SystemTime::now());
-    (record.tls, record.outcome) = (tls, outcome);
-    access.write(&record);
 }
 
 /// Leaves the line of a client whose connection never came to a request.
 pub(super) fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
-    let tls = client.facts().map(Box::new);
-    write_line(proxy, client.address, client.local(), tls, why.as_str());
+    let Some(access) = &proxy.access else { return };
+    let (listener, local) = (&proxy.listener, client.local());
+    let way_in = WayIn { listener, protocol: "http", client: client.address, local, way: None };
+    let mut record = Record::begun(way_in, SystemTime::now());
+    (record.tls, record.outcome) = (client.facts().map(Box::new), why.as_str());
+    access.write(&record);
 }
 
 /// A connection counted on its listener.
@@ -165,8 +150,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let sni = sni.and_then(|hello| hello.server_name.as_deref()).map(Box::from);
     let agreed = client.tls.as_ref().and_then(|tls| tls.alpn()).map(|alpn| alpn == b"h2");
     let socket = Rc::new(client.socket);
-    let mut stream =
-        Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
+    let mut stream = Stream::new(Rc::clone(&socket), client.tls, client.ahead, &tools.scratch);
     let mut connection = Connection {
         client: address,
         local,
@@ -176,6 +160,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         sni,
         tls: facts,
         end: Cell::new(None),
+        told: Cell::new(None),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),
         tasks: Tasks::default(),

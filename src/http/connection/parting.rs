@@ -9,11 +9,11 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::rt::Write;
 
-use crate::http::answer;
 use crate::http::connection::Connection;
 use crate::http::stream::Stream;
+use crate::http::{account, answer};
 use crate::net::Socket;
-use crate::outcome::Abuse;
+use crate::outcome::{Abuse, Rejection};
 
 /// How long a client may take to read its last answer, and to end its side.
 const PARTING: Duration = Duration::from_secs(2);
@@ -38,21 +38,17 @@ pub(super) async fn unsaid(on: &Connection, stream: &mut Stream, why: Unsaid) {
     match why {
         Unsaid::Gone => return,
         Unsaid::Stopped => {}
-        Unsaid::Silent => on.silent(None),
-        Unsaid::Begun => return too_slow(on, stream, true).await,
+        Unsaid::Silent => account::unread(on, None, Rejection::HandshakeTimeout),
+        Unsaid::Begun => return too_slow(on, stream).await,
     }
     part(on, stream).await;
 }
 
 /// Ends a connection on which a head has begun and did not come to its end.
-pub(super) async fn too_slow(on: &Connection, stream: &mut Stream, is_first: bool) {
+pub(super) async fn too_slow(on: &Connection, stream: &mut Stream) {
     let status = StatusCode::REQUEST_TIMEOUT;
     on.figures().abuse(Abuse::SlowHead);
-    if is_first {
-        on.silent(Some(status.as_u16()));
-    } else {
-        on.unheard(Some(status.as_u16()), crate::outcome::Outcome::Error.as_str());
-    }
+    account::unread(on, Some(status), Rejection::HandshakeTimeout);
     tell(on, stream, status).await;
 }
 

@@ -110,12 +110,14 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
         spawn_local(async move {
             {
                 let mut work = pin!(work);
-                poll_fn(|cx| match task.exchange.as_ref().and_then(|exchange| exchange.cut_by(cx)) {
-                    Some(outcome) => {
-                        task.on.ends_by(outcome);
-                        Poll::Ready(())
+                poll_fn(|cx| {
+                    match task.exchange.as_ref().and_then(|exchange| exchange.cut_by(cx)) {
+                        Some(outcome) => {
+                            task.on.ends_by(outcome);
+                            Poll::Ready(())
+                        }
+                        None => work.as_mut().poll(cx),
                     }
-                    None => work.as_mut().poll(cx),
                 })
                 .await;
             }

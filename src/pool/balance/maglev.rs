@@ -39,6 +39,10 @@ impl Maglev {
         Self { key, bounded_load, names }
     }
 
+    pub(super) fn key(&self) -> &HashKey {
+        &self.key
+    }
+
     pub(super) fn choose<'a>(
         &self,
         candidates: &'a Candidates,
@@ -46,7 +50,7 @@ impl Maglev {
         may: &impl Fn(&Share) -> bool,
     ) -> Option<&'a Share> {
         let table = candidates.tables.as_deref().map(|tables| tables.of_tier(candidates.tier));
-        let key = client_hash(&self.key, ask.client);
+        let key = ask.claim().key.unwrap_or_else(|| client_hash(&self.key, ask.client));
         let bound = self.bounded_load.map(|factor| Bound::of(candidates, factor));
         let within = |share: &&Share| may(share) && bound.is_none_or(|bound| bound.allows(share));
         let own = table
@@ -204,6 +208,12 @@ fn fill(claims: &mut [Claim<'_>]) -> Box<[u16]> {
         }
     }
     slots.into_iter().flatten().collect()
+}
+
+/// The hash of what a request says; like the address of a client its bytes and nothing else, so that a
+/// value leads to one backend wherever in a request it stands.
+pub(in crate::pool) fn hash_of(bytes: &[u8]) -> u64 {
+    hash(KEY, bytes)
 }
 
 fn client_hash(key: &HashKey, client: ClientAddr) -> u64 {

@@ -7,8 +7,8 @@ mod round_robin;
 
 use std::sync::Arc;
 
-use crate::config::Policy;
-pub(in crate::pool) use crate::pool::balance::maglev::Tables;
+use crate::config::{HashKey, Policy};
+pub(in crate::pool) use crate::pool::balance::maglev::{Tables, hash_of};
 use crate::pool::ready::{Candidates, Judged, ReadySet, Share};
 use crate::pool::{Ask, Member};
 
@@ -37,6 +37,14 @@ impl Balancer {
             Policy::PowerOfTwo => Self::PowerOfTwo,
             Policy::LeastLatency => Self::LeastLatency,
             Policy::First => Self::First,
+        }
+    }
+
+    /// What a hashing policy hashes.
+    pub(in crate::pool) fn hash_key(&self) -> Option<&HashKey> {
+        match self {
+            Self::ConsistentHash(maglev) => Some(maglev.key()),
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::addr::BackendAddr;
 use crate::config::{HashKey, Health as Check, Policy, Probe};
 use crate::outcome::ConnectFailure;
 
+mod claims;
 mod homes;
 mod previews;
 mod waiting;

@@ -16,19 +16,25 @@ const POLICIES: [Policy; 8] = [
 /// One thing that happens to a pool.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A client comes with this roll of the dice; previews come before it, or none.
-    Pick(u8, u64, u8),
+    /// A client comes with this roll of the dice and these claims; previews come before it, or none.
+    Pick(u8, u64, u8, [Claim; 2]),
     /// The oldest session ends.
     End,
     /// A member is judged anew.
     Judge(usize, Health, AdminState, u16),
 }
 
+fn claim() -> impl Strategy<Value = Claim> {
+    let key = prop::option::of(any::<u64>());
+    (key, prop::option::of(0usize..5)).prop_map(|(key, home)| Claim { key, home })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let health = prop_oneof![4 => Just(Health::Up), 1 => Just(Health::Down)];
     let admin = prop_oneof![4 => Just(AdminState::Ready), 1 => Just(AdminState::Drain)];
     prop_oneof![
-        6 => (any::<u8>(), any::<u64>(), 0u8..3).prop_map(|(c, r, n)| Step::Pick(c, r, n)),
+        6 => (any::<u8>(), any::<u64>(), 0u8..3, [claim(), claim()])
+            .prop_map(|(c, r, n, claims)| Step::Pick(c, r, n, claims)),
         3 => Just(Step::End),
         1 => (0usize..4, health, admin, 0u16..4).prop_map(|(m, h, a, w)| Step::Judge(m, h, a, w)),
     ]
@@ -85,10 +91,12 @@ fn play(mut bench: Bench, story: &[Step], is_previewed: bool) -> Vec<String> {
     let mut held = std::collections::VecDeque::new();
     for step in story {
         match step {
-            Step::Pick(client, chance, previews) => {
+            Step::Pick(client, chance, previews, claims) => {
                 let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, *client));
                 let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
-                let ask = Ask::of(client, *chance, 0);
+                // A pool has one memory, never both.
+                let claims = if bench.entrance.pool.sticky.is_some() { &[] } else { &claims[..] };
+                let ask = Ask { claims, ..Ask::of(client, *chance, 0) };
                 let preview = || bench.entrance.preview(&ask);
                 let asked = if is_previewed { *previews } else { 0 };
                 let last = (0..asked).fold(None, |_, _| Some(preview()));

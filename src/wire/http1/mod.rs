@@ -74,9 +74,17 @@ pub struct Screen {
 #[derive(Debug)]
 enum Place {
     Head(Head),
-    Body { left: u64, after: After },
-    Chunks { chunks: Chunks, after: After },
-    Upgrade { is_last: bool },
+    Body {
+        left: u64,
+        after: After,
+    },
+    Chunks {
+        chunks: Chunks,
+        after: After,
+    },
+    Upgrade {
+        is_last: bool,
+    },
     Foreign,
     Last,
     /// Where it was refused.

@@ -5,3 +5,4 @@ mod connections;
 mod http2;
 mod kills;
 mod scenarios;
+mod sticky;

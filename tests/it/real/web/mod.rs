@@ -1,6 +1,7 @@
 //! Real clients and servers of HTTP, on either side of the balancer.
 
 mod curl;
+mod example;
 mod grpc;
 mod load;
 mod nginx;
@@ -12,7 +13,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::installed;
 use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::process::{Finished, Owned, finish};

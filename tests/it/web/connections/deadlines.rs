@@ -63,7 +63,9 @@ fn between_requests_the_time_is_another_one() {
     // Longer than for a head, and longer than buffers are kept for the next request.
     let still = |stream: &TcpStream| {
         stream.set_nonblocking(true).unwrap();
-        let alive = stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        let alive = stream
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         stream.set_nonblocking(false).unwrap();
         alive
     };

@@ -87,7 +87,8 @@ fn an_answer_of_ours_comes_in_the_form_that_is_wanted() {
     gone.stop();
     let proxy = start(&gone, "");
     let ask = |method: &str, accept: &str| {
-        let fields = format!("host: a\r\nconnection: close\r\nx-request-id: r-1\r\naccept: {accept}");
+        let fields =
+            format!("host: a\r\nconnection: close\r\nx-request-id: r-1\r\naccept: {accept}");
         hear(&mut say(&proxy, format!("{method} / HTTP/1.1\r\n{fields}\r\n\r\n"))).unwrap()
     };
     let json = ask("GET", "application/json");

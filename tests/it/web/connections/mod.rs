@@ -53,7 +53,9 @@ fn hear(stream: &mut TcpStream) -> Option<String> {
     match stream.read_to_end(&mut heard) {
         Ok(_) => Some(String::from_utf8_lossy(&heard).into_owned()),
         Err(error) if is_reset(&error) => None,
-        Err(error) => panic!("it did not end ({error}) after {:?}", String::from_utf8_lossy(&heard)),
+        Err(error) => {
+            panic!("it did not end ({error}) after {:?}", String::from_utf8_lossy(&heard))
+        }
     }
 }
 

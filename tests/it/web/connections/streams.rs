@@ -160,9 +160,10 @@ fn a_head_of_too_many_fields_is_431_and_the_others_go_on() {
     let mut peer = Peer::open(proxy.at());
     let many = [get(), field("x", "y").repeat(101)].concat();
     peer.say(&frame(HEADERS, WHOLE, 1, &many));
-    let heard = peer.until("an answer", |heard| {
-        matches!(heard, Heard::Frame(frame) if frame.kind == HEADERS && frame.stream == 1)
-    });
+    let heard = peer.until(
+        "an answer",
+        |heard| matches!(heard, Heard::Frame(frame) if frame.kind == HEADERS && frame.stream == 1),
+    );
     let Heard::Frame(told) = heard else { unreachable!() };
     // `:status` with a literal value.
     assert!(told.payload.windows(3).any(|three| three == b"431") || told.payload[0] & 0x80 == 0);

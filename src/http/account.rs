@@ -1,0 +1,259 @@
+//! What is told of one request when it is over: its counts, and its line in the access log.
+//!
+//! Whoever serves a request tells its account what happens; the account speaks when the last of them
+//! lets go of it, which is when the last byte of the answer has gone. So nothing that a request can
+//! come to is forgotten, and nothing is told twice.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::header::{HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode, Version};
+
+use crate::addr::ClientAddr;
+use crate::http::{Connection, Lane, Requests};
+use crate::outcome::{Outcome, Rejection, Unserved};
+use crate::record::{Record, RequestFacts, WayIn};
+
+/// Bytes of a method, a name, a path that are written down.
+const LONGEST: (usize, usize, usize) = (32, 256, 2048);
+
+/// One request, from the end of its head on.
+pub(super) struct Account {
+    on: Rc<Connection>,
+    since: Instant,
+    /// Where it counts; unset = with those that no route took.
+    requests: RefCell<Option<Arc<Requests>>>,
+    status: Cell<Option<StatusCode>>,
+    is_tunnel: Cell<bool>,
+    outcome: OnceCell<&'static str>,
+    /// Boxed away: mostly there is none.
+    line: Option<Box<RefCell<Record>>>,
+}
+
+impl Account {
+    /// Of a request whose head has come.
+    pub(super) fn begin<B>(on: &Rc<Connection>, request: &Request<B>) -> Rc<Self> {
+        let line = on.proxy.access.is_some().then(|| {
+            let mut record = begun(on);
+            record.request = Some(Box::new(facts(request)));
+            Box::new(RefCell::new(record))
+        });
+        Rc::new(Self {
+            on: Rc::clone(on),
+            since: Instant::now(),
+            requests: RefCell::default(),
+            status: Cell::default(),
+            is_tunnel: Cell::default(),
+            outcome: OnceCell::new(),
+            line,
+        })
+    }
+
+    /// When its head had come.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Who asks, as far as that is believed, and what the request is called.
+    pub(super) fn asked_by(&self, client: ClientAddr, id: &HeaderValue) {
+        self.note(|record| {
+            record.client = client;
+            if let Some(request) = &mut record.request {
+                request.request_id = Some(text(id.as_bytes(), LONGEST.1));
+            }
+        });
+    }
+
+    /// The way that it goes.
+    pub(super) fn led(&self, lane: &Lane) {
+        self.counts_with(lane.requests.first());
+    }
+
+    /// A backend is tried: whose place it has now, in which pool, and how many there have been.
+    pub(super) fn tries(&self, lane: &Lane, pool: &Arc<str>, attempts: u32) {
+        self.note(|record| record.attempts = attempts);
+        // It is the lane's own but where the pool falls back on another.
+        if self.requests.borrow().as_ref().is_none_or(|known| known.pool.as_ref() != Some(pool)) {
+            self.counts_with(lane.requests_of(pool));
+        }
+    }
+
+    /// A connect to a backend for it has come about.
+    pub(super) fn connected(&self, took: Duration) {
+        self.note(|record| record.connect = Some(took));
+    }
+
+    /// It is this backend's: it has answered, or it is the last that was asked.
+    pub(super) fn settled(&self, backend: &Arc<str>) {
+        self.note(|record| record.backend = Some(Arc::clone(backend)));
+    }
+
+    /// The head of the backend's answer is there.
+    pub(super) fn heard(&self) {
+        let took = self.since.elapsed();
+        self.note(|record| record.first_byte = Some(took));
+    }
+
+    /// What the client is answered, with how many bytes of our own if it is ours.
+    pub(super) fn answered(&self, status: StatusCode, own: Option<u64>) {
+        self.status.set(Some(status));
+        if let Some(own) = own {
+            self.note(|record| record.bytes_out = own);
+        }
+    }
+
+    /// It has become a tunnel, which may last for days.
+    pub(super) fn becomes_tunnel(&self) {
+        self.is_tunnel.set(true);
+    }
+
+    /// It never reached a backend: counts the reason.
+    pub(super) fn rejected(&self, why: impl Into<Unserved>) {
+        let why = why.into();
+        if self.outcome.set(why.as_str()).is_ok()
+            && let Unserved::Rejected(why) = why
+        {
+            self.on.proxy.admission.figures.reject(why);
+        }
+    }
+
+    /// How it has ended, unless somebody has said so before.
+    pub(super) fn ended(&self, outcome: Outcome) {
+        // Whoever comes later saw only what the first has caused.
+        self.outcome.set(outcome.as_str()).ok();
+    }
+
+    /// The bytes of its bodies that were handed on.
+    pub(super) fn moved(&self, bytes_in: u64, bytes_out: u64) {
+        self.note(|record| (record.bytes_in, record.bytes_out) = (bytes_in, bytes_out));
+    }
+
+    fn counts_with(&self, requests: Option<&Arc<Requests>>) {
+        self.note(|record| {
+            record.route = requests.and_then(|requests| requests.route.clone());
+            record.pool = requests.and_then(|requests| requests.pool.clone());
+        });
+        *self.requests.borrow_mut() = requests.cloned();
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Record)) {
+        if let Some(line) = &self.line {
+            note(&mut line.borrow_mut());
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let told = || self.on.told().filter(|_| !self.is_tunnel.get());
+        let (status, took) = (self.status.get().or_else(told), self.since.elapsed());
+        // Nobody knew better: whoever has no answer has left before there was one, and what we have
+        // answered by ourselves is as it should be.
+        let gone = Unserved::ClientGone.as_str();
+        let gone = || if status.is_some() { Outcome::Ok.as_str() } else { gone };
+        let outcome = *self.outcome.get_or_init(gone);
+        let requests = self.requests.take();
+        let requests = requests.as_ref().unwrap_or(&self.on.proxy.requests.unrouted);
+        requests.ended(status, Some(took).filter(|_| !self.is_tunnel.get()));
+        let (Some(access), Some(line)) = (&self.on.proxy.access, self.line.take()) else { return };
+        let mut record = line.into_inner();
+        (record.time, record.duration, record.outcome) = (SystemTime::now(), took, outcome);
+        if let Some(request) = &mut record.request {
+            request.status = status.map(|status| status.as_u16());
+        }
+        access.write(&record);
+    }
+}
+
+/// Counts and tells of what was to be a request and did not become one: what it was answered, and why
+/// not.
+pub(super) fn unread(on: &Connection, status: Option<StatusCode>, why: Rejection) {
+    let proxy = &on.proxy;
+    proxy.admission.figures.reject(why);
+    if status.is_some() {
+        proxy.requests.unrouted.ended(status, None);
+    }
+    let Some(access) = &proxy.access else { return };
+    let mut record = begun(on);
+    record.outcome = why.as_str();
+    let facts = |status: StatusCode| RequestFacts {
+        status: Some(status.as_u16()),
+        ..RequestFacts::default()
+    };
+    record.request = status.map(|status| Box::new(facts(status)));
+    access.write(&record);
+}
+
+fn begun(on: &Connection) -> Record {
+    let way_in = WayIn {
+        listener: &on.proxy.listener,
+        protocol: "http",
+        client: on.client,
+        local: on.local,
+        way: None,
+    };
+    let mut record = Record::begun(way_in, SystemTime::now());
+    record.tls.clone_from(&on.tls);
+    record
+}
+
+fn facts<B>(request: &Request<B>) -> RequestFacts {
+    let (method, name, path) = LONGEST;
+    let headers = request.headers();
+    RequestFacts {
+        method: Some(text(request.method().as_str().as_bytes(), method)),
+        host: host(request).map(|host| text(host, name)),
+        path: Some(text(request.uri().path().as_bytes(), path)),
+        status: None,
+        request_id: None,
+        user_agent: headers.get(USER_AGENT).map(|agent| text(agent.as_bytes(), name)),
+        version: match request.version() {
+            Version::HTTP_10 => Some("1.0"),
+            Version::HTTP_11 => Some("1.1"),
+            Version::HTTP_2 => Some("2"),
+            _ => None,
+        },
+    }
+}
+
+fn host<B>(request: &Request<B>) -> Option<&[u8]> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    authority.or_else(|| request.headers().get(HOST).map(HeaderValue::as_bytes))
+}
+
+/// What a client said, cut where it gets longer than `most` bytes.
+fn text(said: &[u8], most: usize) -> String {
+    let head = said.get(..most).unwrap_or(said);
+    let mut text = String::from_utf8_lossy(head).into_owned();
+    if head.len() < said.len() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_is_cut_where_it_gets_long() {
+        assert_eq!(text(b"abc", 3), "abc");
+        assert_eq!(text(b"abcd", 3), "abc…");
+        assert_eq!(text(b"a\xff", 3), "a\u{fffd}");
+        assert_eq!(text("aä".as_bytes(), 2), "a\u{fffd}…");
+    }
+
+    #[test]
+    fn the_path_is_told_without_its_query_and_the_host_wherever_it_stands() {
+        let request = Request::get("/a%20b/..?token=1").header(HOST, "A.example:81").body(());
+        let facts = facts(&request.unwrap());
+        assert_eq!(facts.path.as_deref(), Some("/a%20b/.."));
+        assert_eq!(facts.host.as_deref(), Some("A.example:81"));
+        let request = Request::get("https://b.example/").version(Version::HTTP_2).body(());
+        let facts = super::facts(&request.unwrap());
+        assert_eq!((facts.host.as_deref(), facts.version), (Some("b.example"), Some("2")));
+    }
+}
