@@ -175,7 +175,7 @@ pub(super) async fn serve(
     on.end.set(None);
     on.told.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(response.map(|body| Answer { body, exchange }))
+    Ok(response.map(|body| Answer { body, exchange, on }))
 }
 
 /// What a request is answered that is not looked at any further.
@@ -234,6 +234,7 @@ impl Drop for Inflow {
 pub(super) struct Answer {
     body: Download,
     exchange: Rc<Exchange>,
+    on: Rc<Connection>,
 }
 
 impl Body for Answer {
@@ -247,6 +248,11 @@ impl Body for Answer {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.exchange.is_offering.set(frame.is_ready());
         self.exchange.has_moved.set(true);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.on.given.set(self.on.given.get() + data.len());
+        }
         frame
     }
 

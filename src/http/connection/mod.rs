@@ -58,6 +58,8 @@ pub(super) struct Connection {
     /// was to come.
     end: Cell<Option<Outcome>>,
     told: Cell<Option<StatusCode>>,
+    /// Bytes of answers since somebody looked.
+    given: Cell<usize>,
     takeover: RefCell<Option<Takeover>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
@@ -161,6 +163,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         tls: facts,
         end: Cell::new(None),
         told: Cell::new(None),
+        given: Cell::new(0),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),
         tasks: Tasks::default(),

@@ -61,7 +61,7 @@ fn the_example_of_a_web_site_does_what_its_comments_say() {
     let (file, _servers) = staged(&authority);
     Written::new(&file).command(&["check", "--deny-warnings"]).expect_code(0);
     let proxy = Evenkeel::start(&file);
-    let ask = |args: &[&str], host, path| ask(&proxy, &authority, args, host, path);
+    let ask = |args: &[&str], host: &str, path: &str| ask(&proxy, &authority, args, host, path);
 
     // In cleartext: over there.
     let clear = proxy.address("cleartext");
