@@ -23,8 +23,8 @@ pub(super) fn render(site: &Site) -> String {
     workers(&book, &site.handle);
     listeners(&book, &snapshot);
     datagrams(&book, &snapshot);
-    http(&book, &snapshot);
     requests(&mut book, &snapshot);
+    http(&book, &snapshot);
     pools(&book, &snapshot.pools);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
@@ -150,18 +150,6 @@ fn datagrams(book: &Book, snapshot: &Snapshot) {
     }
 }
 
-fn http(book: &Book, snapshot: &Snapshot) {
-    let connections = book.family(&names::HTTP_CONNECTIONS);
-    let abuse = book.family(&names::HTTP_ABUSE);
-    for listener in snapshot.listeners.iter().filter(|listener| snapshot.is_http(&listener.name)) {
-        let (name, figures) = (named("listener", &listener.name), &listener.figures);
-        connections.set(vec![name.clone()], figures.http_connections.get());
-        for (kind, count) in figures.abused() {
-            abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
-        }
-    }
-}
-
 fn requests(book: &mut Book, snapshot: &Snapshot) {
     let nothing: Arc<str> = Arc::default();
     let name = |name: &Option<Arc<str>>| Arc::clone(name.as_ref().unwrap_or(&nothing));
@@ -193,8 +181,21 @@ fn requests(book: &mut Book, snapshot: &Snapshot) {
     book.histograms(&names::HTTP_DURATION, series);
 }
 
+fn http(book: &Book, snapshot: &Snapshot) {
+    let connections = book.family(&names::HTTP_CONNECTIONS);
+    let abuse = book.family(&names::HTTP_ABUSE);
+    for listener in snapshot.listeners.iter().filter(|listener| snapshot.is_http(&listener.name)) {
+        let (name, figures) = (named("listener", &listener.name), &listener.figures);
+        connections.set(vec![name.clone()], figures.http_connections.get());
+        for (kind, count) in figures.abused() {
+            abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
+        }
+    }
+}
+
 fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let retries = book.family(&names::RETRIES);
+    let exhausted = book.family(&names::BUDGET_EXHAUSTED);
     let length = book.family(&names::QUEUE_LENGTH);
     let abandoned = book.family(&names::QUEUE_ABANDONED);
     let entries = book.family(&names::STICKY_ENTRIES);
@@ -202,6 +203,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     for pool in pools {
         let labels = || vec![named("pool", pool.name())];
         retries.set(labels(), pool.retries.get());
+        exhausted.set(labels(), pool.budget.exhausted.get());
         length.set(labels(), pool.queue().len() as u64);
         abandoned.set(labels(), pool.queue().abandoned.get());
         entries.set(labels(), pool.sticky().map_or(0, |sticky| sticky.len() as u64));

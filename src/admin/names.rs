@@ -72,6 +72,8 @@ metrics! {
         "HTTP requests that have ended, by the status that the client got; none = it got no answer.";
     HTTP_DURATION Histogram "evenkeel_http_request_duration_seconds"
         "How long HTTP requests took, from the end of the head to the last byte of the answer.";
+    BUDGET_EXHAUSTED Counter "evenkeel_http_retry_budget_exhausted_total"
+        "HTTP requests that were not tried again because the pool had made its share of retries.";
     EJECTIONS Counter "evenkeel_ejections_total"
         "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"

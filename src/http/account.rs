@@ -5,6 +5,7 @@
 //! come to is forgotten, and nothing is told twice.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,9 +14,11 @@ use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode, Version};
 
 use crate::addr::ClientAddr;
-use crate::http::{Connection, Lane, Requests};
+use crate::http::{Connection, Lane, Proxy, Requests};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::record::{Record, RequestFacts, WayIn};
+use crate::session::{Direction, Live};
+use crate::upstream::Client;
 
 /// Bytes of a method, a name, a path that are written down.
 const LONGEST: (usize, usize, usize) = (32, 256, 2048);
@@ -99,6 +102,10 @@ impl Account {
 
     /// What the client is answered, with how many bytes of our own if it is ours.
     pub(super) fn answered(&self, status: StatusCode, own: Option<u64>) {
+        if self.outcome.get().is_some_and(|outcome| *outcome == Unserved::ClientGone.as_str()) {
+            // There is nobody to read it.
+            return;
+        }
         self.status.set(Some(status));
         if let Some(own) = own {
             self.note(|record| record.bytes_out = own);
@@ -127,8 +134,22 @@ impl Account {
     }
 
     /// The bytes of its bodies that were handed on.
-    pub(super) fn moved(&self, bytes_in: u64, bytes_out: u64) {
-        self.note(|record| (record.bytes_in, record.bytes_out) = (bytes_in, bytes_out));
+    pub(super) fn moved(&self, live: &Live) {
+        self.note(|record| {
+            (record.bytes_in, record.bytes_out) =
+                (live.bytes(Direction::In), live.bytes(Direction::Out));
+        });
+    }
+
+    /// How it has ended if nobody has said so: a client that has no answer has left, unless we have
+    /// dropped it, and what we have answered by ourselves is as it should be.
+    fn presumed(&self) -> &'static str {
+        match (self.status.get(), self.on.end()) {
+            (Some(status), _) if status.is_server_error() => Outcome::Error.as_str(),
+            (Some(_), _) => Outcome::Ok.as_str(),
+            (None, Outcome::ClientReset) => Unserved::ClientGone.as_str(),
+            (None, outcome) => outcome.as_str(),
+        }
     }
 
     fn counts_with(&self, requests: Option<&Arc<Requests>>) {
@@ -148,13 +169,8 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let told = || self.on.told().filter(|_| !self.is_tunnel.get());
-        let (status, took) = (self.status.get().or_else(told), self.since.elapsed());
-        // Nobody knew better: whoever has no answer has left before there was one, and what we have
-        // answered by ourselves is as it should be.
-        let gone = Unserved::ClientGone.as_str();
-        let gone = || if status.is_some() { Outcome::Ok.as_str() } else { gone };
-        let outcome = *self.outcome.get_or_init(gone);
+        let (status, took) = (self.status.get(), self.since.elapsed());
+        let outcome = *self.outcome.get_or_init(|| self.presumed());
         let requests = self.requests.take();
         let requests = requests.as_ref().unwrap_or(&self.on.proxy.requests.unrouted);
         requests.ended(status, Some(took).filter(|_| !self.is_tunnel.get()));
@@ -168,8 +184,8 @@ impl Drop for Account {
     }
 }
 
-/// Counts and tells of what was to be a request and did not become one: what it was answered, and why
-/// not.
+/// Counts and tells of a client that did not come to a request, or to none that can be read; `None` =
+/// it was told nothing.
 pub(super) fn unread(on: &Connection, status: Option<StatusCode>, why: Rejection) {
     let proxy = &on.proxy;
     proxy.admission.figures.reject(why);
@@ -179,25 +195,31 @@ pub(super) fn unread(on: &Connection, status: Option<StatusCode>, why: Rejection
     let Some(access) = &proxy.access else { return };
     let mut record = begun(on);
     record.outcome = why.as_str();
-    let facts = |status: StatusCode| RequestFacts {
-        status: Some(status.as_u16()),
-        ..RequestFacts::default()
-    };
-    record.request = status.map(|status| Box::new(facts(status)));
+    let status = status.map(|status| status.as_u16());
+    record.request = Some(Box::new(RequestFacts { status, ..RequestFacts::default() }));
+    access.write(&record);
+}
+
+/// Leaves the line of a client that was turned away before its connection spoke http.
+pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
+    let Some(access) = &proxy.access else { return };
+    let mut record = begun_by(proxy, client.address, client.local());
+    record.tls = client.facts().map(Box::new);
+    record.request = Some(Box::default());
+    record.outcome = why.as_str();
     access.write(&record);
 }
 
 fn begun(on: &Connection) -> Record {
-    let way_in = WayIn {
-        listener: &on.proxy.listener,
-        protocol: "http",
-        client: on.client,
-        local: on.local,
-        way: None,
-    };
-    let mut record = Record::begun(way_in, SystemTime::now());
+    let mut record = begun_by(&on.proxy, on.client, on.local);
     record.tls.clone_from(&on.tls);
     record
+}
+
+fn begun_by(proxy: &Proxy, client: ClientAddr, local: SocketAddr) -> Record {
+    let listener = &proxy.listener;
+    let way_in = WayIn { listener, protocol: "http", client, local, way: None };
+    Record::begun(way_in, SystemTime::now())
 }
 
 fn facts<B>(request: &Request<B>) -> RequestFacts {

@@ -1,6 +1,5 @@
 //! Answers of our own, all from one place.
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
@@ -8,6 +7,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use crate::http::body::Download;
+use crate::http::headers::REQUEST_ID;
 
 /// What a client is told that speaks cleartext where TLS is spoken.
 pub const TLS_REQUIRED: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
@@ -21,39 +21,53 @@ const JSON: &str = "application/json";
 pub(super) struct Form {
     accept: Option<HeaderValue>,
     is_head: bool,
-    /// What the request is called in logs.
-    pub(super) id: Option<HeaderValue>,
 }
+
+/// Marks an answer whose words are still to be found.
+#[derive(Debug, Clone, Copy)]
+struct Wordless;
 
 impl Form {
     /// Of a request.
     pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
-        Self { accept: headers.get(ACCEPT).cloned(), is_head: method == Method::HEAD, id: None }
+        Self { accept: headers.get(ACCEPT).cloned(), is_head: method == Method::HEAD }
     }
 
-    /// An answer that says no more than its status.
-    pub(super) fn answer(&self, status: StatusCode) -> Response<Download> {
+    /// Gives an answer of ours its words, in the form that the request wants.
+    pub(super) fn fill(&self, mut answer: Response<Download>) -> Response<Download> {
+        if answer.extensions_mut().remove::<Wordless>().is_none() {
+            return answer;
+        }
         let is_json = self.accept.as_ref().is_some_and(prefers_json);
-        let id = self.id.as_ref().and_then(|id| id.to_str().ok());
+        let id = answer.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let status = answer.status();
         let (kind, words) =
             if is_json { (JSON, json(status, id)) } else { (TEXT, text(status, id)) };
-        let length = words.len();
-        let words = if self.is_head { Bytes::new() } else { words.into() };
-        let mut answer = Response::new(Download::Own(Full::new(words)));
-        *answer.status_mut() = status;
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(words.len()));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if !self.is_head {
+            *answer.body_mut() = Download::Own(Full::new(words.into()));
+        }
         answer
     }
+}
 
-    /// The last answer on its connection.
-    pub(super) fn last_answer(&self, status: StatusCode) -> Response<Download> {
-        let mut answer = self.answer(status);
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        answer
-    }
+/// An answer that says no more than its status; its words are found once its request is known
+/// ([`Form::fill`]).
+pub(super) fn plain(status: StatusCode) -> Response<Download> {
+    let mut answer = Response::new(Download::Own(Full::default()));
+    *answer.status_mut() = status;
+    answer.extensions_mut().insert(Wordless);
+    answer
+}
+
+/// The last answer on its connection.
+pub(super) fn last(status: StatusCode) -> Response<Download> {
+    let mut answer = plain(status);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// The last answer on a connection of HTTP/1, for a request that nobody could read.
@@ -134,7 +148,7 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_the_length_and_nothing_else() {
         let form = Form::of(&Method::HEAD, &HeaderMap::new());
-        let answer = form.answer(StatusCode::SERVICE_UNAVAILABLE);
+        let answer = form.fill(plain(StatusCode::SERVICE_UNAVAILABLE));
         assert_eq!(answer.headers()[CONTENT_LENGTH], "24");
         assert!(hyper::body::Body::is_end_stream(answer.body()));
     }
@@ -143,11 +157,20 @@ mod tests {
     fn the_request_is_named_where_it_is_known() {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut form = Form::of(&Method::GET, &headers);
-        form.id = Some(HeaderValue::from_static("a\"b"));
-        assert_eq!(json(StatusCode::NOT_FOUND, Some("a\"b")).trim_end(), {
-            r#"{"error":"not found","request_id":"a\"b","status":404}"#
-        });
-        assert_eq!(form.answer(StatusCode::NOT_FOUND).headers()[CONTENT_TYPE], JSON);
+        let form = Form::of(&Method::GET, &headers);
+        let mut answer = plain(StatusCode::NOT_FOUND);
+        answer.headers_mut().insert(REQUEST_ID, HeaderValue::from_static("a\"b"));
+        let answer = form.fill(answer);
+        assert_eq!(answer.headers()[CONTENT_TYPE], JSON);
+        let words = r#"{"error":"not found","request_id":"a\"b","status":404}"#;
+        assert_eq!(json(StatusCode::NOT_FOUND, Some("a\"b")).trim_end(), words);
+        assert_eq!(text(StatusCode::NOT_FOUND, Some("a")), "404 Not Found\nrequest id: a\n");
+    }
+
+    #[test]
+    fn an_answer_that_has_words_keeps_them() {
+        let own = Response::new(Download::Own(Full::new("closed".into())));
+        let answer = Form::default().fill(own);
+        assert!(!answer.headers().contains_key(CONTENT_TYPE));
     }
 }

@@ -59,16 +59,6 @@ impl Held {
         }
     }
 
-    /// When the attempt began.
-    pub(super) fn since(&self) -> Option<Instant> {
-        match self {
-            Self::Lease(_) => None,
-            Self::Session(session) | Self::Answer(Answered { session, .. }) => {
-                Some(session.since())
-            }
-        }
-    }
-
     /// The place alone: what happened there counts no more.
     pub(super) fn release(self) -> Option<Lease> {
         match self {
@@ -97,11 +87,11 @@ pub(super) async fn attempt(
             return Tried::Missed(Held::Lease(lease), Miss::Unconnected(search.failure));
         };
         let is_reused = link.is_reused();
-        let began = Instant::now();
-        if !is_reused {
-            job.account.connected(job.account.since().elapsed());
+        let (began, account) = (Instant::now(), &job.asked.account);
+        if let Some(took) = search.connected.take() {
+            account.connected(took);
         }
-        let session = Session::enter(lease, job.on, job.account);
+        let session = Session::enter(lease, job.on, account);
         job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;
@@ -110,7 +100,13 @@ pub(super) async fn attempt(
         job.ask.borrow().fit(&mut request, &link);
         let miss = match send(&mut link, request, &session, Patience::new(errand, job, began)).await
         {
-            Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, session }),
+            Sent::Answered(answer) => {
+                account.heard();
+                if let Some(backend) = session.backend() {
+                    backend.answered(began.elapsed(), job.on.tools.dialer.clock.now());
+                }
+                return Tried::Answered(Answered { answer, link, session });
+            }
             Sent::Refused(fault) => {
                 session.settle();
                 session.ends_as(Outcome::ClientReset);

@@ -57,6 +57,16 @@ impl std::error::Error for Cut {
     }
 }
 
+impl Download {
+    /// How long it is, if it is an answer of ours.
+    pub(super) fn own_length(&self) -> Option<u64> {
+        match self {
+            Self::Own(body) => body.size_hint().exact(),
+            Self::Fetched(_) => None,
+        }
+    }
+}
+
 impl Body for Download {
     type Data = Bytes;
     type Error = Cut;

@@ -35,12 +35,12 @@ use crate::addr::Networks;
 use crate::admission::Admission;
 use crate::config;
 use crate::log::AccessLog;
-use crate::outcome::Unserved;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
 use crate::tls::Inbound;
 use crate::upstream::{Client, Dialer, Gateway};
+pub use account::refuse;
 pub use answer::TLS_REQUIRED;
 use backends::Backends;
 use connection::Connection;
@@ -176,11 +176,6 @@ impl Tools {
 /// Serves one connection to its end.
 pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     connection::serve(client, proxy, tools).await;
-}
-
-/// Leaves the line of a client whose connection never came to a request.
-pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
-    connection::refuse(client, proxy, why);
 }
 
 /// Runs what the library wants to run beside a connection, on the same thread.

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metric::Counter;
+
 /// Seconds that are looked back on, the present one included.
 const SPAN: u32 = 10;
 
@@ -19,13 +21,16 @@ pub struct Budget {
     percent: u64,
     requests: Counts,
     retries: Counts,
+    /// Retries that were refused.
+    pub exhausted: Counter,
 }
 
 impl Budget {
     /// Retries may be so many percent of the requests.
     pub fn new(percent: u8) -> Self {
         let percent = u64::from(percent);
-        Self { percent, requests: Counts::default(), retries: Counts::default() }
+        let (requests, retries) = (Counts::default(), Counts::default());
+        Self { percent, requests, retries, exhausted: Counter::default() }
     }
 
     /// Counts a request; `now` is milliseconds on a steady clock that all callers share.
@@ -42,6 +47,7 @@ impl Budget {
         let is_allowed = self.retries.sum(now) <= allowed;
         if !is_allowed {
             self.retries.take_back(now);
+            self.exhausted.increment();
         }
         is_allowed
     }

@@ -104,6 +104,8 @@ pub struct Search<'a, C> {
     pub attempts: u32,
     /// Why the latest connect failed.
     pub failure: Option<ConnectFailure>,
+    /// How long the latest connect took that came about, until somebody takes note of it.
+    pub connected: Option<Duration>,
 }
 
 impl<'a, C: Caller> Search<'a, C> {
@@ -112,7 +114,16 @@ impl<'a, C: Caller> Search<'a, C> {
         let retry = gateway.entrance.pool().connecting.retry;
         let seeker = Seeker::new(&gateway.entrance, caller, dialer);
         let window = Window { began: None, length: retry.window };
-        Self { gateway, caller, dialer, seeker, window, attempts: 0, failure: None }
+        Self {
+            gateway,
+            caller,
+            dialer,
+            seeker,
+            window,
+            attempts: 0,
+            failure: None,
+            connected: None,
+        }
     }
 
     /// Takes the next place; where all are full it waits for one.
@@ -135,9 +146,12 @@ impl<'a, C: Caller> Search<'a, C> {
     /// not that there is a session. `None` = it failed.
     pub async fn dial(&mut self, pool: &Pool, lease: &Lease) -> Option<Dialed> {
         let outbound = self.gateway.outbound(pool);
-        let left = self.window.left();
+        let (left, began) = (self.window.left(), Instant::now());
         match attempt(self.dialer, pool, outbound, lease, self.caller, left).await {
-            Ok(dialed) => Some(dialed),
+            Ok(dialed) => {
+                self.connected = Some(began.elapsed());
+                Some(dialed)
+            }
             Err((began, why)) => {
                 self.window.begin(began);
                 self.failure = Some(why);

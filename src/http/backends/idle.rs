@@ -26,6 +26,7 @@ pub(super) struct Shelf {
     is_closed: Rc<Cell<bool>>,
     /// Those that nobody uses, the one that came last at the end: it is used next, so that the
     /// others grow old.
+    #[expect(clippy::vec_box, reason = "each request moves one out and in again")]
     idle: RefCell<Vec<Box<Counted<Serial>>>>,
     shared: RefCell<Vec<Counted<Rc<Shared>>>>,
     /// Connects that many wait for.

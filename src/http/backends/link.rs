@@ -77,13 +77,6 @@ impl Link {
         }
     }
 
-    /// Moves what can be moved without taking from the answer.
-    pub(in crate::http) fn drive(&mut self, cx: &Context<'_>) {
-        if let Way::Alone(serial) = &mut self.way {
-            serial.link.drive(cx);
-        }
-    }
-
     /// True if a request for another protocol can be sent that is not an upgrade (RFC 8441).
     pub(in crate::http) fn takes_protocols(&self) -> bool {
         matches!(&self.way, Way::Shared(seat) if seat.takes_protocols())

@@ -15,7 +15,12 @@ pub(in crate::http) struct Unanswered {
     /// The request, where it was never begun to be sent.
     pub(in crate::http) request: Option<Request<Upload>>,
     /// Why, in more words.
-    pub(in crate::http) error: Box<dyn Error>,
+    pub(in crate::http) error: String,
+}
+
+/// The library's words, down to the cause.
+pub(super) fn in_words(error: &hyper::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// True if the backend has said that it takes no more requests over the connection.

@@ -18,7 +18,7 @@ use hyper::client::conn::http1;
 use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 
-use crate::http::backends::lost::{Lost, Unanswered};
+use crate::http::backends::lost::{Lost, Unanswered, in_words};
 use crate::http::backends::wire::{Notes, Uplink, Wire};
 use crate::http::body::Upload;
 use crate::http::stream::{Parts, Stream};
@@ -113,7 +113,11 @@ impl Serial {
             Poll::Pending
         });
         let mut failed = match answered.await {
-            Ok(answer) => return self.believe(answer, asks),
+            Ok(answer) => {
+                let Some(flaw) = flaw(&answer, asks) else { return Ok(answer) };
+                self.is_over = true;
+                return Err(Unanswered { why: Lost::Invalid, request: None, error: flaw.into() });
+            }
             Err(failed) => failed,
         };
         let request = failed.take_message().map(|request| request.map(|body| body.upload));
@@ -123,25 +127,7 @@ impl Serial {
             None if self.notes.lacks_upload.get() => Lost::Upload,
             None => Lost::of(&error),
         };
-        Err(Unanswered { why, request, error: error.into() })
-    }
-
-    /// Refuses an answer that might end elsewhere for somebody else, or speaks another protocol although
-    /// the request did not ask (`asks`) for one. Its connection is not used again.
-    fn believe(
-        &mut self,
-        answer: Response<Incoming>,
-        asks: bool,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let is_odd = answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks;
-        let odd = is_odd.then_some("another protocol that nobody has asked for");
-        match odd.or_else(|| doubt(answer.version(), answer.status(), answer.headers())) {
-            None => Ok(answer),
-            Some(flaw) => {
-                self.is_over = true;
-                Err(Unanswered { why: Lost::Invalid, request: None, error: flaw.into() })
-            }
-        }
+        Err(Unanswered { why, request, error: in_words(&error) })
     }
 
     /// The next part of the answer's body. What is still to be sent is sent meanwhile.
@@ -173,19 +159,6 @@ impl Serial {
             cx.waker().wake_by_ref();
         }
         frame
-    }
-
-    /// Moves what can be moved.
-    pub(super) fn drive(&mut self, cx: &Context<'_>) {
-        self.notes.wake(cx.waker());
-        for _ in 0..TURNS {
-            self.latch.0.store(false, Ordering::Relaxed);
-            self.step();
-            if self.is_over || !self.latch.0.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-        cx.waker().wake_by_ref();
     }
 
     fn step(&mut self) {
@@ -229,6 +202,15 @@ impl Serial {
         parts.ahead.splice(..0, read_buf);
         Some(parts)
     }
+}
+
+/// Why an answer is refused: it might end elsewhere for somebody else, or speaks another protocol
+/// although the request did not ask (`asks`) for one. Its connection is not used again.
+fn flaw(answer: &Response<Incoming>, asks: bool) -> Option<&'static str> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks {
+        return Some("another protocol that nobody has asked for");
+    }
+    doubt(answer.version(), answer.status(), answer.headers())
 }
 
 /// The library's part of a connection.

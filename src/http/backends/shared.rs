@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::{Authority, Parts, Scheme};
 use hyper::{Request, Response, Uri, Version};
 use tokio::task::spawn_local;
 
 use crate::http::Local;
 use crate::http::backends::idle::Shelf;
-use crate::http::backends::lost::{Lost, Unanswered, is_farewell};
+use crate::http::backends::lost::{Lost, Unanswered, in_words, is_farewell};
 use crate::http::backends::wire::{Notes, Wire};
 use crate::http::body::Upload;
 use crate::http::stream::Stream;
@@ -159,13 +159,13 @@ impl Seat {
         let answered = answer.await;
         self.waits = None;
         answered.map_err(|mut failed| {
-            let request = failed.take_message();
+            let request = failed.take_message().map(as_it_was);
             let error = failed.into_error();
             let why = if request.is_some() { Lost::Unsent } else { Lost::of(&error) };
             if request.is_some() || is_farewell(&error) {
                 self.shared.is_retired.set(true);
             }
-            Unanswered { why, request, error: error.into() }
+            Unanswered { why, request, error: in_words(&error) }
         })
     }
 
@@ -185,6 +185,19 @@ impl Seat {
     pub(super) fn takes_protocols(&self) -> bool {
         self.shared.state.takes_protocols.get()
     }
+}
+
+/// The request as it was before it was [addressed](Seat::addressed).
+fn as_it_was(mut request: Request<Upload>) -> Request<Upload> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let host = parts.authority.take();
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    parts.scheme = None;
+    *request.uri_mut() = target(parts);
+    *request.version_mut() = Version::HTTP_11;
+    request
 }
 
 /// A target is never without a path here.

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode, Version};
 
-use crate::http::answer::Form;
+use crate::http::account::Account;
+use crate::http::answer::{self, Form};
 use crate::http::body::Download;
-use crate::http::{Connection, account, forward};
+use crate::http::{Connection, forward};
 use crate::outcome::{Abuse, Outcome, Rejection};
 use crate::wire::http1::MOST_FIELDS;
 
@@ -148,20 +149,24 @@ pub(super) async fn serve(
 ) -> Result<Response<Answer>, Infallible> {
     exchange.begin();
     let has_a_last = request.version() < Version::HTTP_2;
+    let account = Account::begin(&on, &request);
     let form = Form::of(request.method(), request.headers());
     let response = match refusal(&request, &on) {
-        Some(status) => form.answer(status),
+        Some(status) => {
+            account.rejected(Rejection::BadRequest);
+            answer::plain(status)
+        }
         None => {
             let request = request.map(|body| Inflow { body, exchange: Rc::clone(&exchange) });
-            let mut serving = pin!(forward::serve(request, Rc::clone(&on)));
+            let mut serving = pin!(forward::serve(request, Rc::clone(&on), Rc::clone(&account)));
             poll_fn(|cx| match exchange.verdict() {
                 Some(Verdict { status, outcome }) => {
                     on.ends_by(outcome);
-                    on.told.set(Some(status));
+                    account.ended(outcome);
                     Poll::Ready(if has_a_last {
-                        form.last_answer(status)
+                        answer::last(status)
                     } else {
-                        form.answer(status)
+                        answer::plain(status)
                     })
                 }
                 None => serving.as_mut().poll(cx).map(|served| {
@@ -173,23 +178,19 @@ pub(super) async fn serve(
         }
     };
     on.end.set(None);
-    on.told.set(None);
     exchange.progress.set(Progress::Answered);
-    Ok(response.map(|body| Answer { body, exchange, on }))
+    let response = form.fill(response);
+    account.answered(response.status(), response.body().own_length());
+    Ok(response.map(|body| Answer { body, exchange, on, _account: account }))
 }
 
 /// What a request is answered that is not looked at any further.
 fn refusal(request: &Request<Incoming>, on: &Connection) -> Option<StatusCode> {
-    let status = if request.headers().len() > MOST_FIELDS {
-        on.figures().abuse(Abuse::HeaderBomb);
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    } else if on.is_misdirected(request) {
-        StatusCode::MISDIRECTED_REQUEST
-    } else {
-        return None;
-    };
-    account::unread(on, Some(status), Rejection::BadRequest);
-    Some(status)
+    if request.headers().len() > MOST_FIELDS {
+        on.proxy.admission.figures.abuse(Abuse::HeaderBomb);
+        return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    on.is_misdirected(request).then_some(StatusCode::MISDIRECTED_REQUEST)
 }
 
 /// The body of a request, as it comes from the client.
@@ -235,6 +236,8 @@ pub(super) struct Answer {
     body: Download,
     exchange: Rc<Exchange>,
     on: Rc<Connection>,
+    /// Told with the last byte, after how it has ended.
+    _account: Rc<Account>,
 }
 
 impl Body for Answer {

@@ -325,7 +325,7 @@ impl Watch {
             },
             End::Quiet | End::Parked => parting::part(on, stream).await,
             End::Silent => parting::unsaid(on, stream, parting::Unsaid::Silent).await,
-            End::SlowHead => parting::too_slow(on, stream).await,
+            End::SlowHead => parting::too_slow(on, stream, self.first.is_some()).await,
             End::Broken | End::Cut(_) => self.socket.reset_on_close(),
         }
     }

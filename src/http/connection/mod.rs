@@ -14,12 +14,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::rt::Executor;
-use hyper::{Request, StatusCode};
 
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
@@ -27,9 +27,9 @@ use crate::http::backends::Backends;
 use crate::http::stream::{Parts, Stream};
 use crate::http::{Proxy, Tools};
 use crate::net::Socket;
-use crate::outcome::{Outcome, Unserved};
+use crate::outcome::Outcome;
 use crate::pool::Pool;
-use crate::record::{Record, TlsFacts, WayIn};
+use crate::record::TlsFacts;
 use crate::session::Alarm;
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
@@ -54,10 +54,8 @@ pub(super) struct Connection {
     pub(super) sni: Option<Box<str>>,
     /// What is known of its TLS, for those who write it down.
     pub(super) tls: Option<Box<TlsFacts>>,
-    /// How the request that is dropped now has ended, and what its client is told in place of what
-    /// was to come.
+    /// How the request that is dropped now has ended.
     end: Cell<Option<Outcome>>,
-    told: Cell<Option<StatusCode>>,
     /// Bytes of answers since somebody looked.
     given: Cell<usize>,
     takeover: RefCell<Option<Takeover>>,
@@ -73,11 +71,6 @@ impl Connection {
     /// How a request has ended whose future, or whose answer, is dropped before its end.
     pub(super) fn end(&self) -> Outcome {
         self.end.get().unwrap_or(Outcome::ClientReset)
-    }
-
-    /// What the client of such a request is told.
-    pub(super) fn told(&self) -> Option<StatusCode> {
-        self.told.get()
     }
 
     /// Requests that are dropped from now on have ended so.
@@ -121,16 +114,6 @@ impl Connection {
     }
 }
 
-/// Leaves the line of a client whose connection never came to a request.
-pub(super) fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
-    let Some(access) = &proxy.access else { return };
-    let (listener, local) = (&proxy.listener, client.local());
-    let way_in = WayIn { listener, protocol: "http", client: client.address, local, way: None };
-    let mut record = Record::begun(way_in, SystemTime::now());
-    (record.tls, record.outcome) = (client.facts().map(Box::new), why.as_str());
-    access.write(&record);
-}
-
 /// A connection counted on its listener.
 struct Counted(Arc<crate::admission::Admission>);
 
@@ -162,7 +145,6 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         sni,
         tls: facts,
         end: Cell::new(None),
-        told: Cell::new(None),
         given: Cell::new(0),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),

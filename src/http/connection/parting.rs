@@ -39,16 +39,20 @@ pub(super) async fn unsaid(on: &Connection, stream: &mut Stream, why: Unsaid) {
         Unsaid::Gone => return,
         Unsaid::Stopped => {}
         Unsaid::Silent => account::unread(on, None, Rejection::HandshakeTimeout),
-        Unsaid::Begun => return too_slow(on, stream).await,
+        Unsaid::Begun => return too_slow(on, stream, true).await,
     }
     part(on, stream).await;
 }
 
 /// Ends a connection on which a head has begun and did not come to its end.
-pub(super) async fn too_slow(on: &Connection, stream: &mut Stream) {
+pub(super) async fn too_slow(on: &Connection, stream: &mut Stream, is_first: bool) {
     let status = StatusCode::REQUEST_TIMEOUT;
     on.figures().abuse(Abuse::SlowHead);
-    account::unread(on, Some(status), Rejection::HandshakeTimeout);
+    if is_first {
+        account::unread(on, Some(status), Rejection::HandshakeTimeout);
+    } else {
+        account::unread(on, Some(status), Rejection::BadRequest);
+    }
     tell(on, stream, status).await;
 }
 

@@ -128,6 +128,7 @@ impl Drop for Http2Server {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "connections end with their server's runtime")]
 async fn accept(listener: std::net::TcpListener, manners: Manners, counts: Arc<Counts>) {
     let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((stream, _)) = listener.accept().await {

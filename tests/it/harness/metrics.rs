@@ -45,7 +45,8 @@ impl Metrics {
 
     /// The sum over [`find`](Self::find); nothing found is 0.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.find(name, labels).iter().map(|sample| sample.value).sum()
+        // The sum of nothing is a negative zero.
+        self.find(name, labels).iter().map(|sample| sample.value).sum::<f64>() + 0.0
     }
 
     /// As [`sum`](Self::sum), for what is a count.

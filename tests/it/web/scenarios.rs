@@ -101,7 +101,8 @@ fn a_slow_backend_gets_fewer_requests_under_least_connections() {
             "slow".to_owned()
         })
     };
-    let proxy = Evenkeel::start(&file(&[slow, quick], "balance = \"least-connections\""));
+    let servers = [slow, quick];
+    let proxy = Evenkeel::start(&file(&servers, "balance = \"least-connections\""));
     let at = proxy.at();
     let served = AtomicUsize::new(0);
     thread::scope(|scope| {

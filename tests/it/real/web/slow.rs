@@ -55,6 +55,7 @@ fn the_service_stays_available_in_every_mode_of_slowhttptest() {
     });
     // None of those connections is held for longer than the file allows.
     front.proxy.wait_idle();
+    assert!(front.proxy.metrics().has("evenkeel_http_connections_active"));
     let gone = || front.proxy.metrics().count("http_connections_active", &[("listener", "l")]) == 0;
     crate::harness::wait::eventually("every connection is gone", PATIENCE, gone);
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -14,7 +14,7 @@ use crate::harness::client::read_line;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::http;
 use crate::harness::servers::Server;
-use crate::harness::wait::{PATIENCE, eventually};
+use crate::harness::wait::{PATIENCE, eventually, pace};
 use crate::harness::whoami::{Browser, answering, get, serve, who, whoami};
 
 #[test]
@@ -134,7 +134,7 @@ fn a_backend_that_closes_what_it_might_keep_is_asked_again_without_anybody_notic
 fn a_request_that_must_not_be_repeated_never_is() {
     let (server, asked) = once("one", |stream| {
         // So that it is closed at about the time at which the next request comes.
-        thread::sleep(Duration::from_micros(300));
+        pace(Instant::now() + Duration::from_micros(300));
         drop(stream);
     });
     let proxy = Evenkeel::start(&file(std::slice::from_ref(&server), ""));
@@ -156,7 +156,7 @@ fn what_comes_behind_an_answer_is_nobodys_answer() {
     for is_late in [false, true] {
         let (server, asked) = once("one", move |mut stream| {
             if is_late {
-                thread::sleep(Duration::from_millis(20));
+                pace(Instant::now() + Duration::from_millis(20));
             }
             drop(stream.write_all(STRAY));
             // Open until the other side closes it.

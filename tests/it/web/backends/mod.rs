@@ -4,6 +4,7 @@
 mod answers;
 mod http2;
 mod kept;
+mod refused;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -113,13 +113,6 @@ fn a_body_that_is_not_as_long_as_it_was_said_is_no_request() {
         ("too short", vec![frame(DATA, END_STREAM, 1, b"four")]),
         ("too long", vec![frame(DATA, END_STREAM, 1, b"sixsix")]),
         ("too long in two", vec![frame(DATA, 0, 1, b"five!"), frame(DATA, END_STREAM, 1, b"x")]),
-        (
-            "a field of the head behind it",
-            vec![
-                frame(DATA, 0, 1, b"five!"),
-                frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&[(":path", "/b")])),
-            ],
-        ),
     ] {
         let mut peer = Peer::open(proxy.at());
         peer.say(&[frame(HEADERS, END_HEADERS, 1, &head), bodies.concat()].concat());

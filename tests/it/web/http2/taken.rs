@@ -45,7 +45,7 @@ fn a_head_may_be_cut_and_padded_anywhere() {
     for (what, bytes) in [
         ("in one piece", frame(HEADERS, WHOLE, 1, &head)),
         ("in pieces of 20", pieces(20)),
-        ("in pieces of 7", pieces(7)),
+        ("in pieces of 40", pieces(40)),
         ("with padding", frame(HEADERS, WHOLE | PADDED, 1, &padded)),
         ("with a priority", frame(HEADERS, WHOLE | WITH_PRIORITY, 1, &prior)),
     ] {
