@@ -13,7 +13,6 @@ use hyper::header::{
 use hyper::http::response;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::task::spawn_local;
 
 use crate::http::Connection;
 use crate::http::attempt::Answered;
@@ -191,7 +190,8 @@ pub(super) fn join(
                 head.headers.remove(name);
             }
             head.status = StatusCode::OK;
-            spawn_local(tunnel.run_over(stream));
+            // The connection of the client ends only after it.
+            on.spawn(tunnel.run_over(stream));
         }
     }
     Some(Response::from_parts(head, Download::none()))

@@ -181,7 +181,7 @@ pub(super) async fn serve(
     exchange.progress.set(Progress::Answered);
     let response = form.fill(response);
     account.answered(response.status(), response.body().own_length());
-    Ok(response.map(|body| Answer { body, exchange, _account: account }))
+    Ok(response.map(|body| Answer { body, exchange, on, _account: account }))
 }
 
 /// What a request is answered that is not looked at any further.
@@ -235,6 +235,7 @@ impl Drop for Inflow {
 pub(super) struct Answer {
     body: Download,
     exchange: Rc<Exchange>,
+    on: Rc<Connection>,
     /// Told with the last byte, after how it has ended.
     _account: Rc<Account>,
 }
@@ -250,6 +251,11 @@ impl Body for Answer {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.exchange.is_offering.set(frame.is_ready());
         self.exchange.has_moved.set(true);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.on.given.set(self.on.given.get() + data.len());
+        }
         frame
     }
 

@@ -150,6 +150,7 @@ impl Watch {
             self.first = None;
         }
         self.pulse.answered.set(self.pulse.answered.get() + self.streams.take_answered());
+        self.pulse.given.set(self.pulse.given.get() + self.on.given.replace(0));
         let has_moved = self.pulse.has_moved.replace(false);
         let phase = match (self.pulse.is_stuck.get(), self.streams.is_empty()) {
             (true, _) => Phase::Stuck,
@@ -219,6 +220,8 @@ struct Pulse {
     has_moved: Cell<bool>,
     /// Requests that were answered since the last read.
     answered: Cell<u32>,
+    /// Bytes of answers since then: what else is sent, the client has caused.
+    given: Cell<usize>,
     /// What there was too much of.
     flood: Cell<Option<Flood>>,
 }
@@ -233,13 +236,10 @@ struct Wire {
 
 impl Wire {
     /// Takes note of what became of a write.
-    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Pending => self.pulse.is_stuck.set(true),
-            Poll::Ready(sent) => {
-                self.meter.sent(*sent.as_ref().unwrap_or(&0));
-                self.pulse.has_moved.set(true);
-            }
+            Poll::Ready(_) => self.pulse.has_moved.set(true),
         }
         written
     }
@@ -255,6 +255,7 @@ impl Read for Wire {
         for _ in 0..pulse.answered.replace(0) {
             meter.answered();
         }
+        meter.sent(pulse.given.replace(0));
         let mut flood = None;
         let read = stream.poll_take(cx, room.remaining(), |payload| {
             let given = put(payload, &mut room);

@@ -56,6 +56,8 @@ pub(super) struct Connection {
     pub(super) tls: Option<Box<TlsFacts>>,
     /// How the request that is dropped now has ended.
     end: Cell<Option<Outcome>>,
+    /// Bytes of answers since somebody looked.
+    given: Cell<usize>,
     takeover: RefCell<Option<Takeover>>,
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
@@ -143,6 +145,7 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
         sni,
         tls: facts,
         end: Cell::new(None),
+        given: Cell::new(0),
         takeover: RefCell::default(),
         own_backends: OnceCell::new(),
         tasks: Tasks::default(),

@@ -76,5 +76,5 @@ fn answered(stream: &mut TcpStream) {
 
 /// How often clients were counted for this.
 fn abuse(proxy: &Evenkeel, kind: &str) -> u64 {
-    proxy.metrics().count("evenkeel_http_abuse_total", &[("kind", kind)])
+    proxy.metrics().count("http_abuse_total", &[("kind", kind)])
 }

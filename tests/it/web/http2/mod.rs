@@ -14,7 +14,7 @@ use crate::harness::servers::Server;
 use frames::{Frame, HEADERS, PING, SETTINGS, frame};
 
 /// One http listener `l` on one backend that nobody probes.
-pub(super) fn start(server: &Server, keys: &str) -> Evenkeel {
+pub(crate) fn start(server: &Server, keys: &str) -> Evenkeel {
     Evenkeel::start(&format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"p\"\n{keys}\n\
          [pool.p]\nbackends = [{}]\n[pool.p.health]\nprobe = \"none\"\n",
@@ -23,13 +23,13 @@ pub(super) fn start(server: &Server, keys: &str) -> Evenkeel {
 }
 
 /// A connection that has said and heard what each begins with.
-pub(super) struct Peer {
-    pub(super) stream: TcpStream,
+pub(crate) struct Peer {
+    stream: TcpStream,
 }
 
 /// What a connection can bring.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     Frame(Frame),
     /// It is over.
     End,
@@ -37,7 +37,7 @@ pub(super) enum Heard {
 
 impl Peer {
     #[track_caller]
-    pub(super) fn open(to: SocketAddr) -> Self {
+    pub(crate) fn open(to: SocketAddr) -> Self {
         let mut stream = connect(to);
         stream.set_nodelay(true).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -53,12 +53,12 @@ impl Peer {
     }
 
     /// Sends bytes, which the other side may refuse to take.
-    pub(super) fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
     }
 
     #[track_caller]
-    pub(super) fn next(&mut self) -> Heard {
+    pub(crate) fn next(&mut self) -> Heard {
         match self.read() {
             Ok(frame) => Heard::Frame(frame),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Heard::End,
@@ -78,7 +78,7 @@ impl Peer {
 
     /// Reads until `fits`; the end where nothing fits fails the test.
     #[track_caller]
-    pub(super) fn until(&mut self, what: &str, fits: impl Fn(&Heard) -> bool) -> Heard {
+    pub(crate) fn until(&mut self, what: &str, fits: impl Fn(&Heard) -> bool) -> Heard {
         let mut seen = Vec::new();
         loop {
             let heard = self.next();
@@ -93,7 +93,7 @@ impl Peer {
 
     /// Waits for the head of an answer on a stream, which must begin with this field.
     #[track_caller]
-    pub(super) fn answered(&mut self, what: &str, stream: u32, status: u8) {
+    pub(crate) fn answered(&mut self, what: &str, stream: u32, status: u8) {
         let heard = self.until(what, |heard| {
             matches!(heard, Heard::Frame(frame) if frame.kind == HEADERS && frame.stream == stream)
         });
@@ -103,7 +103,7 @@ impl Peer {
 
     /// Asks whether it still hears us.
     #[track_caller]
-    pub(super) fn lives(&mut self, what: &str) {
+    pub(crate) fn lives(&mut self, what: &str) {
         self.say(&frame(PING, 0, 0, b"stillyou"));
         self.until(what, |heard| {
             matches!(heard, Heard::Frame(frame) if frame.kind == PING
