@@ -59,16 +59,6 @@ impl Held {
         }
     }
 
-    /// When the attempt began.
-    pub(super) fn since(&self) -> Option<Instant> {
-        match self {
-            Self::Lease(_) => None,
-            Self::Session(session) | Self::Answer(Answered { session, .. }) => {
-                Some(session.since())
-            }
-        }
-    }
-
     /// The place alone: what happened there counts no more.
     pub(super) fn release(self) -> Option<Lease> {
         match self {
@@ -97,11 +87,11 @@ pub(super) async fn attempt(
             return Tried::Missed(Held::Lease(lease), Miss::Unconnected(search.failure));
         };
         let is_reused = link.is_reused();
-        let began = Instant::now();
+        let (began, account) = (Instant::now(), &job.asked.account);
         if let Some(took) = search.connected.take() {
-            job.account.connected(took);
+            account.connected(took);
         }
-        let session = Session::enter(lease, job.on, job.account);
+        let session = Session::enter(lease, job.on, account);
         job.present.replace(Rc::downgrade(&session));
         // Of a connection that many share it may come back when it has been given away.
         let is_shared = pool.connecting.http.version == HttpVersion::V2;

@@ -27,6 +27,7 @@ use crate::http::way::{self, Led};
 use crate::http::{Connection, Destination, Lane, answer};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::{Claim, Picked, Pool};
+use crate::route::Treatment;
 use crate::session::Alarm;
 use crate::upstream::{Caller, Gateway, Search, Unreached};
 
@@ -36,9 +37,9 @@ pub(super) async fn serve(
     on: Rc<Connection>,
     account: Rc<Account>,
 ) -> Served {
-    let asked = Asked::of(&request, &on);
-    account.asked_by(asked.client, &asked.id);
-    let mut answer = answer_to(request, &asked, &on, &account).await;
+    let asked = Asked::of(&request, &on, account);
+    asked.account.asked_by(asked.client, &asked.id);
+    let mut answer = answer_to(request, &asked, &on).await;
     if let Download::Own(_) = answer.body() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
     }
@@ -46,20 +47,25 @@ pub(super) async fn serve(
 }
 
 /// Who asks, as far as we believe it.
-struct Asked {
-    client: ClientAddr,
+pub(super) struct Asked {
+    pub(super) client: ClientAddr,
     /// The name of the request.
-    id: HeaderValue,
+    pub(super) id: HeaderValue,
     /// Of its WebSocket handshake.
     key: Option<HeaderValue>,
+    /// What is told of it in the end.
+    pub(super) account: Rc<Account>,
 }
 
 impl Asked {
     fn of(request: &Request<Inflow>, on: &Connection) -> Self {
         let headers = request.headers();
-        let id = headers::request_id(headers);
-        let client = headers::believed(headers, on.client, &on.proxy.trusted);
-        Self { client, id, key: headers.get(SEC_WEBSOCKET_KEY).cloned() }
+        Self {
+            client: headers::believed(headers, on.client, &on.proxy.trusted),
+            id: headers::request_id(headers),
+            key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
+            account,
+        }
     }
 }
 
@@ -68,7 +74,6 @@ async fn answer_to(
     mut request: Request<Inflow>,
     asked: &Asked,
     on: &Rc<Connection>,
-    account: &Rc<Account>,
 ) -> Response<Download> {
     let Ok(ask) = Ask::of(&mut request) else {
         account.rejected(Rejection::BadRequest);
@@ -98,20 +103,20 @@ async fn answer_to(
             return answer::plain(StatusCode::NOT_FOUND);
         }
     };
-    account.led(&way.to);
-    let Destination::Pool(gateway) = &way.to.to else {
+    let (lane, treatment) = (&*way.to, &*way.to.treatment);
+    let Destination::Pool(gateway) = &lane.to else {
         return answer::plain(StatusCode::NOT_FOUND);
     };
     let length = request.body().size_hint().exact().unwrap_or_default();
-    account.led(&way.to);
-    if way.to.treatment.max_body.is_some_and(|most| length > most) {
+    account.led(lane);
+    if treatment.max_body.is_some_and(|most| length > most) {
         account.rejected(Rejection::BadRequest);
         return answer::plain(StatusCode::PAYLOAD_TOO_LARGE);
     }
     make_ready(&mut request, target, asked, &ask, on);
-    way.to.treatment.treat_request(request.headers_mut());
-    let job = Job::new((on, account, asked), ask, &way.to, gateway);
-    bounded(&job, forward(request, &job, &claims)).await
+    treatment.treat_request(request.headers_mut());
+    let job = Job::new((on, asked), ask, lane, gateway, &claims);
+    bounded(&job, forward(request, &job)).await
 }
 
 /// Makes a request the one that a backend gets.
@@ -141,11 +146,15 @@ fn make_ready(
 /// What there is to do for a request, over all attempts.
 pub(super) struct Job<'a> {
     pub(super) on: &'a Rc<Connection>,
-    pub(super) account: &'a Rc<Account>,
-    asked: &'a Asked,
+    pub(super) asked: &'a Asked,
     pub(super) ask: RefCell<Ask>,
     lane: &'a Lane,
     gateway: &'a Gateway,
+    treatment: &'a Treatment,
+    /// What it says of where it belongs.
+    claims: &'a [Claim],
+    /// What its client is to be told, so that it comes to the same backend again.
+    cookie: RefCell<Option<HeaderValue>>,
     /// How long the head of an answer may take.
     pub(super) response_timeout: Option<Duration>,
     /// Its session, while it has one.
@@ -155,24 +164,34 @@ pub(super) struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn new(
-        (on, account, asked): (&'a Rc<Connection>, &'a Rc<Account>, &'a Asked),
+        (on, asked): (&'a Rc<Connection>, &'a Asked),
         ask: Ask,
         lane: &'a Lane,
         gateway: &'a Gateway,
+        claims: &'a [Claim],
     ) -> Self {
-        let response_timeout = gateway.entrance.pool().connecting.response_timeout;
-        let (ask, present, attempts) = (RefCell::new(ask), RefCell::default(), Cell::new(0));
-        Self { on, account, asked, ask, lane, gateway, response_timeout, present, attempts }
+        Self {
+            on,
+            asked,
+            ask: RefCell::new(ask),
+            lane,
+            gateway,
+            treatment: &lane.treatment,
+            claims,
+            cookie: RefCell::default(),
+            response_timeout: gateway.entrance.pool().connecting.response_timeout,
+            present: RefCell::default(),
+            attempts: Cell::new(0),
+        }
     }
 }
 
 /// Has a backend answer the request, with as many attempts as it takes and `[retry]` allows.
-async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> Response<Download> {
+async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> {
     let (on, pool) = (job.on, job.gateway.entrance.pool());
     pool.budget.request(on.tools.dialer.clock.now());
-    let most = job.lane.treatment.max_body;
-    let mut errand = Errand::new(request, &pool.connecting.retry.http, most);
-    let asker = Asker { on, client: job.asked.client, claims };
+    let mut errand = Errand::new(request, &pool.connecting.retry.http, job.treatment.max_body);
+    let asker = Asker { on, client: job.asked.client, claims: job.claims };
     let mut search = Search::new(job.gateway, &asker, &on.tools.dialer);
     let mut last = None;
     loop {
@@ -180,7 +199,9 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> R
             Ok(picked) => picked,
             Err(unreached) => return job.unreached(unreached, last),
         };
-        job.tries(pool, search.attempts);
+        job.attempts.set(search.attempts);
+        job.cookie.replace(cookie.cloned());
+        job.asked.account.tries(job.lane, pool.name(), search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
         let (held, miss) = match tried {
@@ -188,13 +209,13 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> R
             Tried::Missed(held, miss) => (held, miss),
             Tried::Answered(answered) => match Miss::said(answered.answer.status()) {
                 Some(miss) => (Held::Answer(answered), miss),
-                None => return job.pass_on(answered, errand, (pool, cookie)),
+                None => return job.pass_on(answered, errand, pool),
             },
         };
-        job.failed(&held, miss);
+        job.failed(&held, miss, pool);
         if !job.may_retry(&search, &errand, miss) {
             return match held {
-                Held::Answer(answered) => job.pass_on(answered, errand, (pool, cookie)),
+                Held::Answer(answered) => job.pass_on(answered, errand, pool),
                 held => job.give_up(&held, miss),
             };
         }
@@ -206,24 +227,12 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>, claims: &[Claim]) -> R
     }
 }
 
-/// The pool that has answered, and the cookie that the client is to come back with.
-type Of<'a> = (&'a Pool, Option<&'a HeaderValue>);
-
 impl Job<'_> {
-    /// A place was taken in this pool.
-    fn tries(&self, pool: &Pool, attempts: u32) {
-        self.attempts.set(attempts);
-        self.account.tries(self.lane, pool.name(), attempts);
-    }
-
-    /// Counts what speaks against a backend.
-    fn failed(&self, held: &Held, miss: Miss) {
-        if let Some((backend, why)) = held.backend().zip(miss.failure()) {
-            // However quick it was: quickness of that kind must not draw requests.
-            let took = held.since().map_or(Duration::ZERO, |since| since.elapsed());
-            let cost = took.max(self.gateway.entrance.pool().connecting.timeout);
-            backend.request_failed(why, cost, self.on.tools.dialer.clock.now());
-        }
+    /// Counts what speaks against a backend, which is then as slow as one may be.
+    fn failed(&self, held: &Held, miss: Miss, pool: &Pool) {
+        let Some((backend, why)) = held.backend().zip(miss.failure()) else { return };
+        let slowest = self.response_timeout.unwrap_or(pool.connecting.timeout);
+        backend.request_failed(why, slowest, self.on.tools.dialer.clock.now());
     }
 
     fn may_retry(&self, search: &Search<'_, Asker<'_>>, errand: &Errand, miss: Miss) -> bool {
@@ -237,7 +246,7 @@ impl Job<'_> {
 
     /// Nobody could be picked, or nobody any more.
     fn unreached(&self, unreached: Unreached, last: Option<Miss>) -> Response<Download> {
-        self.account.rejected(unreached.why);
+        self.asked.account.rejected(unreached.why);
         answer::plain(match (unreached.why, last) {
             (Unserved::Rejected(Rejection::Refused), Some(miss)) => miss.status(),
             (Unserved::Rejected(Rejection::Refused), None) => StatusCode::BAD_GATEWAY,
@@ -248,7 +257,7 @@ impl Job<'_> {
     /// The last attempt has brought no answer.
     fn give_up(&self, held: &Held, miss: Miss) -> Response<Download> {
         match held {
-            Held::Lease(_) => self.account.rejected(Rejection::Refused),
+            Held::Lease(_) => self.asked.account.rejected(Rejection::Refused),
             Held::Session(session) | Held::Answer(Answered { session, .. }) => {
                 session.settle();
                 session.ends_as(miss.outcome());
@@ -258,21 +267,17 @@ impl Job<'_> {
     }
 
     /// A backend's answer becomes the client's.
-    fn pass_on(&self, answered: Answered, errand: Errand, of: Of<'_>) -> Response<Download> {
+    fn pass_on(&self, answered: Answered, errand: Errand, pool: &Pool) -> Response<Download> {
         let Answered { answer, session, .. } = &answered;
         session.settle();
-        self.account.heard();
-        if let Some(backend) = session.backend() {
-            backend.answered(session.since().elapsed(), self.on.tools.dialer.clock.now());
-        }
         if upgrade::is_agreed(answer) {
-            return self.switch(answered, &errand, of);
+            return self.switch(answered, &errand, pool);
         }
         let Answered { answer, link, session } = answered;
         let (mut head, body) = answer.into_parts();
-        self.treat(&mut head, &session, of, false);
-        if let Some(limit) = self.lane.treatment.request_timeout {
-            session.limit(limit.saturating_sub(self.account.since().elapsed()));
+        self.treat(&mut head, &session, pool, false);
+        if let Some(limit) = self.treatment.request_timeout {
+            session.limit(limit.saturating_sub(self.asked.account.since().elapsed()));
         }
         let (upload, on, is_whole) = (errand.into_source(), Rc::clone(self.on), false);
         let fetched = Fetched { body, link, upload, session, on, is_whole };
@@ -280,7 +285,7 @@ impl Job<'_> {
     }
 
     /// A backend has agreed to speak another protocol.
-    fn switch(&self, answered: Answered, errand: &Errand, of: Of<'_>) -> Response<Download> {
+    fn switch(&self, answered: Answered, errand: &Errand, pool: &Pool) -> Response<Download> {
         let session = Rc::clone(&answered.session);
         let joined = errand.is_sent().then(|| {
             let ask = self.ask.replace(Ask::Nothing);
@@ -293,13 +298,12 @@ impl Job<'_> {
         };
         let (mut head, body) = answer.into_parts();
         let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        self.treat(&mut head, &session, of, is_upgrade);
+        self.treat(&mut head, &session, pool, is_upgrade);
         Response::from_parts(head, body)
     }
 
     /// Makes the head of a backend's answer the one that the client gets.
-    fn treat(&self, head: &mut Parts, session: &Session, of: Of<'_>, is_upgrade: bool) {
-        let (pool, cookie) = of;
+    fn treat(&self, head: &mut Parts, session: &Session, pool: &Pool, is_upgrade: bool) {
         headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
         if self.on.proxy.rules.debug_headers
             && let Some(backend) = session.backend()
@@ -307,10 +311,10 @@ impl Job<'_> {
             let attempts = self.attempts.get();
             headers::debug(&mut head.headers, pool.name(), backend.name(), attempts);
         }
-        if let Some(cookie) = cookie {
-            head.headers.append(SET_COOKIE, cookie.clone());
+        self.treatment.treat_answer(&mut head.headers);
+        if let Some(cookie) = self.cookie.take() {
+            head.headers.append(SET_COOKIE, cookie);
         }
-        self.lane.treatment.treat_answer(&mut head.headers);
         // What the library makes of it depends on what the client speaks.
         head.version = Version::HTTP_11;
     }
@@ -321,7 +325,7 @@ async fn bounded(
     job: &Job<'_>,
     work: impl Future<Output = Response<Download>>,
 ) -> Response<Download> {
-    let Some(limit) = job.lane.treatment.request_timeout else { return work.await };
+    let Some(limit) = job.treatment.request_timeout else { return work.await };
     let alarm = Alarm::new(&job.on.tools.dialer.clock);
     alarm.set(Some(limit));
     let mut work = Box::pin(work);
@@ -336,8 +340,8 @@ async fn bounded(
                 session.settle();
                 session.ends_as(Outcome::RequestTimeout);
             }
-            (None, 0) => job.account.rejected(Rejection::QueueTimeout),
-            (None, _) => job.account.rejected(Rejection::Refused),
+            (None, 0) => job.asked.account.rejected(Rejection::QueueTimeout),
+            (None, _) => job.asked.account.rejected(Rejection::Refused),
         }
         return answer::plain(StatusCode::GATEWAY_TIMEOUT);
     };

@@ -58,16 +58,6 @@ impl Miss {
         }
     }
 
-    /// What it counts as against the backend, if it does; a failed connect has been counted already.
-    pub(super) fn failure(self) -> Option<RequestFailure> {
-        match self {
-            Self::Unconnected(_) | Self::Recalled(_) => None,
-            Self::Reset | Self::Invalid => Some(RequestFailure::Reset),
-            Self::Late => Some(RequestFailure::Timeout),
-            Self::Status(_) => Some(RequestFailure::BackendError),
-        }
-    }
-
     /// True if another attempt may mend it; `can_repeat`: nobody minds if the request is served twice,
     /// and all of it is there.
     pub(super) fn is_worth_another(self, rules: &RetryHttp, can_repeat: bool) -> bool {

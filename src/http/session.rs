@@ -22,14 +22,13 @@ pub(super) struct Session {
     live: RefCell<Option<Entry>>,
     on: Rc<Connection>,
     account: Rc<Account>,
-    since: Instant,
     end: Cell<Option<Outcome>>,
     /// Bound of the whole request.
     deadline: OnceCell<Alarm>,
 }
 
 impl Session {
-    /// Enters a request as a session.
+    /// Enters a request as a session, and its end in the account of it.
     pub(super) fn enter(lease: Lease, on: &Rc<Connection>, account: &Rc<Account>) -> Rc<Self> {
         let live = enter(&lease, on, Limits::default());
         Rc::new(Self {
@@ -37,7 +36,6 @@ impl Session {
             live: RefCell::new(Some(live)),
             on: Rc::clone(on),
             account: Rc::clone(account),
-            since: Instant::now(),
             end: Cell::new(None),
             deadline: OnceCell::new(),
         })
@@ -46,11 +44,6 @@ impl Session {
     /// The backend that it is on.
     pub(super) fn backend(&self) -> Option<Arc<Backend>> {
         self.lease.borrow().as_ref().map(|lease| Arc::clone(lease.backend()))
-    }
-
-    /// When the backend had been connected.
-    pub(super) fn since(&self) -> Instant {
-        self.since
     }
 
     /// From here on it is this backend's: it has answered, or it is the last that was asked.
@@ -65,12 +58,6 @@ impl Session {
     pub(super) fn retract(&self) -> Option<Lease> {
         self.live.take();
         self.lease.take()
-    }
-
-    /// A tunnel has ended, in which this was moved.
-    pub(super) fn tunnel_ended(&self, live: Entry, outcome: Outcome) {
-        self.live.replace(Some(live));
-        self.ends_as(outcome);
     }
 
     /// How it ends, unless somebody has said so before.
@@ -111,7 +98,6 @@ impl Session {
     /// come to nothing.
     pub(super) fn as_tunnel(&self, idle: Option<Duration>) -> Option<Entry> {
         self.live.take();
-        self.account.becomes_tunnel();
         let limits = Limits { idle, lifetime: None };
         self.lease.borrow().as_ref().map(|lease| enter(lease, &self.on, limits))
     }
@@ -124,14 +110,11 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
 impl Drop for Session {
     fn drop(&mut self) {
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
-        let live = self.live.take();
-        let Some(lease) = self.lease.take() else { return };
-        if let Some(live) = &live {
-            self.account.moved(live.bytes(Direction::In), live.bytes(Direction::Out));
+        if let Some(live) = self.live.take() {
+            self.account.moved(&live);
         }
-        drop(live);
         let outcome = self.end.get().unwrap_or_else(|| self.on.end());
-        self.account.ended(outcome);
         lease.tally().end(outcome, self.account.since().elapsed());
+        self.account.ended(outcome);
     }
 }

@@ -190,6 +190,7 @@ pub(super) fn join(
                 head.headers.remove(name);
             }
             head.status = StatusCode::OK;
+            // The connection of the client ends only after it.
             on.spawn(tunnel.run_over(stream));
         }
     }
@@ -227,7 +228,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnel_ended(live, outcome);
+        session.tunnelled(live, outcome);
     }
 
     /// As [`run`](Self::run), over a stream of the client's connection.
@@ -246,7 +247,7 @@ impl Tunnel {
                 Err(_) => Outcome::BackendReset,
             },
         };
-        session.tunnel_ended(live, outcome);
+        session.tunnelled(live, outcome);
     }
 }
 

@@ -12,4 +12,5 @@ mod recorder;
 mod retries;
 mod scenarios;
 mod sticky;
+mod streams;
 mod upgrades;

@@ -1,6 +1,6 @@
 //! A backend that keeps what it was sent, byte by byte, and answers what a test says.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
