@@ -17,6 +17,7 @@ use crate::addr::ClientAddr;
 use crate::http::{Connection, Lane, Proxy, Requests};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::record::{Record, RequestFacts, WayIn};
+use crate::session::{Direction, Live};
 use crate::upstream::Client;
 
 /// Bytes of a method, a name, a path that are written down.
@@ -133,8 +134,11 @@ impl Account {
     }
 
     /// The bytes of its bodies that were handed on.
-    pub(super) fn moved(&self, bytes_in: u64, bytes_out: u64) {
-        self.note(|record| (record.bytes_in, record.bytes_out) = (bytes_in, bytes_out));
+    pub(super) fn moved(&self, live: &Live) {
+        self.note(|record| {
+            (record.bytes_in, record.bytes_out) =
+                (live.bytes(Direction::In), live.bytes(Direction::Out));
+        });
     }
 
     /// How it has ended if nobody has said so: a client that has no answer has left, unless we have

@@ -100,7 +100,13 @@ pub(super) async fn attempt(
         job.ask.borrow().fit(&mut request, &link);
         let miss = match send(&mut link, request, &session, Patience::new(errand, job, began)).await
         {
-            Sent::Answered(answer) => return Tried::Answered(Answered { answer, link, session }),
+            Sent::Answered(answer) => {
+                account.heard();
+                if let Some(backend) = session.backend() {
+                    backend.answered(began.elapsed(), job.on.tools.dialer.clock.now());
+                }
+                return Tried::Answered(Answered { answer, link, session });
+            }
             Sent::Refused(fault) => {
                 session.settle();
                 session.ends_as(Outcome::ClientReset);

@@ -58,7 +58,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Request<Inflow>, on: &Connection) -> Self {
+    fn of(request: &Request<Inflow>, on: &Connection, account: Rc<Account>) -> Self {
         let headers = request.headers();
         Self {
             client: headers::believed(headers, on.client, &on.proxy.trusted),
@@ -75,6 +75,7 @@ async fn answer_to(
     asked: &Asked,
     on: &Rc<Connection>,
 ) -> Response<Download> {
+    let account = &asked.account;
     let Ok(ask) = Ask::of(&mut request) else {
         account.rejected(Rejection::BadRequest);
         return answer::plain(StatusCode::METHOD_NOT_ALLOWED);

@@ -47,6 +47,16 @@ impl Miss {
         }
     }
 
+    /// What of it speaks against the backend, besides a connect that has been counted.
+    pub(super) fn failure(self) -> Option<RequestFailure> {
+        match self {
+            Self::Reset | Self::Invalid => Some(RequestFailure::Reset),
+            Self::Late => Some(RequestFailure::Timeout),
+            Self::Status(_) => Some(RequestFailure::BackendError),
+            Self::Unconnected(_) | Self::Recalled(_) => None,
+        }
+    }
+
     /// How a session ends that was connected.
     pub(super) fn outcome(self) -> Outcome {
         match self {

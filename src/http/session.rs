@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::http::Connection;
 use crate::http::account::Account;
@@ -97,9 +97,19 @@ impl Session {
     /// It goes on as a tunnel, in which nothing may stand still for longer than `idle`. `None` = it has
     /// come to nothing.
     pub(super) fn as_tunnel(&self, idle: Option<Duration>) -> Option<Entry> {
+        self.account.becomes_tunnel();
         self.live.take();
         let limits = Limits { idle, lifetime: None };
         self.lease.borrow().as_ref().map(|lease| enter(lease, &self.on, limits))
+    }
+}
+
+impl Session {
+    /// The tunnel that it was has ended; `live` were its bytes.
+    pub(super) fn tunnelled(&self, live: Entry, outcome: Outcome) {
+        self.account.moved(&live);
+        drop(live);
+        self.ends_as(outcome);
     }
 }
 
@@ -109,6 +119,7 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
         if let Some(live) = self.live.take() {
             self.account.moved(&live);
