@@ -136,8 +136,8 @@ impl Account {
     /// The bytes of its bodies that were handed on.
     pub(super) fn moved(&self, live: &Live) {
         self.note(|record| {
-            (record.bytes_in, record.bytes_out) =
-                (live.bytes(Direction::In), live.bytes(Direction::Out));
+            record.bytes_in = live.bytes(Direction::In);
+            record.bytes_out = live.bytes(Direction::Out);
         });
     }
 

@@ -294,6 +294,6 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), |turn| turn.source.hint.clone())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |turn| turn.source.hint)
     }
 }

@@ -13,7 +13,7 @@ use crate::session::Tally;
 #[derive(Debug)]
 pub struct Entrance {
     pub(super) pool: Arc<Pool>,
-    tallies: Box<[Arc<Tally>]>,
+    pub(super) tallies: Box<[Arc<Tally>]>,
     pub(super) fallback: Option<Box<Self>>,
 }
 

@@ -26,12 +26,16 @@ fn start(backend: &Recorder) -> Evenkeel {
     Evenkeel::start(&files::unprobed(&backends, "protocol = \"http\"\n", ""))
 }
 
+/// The client's end of a stream, and the connection that it runs over.
+type End = (TokioIo<hyper::upgrade::Upgraded>, tokio::task::JoinSet<hyper::Result<()>>);
+
 /// Asks for a WebSocket over HTTP/2; gives the status, and its end of the stream if there is one.
-async fn ask(proxy: &Evenkeel) -> (u16, Option<TokioIo<hyper::upgrade::Upgraded>>) {
+async fn ask(proxy: &Evenkeel) -> (u16, Option<End>) {
     let stream = TokioIo::new(TcpStream::connect(proxy.at()).await.unwrap());
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-    tokio::task::spawn(connection);
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     let mut request = Request::new(http_body_util::Empty::<bytes::Bytes>::new());
     *request.method_mut() = Method::CONNECT;
     *request.uri_mut() = "http://a.example/chat?x=1".parse().unwrap();
@@ -39,7 +43,7 @@ async fn ask(proxy: &Evenkeel) -> (u16, Option<TokioIo<hyper::upgrade::Upgraded>
     request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
     let mut answer = sender.send_request(request).await.unwrap();
     let status = answer.status().as_u16();
-    let end = hyper::upgrade::on(&mut answer).await.ok().map(TokioIo::new);
+    let end = hyper::upgrade::on(&mut answer).await.ok().map(|end| (TokioIo::new(end), driver));
     (status, end)
 }
 
@@ -64,7 +68,7 @@ fn a_websocket_over_http2_comes_to_a_backend_as_an_upgrade() {
     run(async {
         let (status, end) = ask(&evenkeel).await;
         assert_eq!(status, 200);
-        let mut end = end.unwrap();
+        let (mut end, _driver) = end.unwrap();
         let mut heard = [0; 5];
         end.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"hello");
