@@ -136,7 +136,7 @@ impl Watch {
             let library = why.source().and_then(|why| why.downcast_ref::<h2::Error>());
             let flood = self.pulse.flood.get().and_then(|flood| Abuse::of(flood.as_str()));
             let is_theirs = library.is_some_and(|why| why.is_library() && why.is_go_away());
-            if let Some(kind) = flood.or(is_theirs.then_some(Abuse::Protocol)) {
+            if let Some(kind) = flood.or_else(|| is_theirs.then_some(Abuse::Protocol)) {
                 self.on.figures().abuse(kind);
             }
             tracing::debug!(client = %self.on.client, %why, "a connection has failed");

@@ -46,7 +46,7 @@ fn homes(servers: &[Server], key: &str, asks: &[(String, String)]) -> Vec<String
 
 #[test]
 fn a_key_of_the_request_decides_and_the_same_for_everybody() {
-    let servers = ["a", "b", "c", "d"].map(|name| whoami(name));
+    let servers = ["a", "b", "c", "d"].map(whoami);
     let users = || (0..24).map(|i| format!("user-{i}"));
     let header: Vec<_> = users().map(|user| ("/".into(), format!("x-user: {user}"))).collect();
     let cookie: Vec<_> =
@@ -70,7 +70,7 @@ fn a_key_of_the_request_decides_and_the_same_for_everybody() {
 
 #[test]
 fn keys_of_a_backend_that_is_away_go_elsewhere_and_come_back() {
-    let servers = ["a", "b", "c"].map(|name| whoami(name));
+    let servers = ["a", "b", "c"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, &hashing("header:x-user")));
     let all = || -> Vec<String> {
         let ask = |user| send(proxy.at(), "GET", "/", &[&format!("x-user: user-{user}")], "").body;

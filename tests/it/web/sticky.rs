@@ -47,7 +47,7 @@ impl Jar {
 
 #[test]
 fn a_client_stays_where_it_was_first_and_is_told_once() {
-    let servers = ["one", "two", "three"].map(|name| whoami(name));
+    let servers = ["one", "two", "three"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, ""));
     let mut clients = [(); 3].map(|()| Jar::default());
     let first: Vec<_> = clients.iter_mut().map(|client| client.ask(&proxy)).collect();
@@ -85,7 +85,7 @@ fn the_cookie_is_as_the_file_wants_it_and_the_backend_sees_it() {
 
 #[test]
 fn a_draining_backend_keeps_its_clients_and_one_in_maintenance_does_not() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, ""));
     let (mut held, mut other) = (Jar::default(), Jar::default());
     assert_eq!((held.ask(&proxy).0, other.ask(&proxy).0), ("one".into(), "two".into()));
@@ -104,7 +104,7 @@ fn a_draining_backend_keeps_its_clients_and_one_in_maintenance_does_not() {
 
 #[test]
 fn a_client_whose_backend_dies_is_placed_anew_and_remembered() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, ""));
     let mut client = Jar::default();
     assert_eq!(client.ask(&proxy).0, "one");
@@ -117,7 +117,7 @@ fn a_client_whose_backend_dies_is_placed_anew_and_remembered() {
 
 #[test]
 fn the_same_file_means_the_same_cookies_and_another_secret_others() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let folder = tempfile::TempDir::new().unwrap();
     let secret = |name: &str| {
         let path = folder.path().join(name);
@@ -188,7 +188,7 @@ fn a_full_backend_is_missed_this_once() {
 
 #[test]
 fn the_dry_run_follows_a_cookie() {
-    let servers = ["one", "two"].map(|name| whoami(name));
+    let servers = ["one", "two"].map(whoami);
     let proxy = Evenkeel::start(&file(&servers, ""));
     let (mut first, mut second) = (Jar::default(), Jar::default());
     first.ask(&proxy);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{GET, abuse, answered, backend, hear, say, statuses};
 use crate::harness::client::{connect, try_connect};
 use crate::harness::servers::Server;
-use crate::harness::wait::{PATIENCE, eventually, throughout};
+use crate::harness::wait::{PATIENCE, eventually, pace, throughout};
 use crate::web::http2::start;
 
 #[test]
@@ -109,7 +109,7 @@ fn an_answer_that_is_not_taken_ends_with_a_reset() {
 
 #[test]
 fn a_backend_may_take_longer_than_anybody_may_be_idle() {
-    let server = backend(|_| thread::sleep(Duration::from_secs(3)));
+    let server = backend(|_| pace(Instant::now() + Duration::from_secs(3)));
     let proxy = start(&server, "idle_timeout = \"1s\"\nheader_timeout = \"1s\"");
     let mut stream = say(&proxy, GET);
     answered(&mut stream);
