@@ -157,8 +157,11 @@ async fn send(
     }
     let mut sending = pin!(link.send(request));
     poll_fn(|cx| {
-        if let Poll::Ready(cause) = session.poll_cut(cx) {
-            return Poll::Ready(Sent::Missed(Miss::Recalled(cause)));
+        match session.poll_cut(cx) {
+            Poll::Pending => {}
+            // The connection of the client is reset, and nothing is answered.
+            Poll::Ready(Outcome::Shutdown) => return Poll::Pending,
+            Poll::Ready(cause) => return Poll::Ready(Sent::Missed(Miss::Recalled(cause))),
         }
         match sending.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Sent::Answered(answer)),

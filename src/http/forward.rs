@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY, SET_COOKIE};
+use hyper::header::{HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY, SET_COOKIE};
 use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
@@ -80,6 +80,12 @@ async fn answer_to(
         account.rejected(Rejection::BadRequest);
         return answer::plain(StatusCode::METHOD_NOT_ALLOWED);
     };
+    // Only HTTP/1.0 knows requests that are for nobody by name.
+    let is_named = request.uri().authority().is_some() || request.headers().contains_key(HOST);
+    if !is_named && request.version() > Version::HTTP_10 {
+        account.rejected(Rejection::BadRequest);
+        return answer::plain(StatusCode::BAD_REQUEST);
+    }
     let parts = (request.method().as_str(), request.uri(), request.headers());
     let (way, target, claims) = match way::lead(parts, asked.client.ip(), &on.proxy) {
         Led::Onward(way, target, claims) => (way, target, claims),
