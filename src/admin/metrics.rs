@@ -156,8 +156,7 @@ fn requests(book: &mut Book, snapshot: &Snapshot) {
     let mut routes = Vec::new();
     let codes = book.family(&names::HTTP_REQUESTS);
     for listener in &snapshot.listeners {
-        let counted = listener.live.as_ref().map(|live| live.requests()).unwrap_or_default();
-        for requests in counted {
+        for requests in &listener.requests {
             let (route, pool) = (name(&requests.route), name(&requests.pool));
             let set = |code: String, count| {
                 let (listener, route) = (named("listener", &listener.name), named("route", &route));

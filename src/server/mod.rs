@@ -248,6 +248,7 @@ fn views(world: &World, sockets: &[Sockets], orders: &automation::Counted) -> Ve
         figures: Arc::clone(&listener.admission.figures),
         datagram_sockets: of(index).flat_map(Sockets::datagram_inodes).collect(),
         routes: listener.signposts(),
+        requests: listener.requests(),
         tls: tls(&listener.name).map(|(_, tls)| Arc::clone(tls)),
         orders: orders(&listener.name).map(|(_, orders)| Arc::clone(orders)),
         live: Some(Arc::clone(listener)),

@@ -14,6 +14,7 @@ use crate::admission::Figures;
 use crate::config::{self, Config, Protocol};
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
+use crate::http::Requests;
 use crate::listener::{Asked, Foretold, Listener};
 use crate::metric::Gauge;
 use crate::net::KernelDrops;
@@ -45,6 +46,8 @@ pub struct ListenerView {
     pub datagram_sockets: Vec<u64>,
     /// Its routes, the ways to its own pools among them.
     pub routes: Vec<Arc<Signpost>>,
+    /// What is counted of its requests; empty for all but http.
+    pub requests: Vec<Arc<Requests>>,
     /// What ends TLS at it, with its certificates and counters.
     pub tls: Option<Arc<Inbound>>,
     /// Orders of its automatic certificate, where it has one.

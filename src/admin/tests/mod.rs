@@ -18,6 +18,7 @@ use crate::addr::BackendAddr;
 use crate::admin::connection::HEAD_BYTES;
 use crate::admission::Figures;
 use crate::config::{self, Acme, Challenge, ListenerTls, TlsVersion};
+use crate::http::Requests;
 use crate::outcome::{ConnectFailure, Outcome, Rejection};
 use crate::pool::{Entrance, Health, Judged, LastProbe, Pool, STATES, Standing, Warmth};
 use crate::server::{ListenerView, Signpost, Snapshot};
@@ -104,6 +105,7 @@ fn handle() -> Arc<Handle> {
         figures,
         datagram_sockets: vec![1],
         routes: vec![Signpost::new("default")],
+        requests: vec![Requests::unrouted()],
         tls: Some(Arc::new(inbound())),
         orders: Some(Arc::default()),
         live: None,

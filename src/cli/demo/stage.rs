@@ -279,6 +279,7 @@ mod tests {
             figures: Arc::new(Figures::default()),
             datagram_sockets: Vec::new(),
             routes: Vec::new(),
+            requests: Vec::new(),
             tls: None,
             orders: None,
             live: None,

@@ -87,6 +87,7 @@ fn keys_of_a_backend_that_is_away_go_elsewhere_and_come_back() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a server that is slow is what it is about")]
 fn least_latency_goes_by_the_time_to_the_head_of_an_answer() {
     // Both take connects alike: only their answers differ.
     let slow = answering("slow", |_| {

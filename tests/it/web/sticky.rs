@@ -33,7 +33,9 @@ impl Jar {
         assert_eq!(answer.status, 200, "{answer:?}");
         let told = answer.header("set-cookie").map(|set| set.split(';').next().unwrap().to_owned());
         let is_new = told.is_some();
-        self.0 = told.or(self.0.take());
+        if is_new {
+            self.0 = told;
+        }
         (answer.body, is_new)
     }
 
