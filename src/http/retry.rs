@@ -193,13 +193,9 @@ mod tests {
 
     #[test]
     fn each_kind_of_miss_is_asked_for_by_its_own_word() {
-        let mut rules = RetryHttp::default();
-        rules.on = RetryOn {
-            connect: false,
-            reset: false,
-            timeout: false,
-            statuses: [false, true, false],
-        };
+        let statuses = [false, true, false];
+        let on = RetryOn { connect: false, reset: false, timeout: false, statuses };
+        let rules = RetryHttp { on, ..RetryHttp::default() };
         let status = |code| Miss::Status(StatusCode::from_u16(code).unwrap());
         for miss in [Miss::Unconnected(None), Miss::Reset, Miss::Late, status(502), status(504)] {
             assert!(!miss.is_worth_another(&rules, true), "{miss:?}");
