@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Sink,
     /// Gives back each datagram
     Mirror,
+    /// Answers each HTTP/1.1 request without a body
+    Answer,
 }
 
 #[derive(Args)]
@@ -33,11 +35,17 @@ pub(crate) struct Plan {
     pub(crate) share: u64,
 }
 
+const HEAD_END: &[u8] = b"\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: text/plain\r\n\
+content-length: 64\r\n\r\n0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 const STDIN: usize = usize::MAX;
 
 struct Session {
     socket: OwnedFd,
     left: u64,
+    /// Bytes of the end of a head that have come in a row.
+    matched: usize,
 }
 
 struct Server {
@@ -114,7 +122,7 @@ impl Server {
                 Kind::Source => self.ready.writes(&socket, token)?,
                 _ => self.ready.reads(&socket, token)?,
             }
-            self.sessions.push(Some(Session { socket, left: self.share }));
+            self.sessions.push(Some(Session { socket, left: self.share, matched: 0 }));
         }
         Ok(())
     }
@@ -140,6 +148,22 @@ impl Server {
                 session.left = session.left.checked_sub(taken as u64)?;
                 if taken > 0 && session.left == 0 {
                     wire::send_all(socket, b"k").ok()?;
+                }
+                Some(())
+            }
+            Kind::Answer => {
+                let taken = wire::receive(socket, &mut self.chunk[..4096]).ok()?;
+                (taken > 0).then_some(())?;
+                for byte in &self.chunk[..taken] {
+                    let expected = HEAD_END[session.matched];
+                    session.matched = match *byte == expected {
+                        true => session.matched + 1,
+                        false => usize::from(*byte == HEAD_END[0]),
+                    };
+                    if session.matched == HEAD_END.len() {
+                        session.matched = 0;
+                        wire::send_all(socket, ANSWER).ok()?;
+                    }
                 }
                 Some(())
             }

@@ -15,7 +15,7 @@ use rustix::fd::{AsFd, OwnedFd};
 
 use crate::scenario::{Handshake, MESSAGE, Work};
 use crate::wire::{self, CHUNK, Readiness};
-use crate::{datagrams, secure};
+use crate::{datagrams, requests, secure};
 
 #[derive(Args)]
 pub(crate) struct Plan {
@@ -55,6 +55,7 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<()> {
         Work::Upload => upload(plan),
         Work::Hold => hold(plan),
         Work::Datagrams | Work::Flows => datagrams::run(plan),
+        Work::Requests | Work::Streams => requests::run(plan),
     }
 }
 

@@ -22,6 +22,7 @@ mod machine;
 mod peers;
 mod perf;
 mod report;
+mod requests;
 mod run;
 mod scenario;
 mod secure;
@@ -137,14 +138,15 @@ fn rounds(
     results
 }
 
-/// What perf could not count of TLS, callgrind does, once for each.
+/// What perf could not count of TLS and HTTP, callgrind does, once for each.
 fn count(
     bench: &Bench,
     scenarios: &[Scenario],
     peers: &[Installed],
     results: &mut tables::Results,
 ) {
-    let wanted = scenarios.iter().filter(|s| s.tls().is_some() && s.work() != Work::Hold);
+    let is_wanted = |s: &&Scenario| s.is_http() || s.tls().is_some() && s.work() != Work::Hold;
+    let wanted = scenarios.iter().filter(is_wanted);
     for &scenario in wanted.filter(|_| bench.counters.is_err() && callgrind::probe().is_ok()) {
         for peer in peers.iter().filter(|peer| peer.peer.takes(scenario)) {
             match bench.count(scenario, peer) {

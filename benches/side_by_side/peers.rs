@@ -60,13 +60,19 @@ impl Peer {
         if self == Self::Nginx && !scale.is_counted() { 3 } else { 1 }
     }
 
-    /// The memory of no proxy is not worth a run, and without one nobody ends TLS. HAProxy has no
-    /// UDP, and what it decrypts it cannot splice.
+    /// The memory of no proxy is not worth a run, and without one nobody ends TLS or HTTP/2. HAProxy
+    /// has no UDP, and what it decrypts or takes apart it cannot splice.
     pub(crate) fn takes(self, scenario: Scenario) -> bool {
         match self {
-            Self::None => scenario != Scenario::Idle && scenario.tls().is_none(),
+            Self::None => {
+                scenario != Scenario::Idle
+                    && scenario != Scenario::Http2
+                    && scenario.tls().is_none()
+            }
             Self::Haproxy => !scenario.is_udp(),
-            Self::HaproxySplice => !scenario.is_udp() && scenario.tls().is_none(),
+            Self::HaproxySplice => {
+                !scenario.is_udp() && !scenario.is_http() && scenario.tls().is_none()
+            }
             Self::Evenkeel | Self::Nginx | Self::Envoy => true,
         }
     }
@@ -172,6 +178,14 @@ impl Installed {
     }
 
     fn template(&self, scenario: Scenario) -> &'static str {
+        if scenario.is_http() {
+            return match self.peer {
+                Peer::Evenkeel => include_str!("peers/evenkeel-http.toml"),
+                Peer::Nginx => include_str!("peers/nginx-http.conf"),
+                Peer::Envoy => include_str!("peers/envoy-http.yaml"),
+                _ => include_str!("peers/haproxy-http.cfg"),
+            };
+        }
         match (self.peer, scenario.is_udp(), scenario.tls().is_some()) {
             (Peer::Evenkeel, false, false) => include_str!("peers/evenkeel.toml"),
             (Peer::Evenkeel, true, _) => include_str!("peers/evenkeel-udp.toml"),
@@ -190,6 +204,7 @@ impl Installed {
     fn config(&self, setting: &Setting<'_>) -> String {
         let &Setting { scenario, scale, dir, identity, listen, backends } = setting;
         let splice = self.peer == Peer::HaproxySplice;
+        let h2 = scenario == Scenario::Http2;
         // A flow that asks once is over with its answer; one that stands has no such end. Envoy,
         // which knows no such end, runs out of descriptors unless its idle flows go soon.
         let (responses, idle) =
@@ -211,6 +226,8 @@ impl Installed {
             .replace("@IDENTITY@", &identity.display().to_string())
             .replace("@DIR@", &dir.display().to_string())
             .replace("@LOAD_MODULE@", &load_module)
+            .replace("@H2@", if h2 { self.h2() } else { "" })
+            .replace("@CODEC@", if h2 { "HTTP2" } else { "HTTP1" })
             .replace("@WORKERS@", if scale.is_counted() { ALONE } else { "worker_processes 2;" })
             .replace("@FILES@", &scale.files.to_string())
             .replace("@SESSIONS@", &scale.sessions().to_string())
@@ -220,6 +237,15 @@ impl Installed {
             .replace("@PROXY_RESPONSES@", if responses == "1" { "proxy_responses 1;" } else { "" })
             .replace("@RESPONSES@", responses)
             .replace("@IDLE@", idle)
+    }
+
+    /// What has it speak HTTP/2 in the clear from the first byte.
+    fn h2(&self) -> &'static str {
+        match self.peer {
+            Peer::Nginx => "http2",
+            Peer::Haproxy => "proto h2",
+            _ => "",
+        }
     }
 
     /// One backend, as its configuration has it.

@@ -164,7 +164,7 @@ struct Goal {
     at_most: f64,
 }
 
-const GOALS: [Goal; 16] = [
+const GOALS: [Goal; 18] = [
     Goal { scenario: Scenario::Conn, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Rtt, rival: Peer::Nginx, at_most: 1.0 },
     Goal { scenario: Scenario::Bulk1, rival: Peer::HaproxySplice, at_most: 0.6 },
@@ -181,13 +181,15 @@ const GOALS: [Goal; 16] = [
     Goal { scenario: Scenario::TlsUpload1, rival: Peer::Envoy, at_most: 1.0 },
     Goal { scenario: Scenario::TlsUpload8, rival: Peer::Envoy, at_most: 1.0 },
     Goal { scenario: Scenario::TlsIdle, rival: Peer::Envoy, at_most: 1.0 },
+    Goal { scenario: Scenario::Http1, rival: Peer::Haproxy, at_most: 1.0 },
+    Goal { scenario: Scenario::Http2, rival: Peer::Haproxy, at_most: 1.0 },
 ];
 
 type Figures = fn(&Sample) -> Vec<String>;
 
 fn columns(scenario: Scenario) -> (Vec<&'static str>, Figures) {
     match scenario.work() {
-        Work::Connect | Work::Exchange => (
+        Work::Connect | Work::Exchange | Work::Requests | Work::Streams => (
             vec!["proxy", "per second", "CPU µs", "instructions", "user", "kernel", "cycles"],
             |sample| work_cells(sample, 0, 1e6, 1.0),
         ),

@@ -129,6 +129,7 @@ impl Bench {
             Work::Download => Kind::Source,
             Work::Upload => Kind::Sink,
             Work::Datagrams | Work::Flows => Kind::Mirror,
+            Work::Requests | Work::Streams => Kind::Answer,
         };
         let share = scenario.amount(self.scale) / scenario.width(self.scale);
         let mut command = Command::new(&self.own);

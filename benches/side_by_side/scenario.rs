@@ -9,6 +9,9 @@ const NO_UDP: &str = "HAProxy: left out, it has no UDP";
 
 const NO_SPLICE: &str = "HAProxy, splice-auto: left out, what it decrypts it cannot splice";
 
+const SAME_LOAD: &str =
+    "the load is h2load; answers have 64 bytes of body, and what the head needs";
+
 const NO_RESPONSES: &str =
     "Envoy: a flow ends by its idle timeout only, here 0.1 s; the others give it back at once";
 
@@ -31,6 +34,8 @@ pub(crate) enum Scenario {
     TlsUpload1,
     TlsUpload8,
     TlsIdle,
+    Http1,
+    Http2,
 }
 
 /// How the client's TLS begins.
@@ -59,6 +64,10 @@ pub(crate) enum Work {
     Datagrams,
     /// One datagram and its answer on a flow of its own
     Flows,
+    /// HTTP/1.1 requests, one after the other on standing connections
+    Requests,
+    /// HTTP/2 requests, several at a time on standing connections
+    Streams,
 }
 
 /// The part of the work that is counted under callgrind.
@@ -123,6 +132,8 @@ impl Scenario {
             Self::TlsUpload1 => "tls-upload1",
             Self::TlsUpload8 => "tls-upload8",
             Self::TlsIdle => "tls-idle",
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
         }
     }
 
@@ -135,11 +146,18 @@ impl Scenario {
             Self::Idle | Self::TlsIdle => Work::Hold,
             Self::UdpRtt | Self::UdpBurst => Work::Datagrams,
             Self::UdpFlows => Work::Flows,
+            Self::Http1 => Work::Requests,
+            Self::Http2 => Work::Streams,
         }
     }
 
     pub(crate) fn is_udp(self) -> bool {
         matches!(self.work(), Work::Datagrams | Work::Flows)
+    }
+
+    /// The proxy takes requests, not connections.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self.work(), Work::Requests | Work::Streams)
     }
 
     /// What the client speaks with the proxy; none is cleartext.
@@ -159,7 +177,8 @@ impl Scenario {
     /// Connections or flows at a time.
     pub(crate) fn width(self, scale: Scale) -> u64 {
         match self {
-            Self::Conn | Self::Rtt | Self::UdpRtt | Self::UdpFlows => 64,
+            Self::Conn | Self::Rtt | Self::UdpRtt | Self::UdpFlows | Self::Http1 => 64,
+            Self::Http2 => 16,
             Self::TlsFull | Self::TlsResumed => scale.at_a_time(),
             Self::Bulk1 | Self::Upload1 | Self::TlsBulk1 | Self::TlsUpload1 => 1,
             Self::Bulk8 | Self::Upload8 | Self::UdpBurst => 8,
@@ -168,9 +187,13 @@ impl Scenario {
         }
     }
 
-    /// Requests in flight on each flow.
+    /// Requests in flight on each flow or connection.
     pub(crate) fn depth(self) -> u64 {
-        if self == Self::UdpBurst { 64 } else { 1 }
+        match self {
+            Self::UdpBurst => 64,
+            Self::Http2 => 8,
+            _ => 1,
+        }
     }
 
     /// Bytes of a request and of its answer.
@@ -185,6 +208,7 @@ impl Scenario {
             Self::Conn | Self::TlsFull | Self::TlsResumed => scale.share(10_000),
             Self::UdpFlows => scale.share(20_000),
             Self::Rtt | Self::UdpRtt | Self::UdpBurst => scale.share(192_000),
+            Self::Http1 | Self::Http2 => scale.share(192_000),
             Self::Bulk1 | Self::Bulk8 | Self::Upload1 | Self::Upload8 => scale.share(2_000_000_000),
             Self::TlsBulk1 | Self::TlsBulk8 | Self::TlsUpload1 | Self::TlsUpload8 => {
                 scale.share(2_000_000_000)
@@ -222,6 +246,10 @@ impl Scenario {
             Self::TlsUpload1 => "TLS: bulk upload on 1 connection",
             Self::TlsUpload8 => "TLS: bulk upload on 8 connections",
             Self::TlsIdle => "TLS: memory of idle sessions",
+            Self::Http1 => "HTTP/1.1: requests on 64 standing connections",
+            Self::Http2 => {
+                "HTTP/2 in front, HTTP/1.1 behind: 8 requests at a time on 16 connections"
+            }
         }
     }
 
@@ -230,6 +258,7 @@ impl Scenario {
         match self {
             Self::UdpRtt | Self::UdpBurst => &[NO_UDP],
             Self::UdpFlows => &[NO_UDP, NO_RESPONSES],
+            _ if self.is_http() => &[SAME_LOAD],
             _ if self.tls().is_some() => &[NO_SPLICE],
             _ => &[],
         }
