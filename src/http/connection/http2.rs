@@ -28,8 +28,8 @@ const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 /// How much of an answer is buffered for a client that does not take it.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that the client has reset and nobody has looked at yet, and errors of the client's that are
-/// answered by a reset: beyond them the connection ends.
-const RESETS: (usize, usize) = (32, 128);
+/// answered by a reset: beyond them the connection ends. The meter, which counts, comes before them.
+const RESETS: (usize, usize) = (128, 128);
 /// How long a client may take to see that a connection ends on which nothing goes on.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How often in `idle_timeout` it is looked whether something stands still.
