@@ -1,6 +1,6 @@
-//! The http-01 challenge (RFC 8555, 8.3): a server that knows tokens and nothing else.
+//! The http-01 challenge (RFC 8555, 8.3) where no http listener answers it: a server that knows
+//! tokens and nothing else.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::net::{BindError, bind_listener, is_taken};
+use crate::tls::Challenges;
 
 /// Connections at once on one address; further ones wait in the listen queue.
 const CONNECTIONS: usize = 64;
@@ -38,41 +38,6 @@ const HEAD_FIELDS: usize = 32;
 
 /// How long to wait after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(100);
-
-const FOLDER: &str = "/.well-known/acme-challenge/";
-
-/// The tokens that are shown, each with its answer.
-#[derive(Debug, Default)]
-pub(super) struct Tokens(ArcSwap<BTreeMap<String, String>>);
-
-impl Tokens {
-    pub(super) fn show(&self, token: &str, answer: &str) {
-        self.0.rcu(|shown| {
-            let mut shown = BTreeMap::clone(shown);
-            shown.insert(token.to_owned(), answer.to_owned());
-            shown
-        });
-    }
-
-    pub(super) fn hide(&self, token: &str) {
-        self.0.rcu(|shown| {
-            let mut shown = BTreeMap::clone(shown);
-            shown.remove(token);
-            shown
-        });
-    }
-
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let token = request.uri().path().strip_prefix(FOLDER);
-        let shown = self.0.load();
-        let answer = token.filter(|_| request.method() == Method::GET).and_then(|t| shown.get(t));
-        let mut response = Response::new(Full::from(answer.cloned().unwrap_or_default()));
-        if answer.is_none() {
-            *response.status_mut() = StatusCode::NOT_FOUND;
-        }
-        response
-    }
-}
 
 /// A bound address that does not listen yet.
 #[derive(Debug)]
@@ -118,7 +83,7 @@ pub(super) struct Open {
 
 impl Open {
     /// Answers whoever asks.
-    pub(super) async fn serve(self, tokens: Arc<Tokens>) {
+    pub(super) async fn serve(self, challenges: Arc<Challenges>) {
         let mut serving = JoinSet::new();
         loop {
             while serving.len() >= CONNECTIONS {
@@ -126,7 +91,7 @@ impl Open {
             }
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => drop(serving.spawn(converse(stream, Arc::clone(&tokens)))),
+                    Ok((stream, _)) => drop(serving.spawn(converse(stream, Arc::clone(&challenges)))),
                     // That connection has gone, or descriptors are short.
                     Err(_) => sleep(PAUSE).await,
                 },
@@ -136,10 +101,21 @@ impl Open {
     }
 }
 
+fn answer<B>(request: &Request<B>, challenges: &Challenges) -> Response<Full<Bytes>> {
+    let is_get = request.method() == Method::GET;
+    let answer = challenges.tokens.answer(request.uri().path()).filter(|_| is_get);
+    let is_unknown = answer.is_none();
+    let mut response = Response::new(Full::from(answer.unwrap_or_default()));
+    if is_unknown {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    response
+}
+
 /// Answers one request.
-async fn converse(stream: TcpStream, tokens: Arc<Tokens>) {
+async fn converse(stream: TcpStream, challenges: Arc<Challenges>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = tokens.answer(&request);
+        let answer = answer(&request, &challenges);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -173,27 +149,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_answered_while_it_is_shown_and_nothing_else_ever() {
-        let tokens = Arc::<Tokens>::default();
+        let challenges = Arc::<Challenges>::default();
         let booth = Booth::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = booth.address;
         let mut serving = JoinSet::new();
-        serving.spawn(booth.open().unwrap().serve(Arc::clone(&tokens)));
-        let path = format!("{FOLDER}token");
+        serving.spawn(booth.open().unwrap().serve(Arc::clone(&challenges)));
+        let path = "/.well-known/acme-challenge/token";
         let missing = "HTTP/1.1 404 Not Found";
-        assert!(ask(address, &get(&path)).await.starts_with(missing));
+        assert!(ask(address, &get(path)).await.starts_with(missing));
 
-        tokens.show("token", "token.thumb");
-        let answer = ask(address, &get(&path)).await;
+        challenges.tokens.show("token", "token.thumb");
+        let answer = ask(address, &get(path)).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\ntoken.thumb"), "{answer}");
-        for other in ["/", "/token", FOLDER, "/.well-known/acme-challenge", &format!("{path}/x")] {
+        for other in ["/", "/token", "/.well-known/acme-challenge/", &format!("{path}/x")] {
             assert!(ask(address, &get(other)).await.starts_with(missing), "{other}");
         }
-        let posted = get(&path).replace("GET", "POST");
+        let posted = get(path).replace("GET", "POST");
         assert!(ask(address, &posted).await.starts_with(missing));
 
-        tokens.hide("token");
-        assert!(ask(address, &get(&path)).await.starts_with(missing));
+        challenges.tokens.hide("token");
+        assert!(ask(address, &get(path)).await.starts_with(missing));
     }
 
     #[tokio::test(start_paused = true)]

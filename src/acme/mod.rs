@@ -26,7 +26,7 @@ use crate::event::Events;
 use crate::metric::Counter;
 use crate::net::{BindError, Lookup};
 use crate::tls::{Certificates, Challenges};
-use http01::{Booth, Tokens};
+use http01::Booth;
 use keeper::Keeper;
 use proof::Proofs;
 
@@ -86,26 +86,29 @@ pub enum Error {
 pub struct Keepers {
     keepers: Vec<(Keeper, Arc<Lookup>)>,
     booths: Vec<Booth>,
-    tokens: Arc<Tokens>,
+    challenges: Arc<Challenges>,
 }
 
 impl Keepers {
-    /// One for each table among those of the listeners. Binds the addresses for http-01, which do not
-    /// listen yet; proofs of the other kind go to `handshakes`.
+    /// One for each table among those of the listeners; their proofs go to `challenges`. Binds the
+    /// addresses for http-01, which do not listen yet, but for those where a listener `answers`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn bind(holders: Vec<(Acme, Holder)>, handshakes: Arc<Challenges>) -> Result<Self, Error> {
+    pub fn bind(
+        holders: Vec<(Acme, Holder)>,
+        challenges: Arc<Challenges>,
+        answers: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Self, Error> {
         let tables = gather(holders)?;
         let mut addresses = BTreeSet::new();
         for (table, _) in &tables {
             if let Challenge::Http01(wanted) = &table.challenge {
-                addresses.extend(wanted.iter().copied());
+                addresses.extend(wanted.iter().copied().filter(|at| !answers(*at)));
             }
         }
         let booths = booths(&addresses)?;
-        let tokens = Arc::<Tokens>::default();
-        let proofs = Proofs { handshakes, tokens: Arc::clone(&tokens) };
+        let proofs = Proofs(Arc::clone(&challenges));
         let turn = Arc::new(Semaphore::new(1));
         let keeper = |(table, holders): (Acme, Vec<Holder>)| {
             let listener = holders.first().map(|holder| Arc::clone(&holder.listener));
@@ -117,7 +120,7 @@ impl Keepers {
             Ok((keeper, Arc::new(Lookup::new(authority.into()))))
         };
         let keepers = tables.into_iter().map(keeper).collect::<Result<_, Error>>()?;
-        Ok(Self { keepers, booths, tokens })
+        Ok(Self { keepers, booths, challenges })
     }
 
     /// Shows what is stored. Reads files.
@@ -133,7 +136,7 @@ impl Keepers {
     pub fn start(self, events: &Events) -> Result<Running, BindError> {
         let mut tasks = JoinSet::new();
         for booth in self.booths {
-            tasks.spawn(booth.open()?.serve(Arc::clone(&self.tokens)));
+            tasks.spawn(booth.open()?.serve(Arc::clone(&self.challenges)));
         }
         let (stop, stopping) = watch::channel(false);
         for (keeper, lookup) in self.keepers {
@@ -254,13 +257,18 @@ mod tests {
             ..table("a.test", "/acme")
         };
         let address = taken.local_addr().unwrap();
-        let refused = Keepers::bind(vec![(at(address), holder("l"))], Arc::default());
+        let taken_by_us = |at| at == address;
+        let bound = |answers: &dyn Fn(SocketAddr) -> bool| {
+            Keepers::bind(vec![(at(address), holder("l"))], Arc::default(), answers)
+        };
+        assert_eq!(bound(&taken_by_us).unwrap().booths.len(), 0);
+        let refused = bound(&|_| false);
         let said = refused.unwrap_err().to_string();
         assert!(said.contains(&format!("http_bind: cannot listen on {address}: ")), "{said}");
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let other = Acme { storage: "/other".into(), ..at(free) };
         let both = vec![(at(free), holder("l")), (other, holder("m"))];
-        let keepers = Keepers::bind(both, Arc::default()).unwrap();
+        let keepers = Keepers::bind(both, Arc::default(), |_| false).unwrap();
         assert_eq!((keepers.keepers.len(), keepers.booths.len()), (2, 1));
     }
 }

@@ -9,31 +9,25 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
 use crate::acme::failure::Failure;
-use crate::acme::http01::Tokens;
 use crate::config::Challenge;
 use crate::tls::Challenges;
 
 /// Where proofs are shown; one for the process.
 #[derive(Debug, Clone)]
-pub(super) struct Proofs {
-    /// In handshakes, by domain.
-    pub(super) handshakes: Arc<Challenges>,
-    /// Over http, by token.
-    pub(super) tokens: Arc<Tokens>,
-}
+pub(super) struct Proofs(pub(super) Arc<Challenges>);
 
 /// A proof that is shown until this is dropped.
 #[derive(Debug)]
 pub(super) enum Shown {
-    Handshake { handshakes: Arc<Challenges>, domain: String },
-    Token { tokens: Arc<Tokens>, token: String },
+    Handshake { challenges: Arc<Challenges>, domain: String },
+    Token { challenges: Arc<Challenges>, token: String },
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
         match self {
-            Self::Handshake { handshakes, domain } => handshakes.remove(domain),
-            Self::Token { tokens, token } => tokens.hide(token),
+            Self::Handshake { challenges, domain } => challenges.remove(domain),
+            Self::Token { challenges, token } => challenges.tokens.hide(token),
         }
     }
 }
@@ -47,16 +41,16 @@ impl Proofs {
         token: &str,
         answer: &KeyAuthorization,
     ) -> Result<Shown, Failure> {
+        let challenges = Arc::clone(&self.0);
         match how {
             Challenge::TlsAlpn01 => {
                 let certificate = acme_identifier(domain, answer.digest().as_ref())?;
-                self.handshakes.insert(domain, Arc::new(certificate));
-                let handshakes = Arc::clone(&self.handshakes);
-                Ok(Shown::Handshake { handshakes, domain: domain.to_owned() })
+                challenges.insert(domain, Arc::new(certificate));
+                Ok(Shown::Handshake { challenges, domain: domain.to_owned() })
             }
             Challenge::Http01(_) => {
-                self.tokens.show(token, answer.as_str());
-                Ok(Shown::Token { tokens: Arc::clone(&self.tokens), token: token.to_owned() })
+                challenges.tokens.show(token, answer.as_str());
+                Ok(Shown::Token { challenges, token: token.to_owned() })
             }
         }
     }

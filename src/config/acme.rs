@@ -18,6 +18,9 @@ pub(super) const KEYS: &[&str] =
 pub(super) const CHALLENGES: &[(&str, Way)] =
     &[("tls-alpn-01", Way::TlsAlpn), ("http-01", Way::Http)];
 
+/// Where an authority begins to ask.
+const HTTP: u16 = 80;
+
 /// A challenge, of which the addresses are a key of their own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -48,6 +51,25 @@ pub(super) fn bound_at(listener: &Section<'_>, acme: &Acme) -> Vec<(SocketAddr, 
     let by_default = section.value("challenge").map_or(section.place, |value| value.node.place);
     let place = |number| items.get(number).map_or(by_default, |item: &Value<'_>| item.node.place);
     addresses.iter().enumerate().map(|(number, at)| (*at, place(number))).collect()
+}
+
+/// An http listener in cleartext at port 80 answers for those tables that name no address.
+pub(super) fn find_answerers(sections: &[(&str, Section<'_>)], listeners: &mut [listener::Read]) {
+    let answering = listeners.iter().filter(|read| read.listener.answers_challenges());
+    let bound = answering.flat_map(|read| &read.listener.bind).copied();
+    let bound: Vec<SocketAddr> = bound.filter(|address| address.port() == HTTP).collect();
+    if bound.is_empty() {
+        return;
+    }
+    for (read, (_, section)) in listeners.iter_mut().zip(sections) {
+        let acme = read.listener.tls.as_mut().and_then(|tls| tls.acme.as_mut());
+        if let Some(Acme { challenge: Challenge::Http01(addresses), .. }) = acme
+            && section.section("tls").section("acme").value("http_bind").is_none()
+        {
+            addresses.clone_from(&bound);
+            read.answers_at.clear();
+        }
+    }
 }
 
 /// Notes each listener whose table differs from that of another one and would write the same files.
@@ -146,7 +168,7 @@ fn challenge(section: &Section<'_>) -> Challenge {
         return Challenge::TlsAlpn01;
     }
     Challenge::Http01(written.map_or_else(
-        || vec![(Ipv4Addr::UNSPECIFIED, 80).into(), (Ipv6Addr::UNSPECIFIED, 80).into()],
+        || vec![(Ipv4Addr::UNSPECIFIED, HTTP).into(), (Ipv6Addr::UNSPECIFIED, HTTP).into()],
         |value| binds(&value),
     ))
 }

@@ -29,7 +29,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
     let sections = root.named("pool");
     let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
     let frontends = root.named("listener");
-    let listeners: Vec<listener::Read> = frontends
+    let mut listeners: Vec<listener::Read> = frontends
         .iter()
         .map(|(name, section)| listener::read(name, section.clone(), &names))
         .collect();
@@ -48,6 +48,7 @@ pub(super) fn read(report: &Report, root: &Table, origin: Origin) -> Config {
         let way_out = "add [listener.NAME] with bind and pool";
         report.absence(root.place, "the file has no listener".to_owned(), way_out);
     }
+    acme::find_answerers(&frontends, &mut listeners);
     addresses(report, &root, &listeners, &admin);
     acme::clashes(&frontends, &listeners);
     cycles(&sections, &pools);
@@ -109,9 +110,14 @@ fn addresses(report: &Report, root: &Section<'_>, listeners: &[listener::Read], 
             taken.push((seat, name, Some(*place)));
         }
     }
-    // Whoever asks there may mean any of the listeners: they may share it, and with nobody else.
+    // Whoever asks there may mean any of the listeners: they may share it, also with an http listener
+    // that answers for them, and with nobody else.
+    let answers = |at: &SocketAddr| {
+        let answering = listeners.iter().filter(|read| read.listener.answers_challenges());
+        answering.flat_map(|read| &read.listener.bind).any(|bound| bound == at)
+    };
     for read in listeners {
-        for (address, place) in &read.answers_at {
+        for (address, place) in read.answers_at.iter().filter(|(at, _)| !answers(at)) {
             let name = format!("listener \"{}\", tls, acme: http_bind", read.listener.name);
             check(&taken, (*address, Protocol::Tcp), *place, &name);
         }

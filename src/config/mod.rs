@@ -164,6 +164,11 @@ impl Listener {
     pub fn needs_hello(&self) -> bool {
         self.tls.is_some() || self.routes.iter().any(|route| route.when.need_hello())
     }
+
+    /// True if http comes here in cleartext: then it answers challenges of http-01 by itself.
+    pub fn answers_challenges(&self) -> bool {
+        self.protocol == Protocol::Http && self.tls.is_none()
+    }
 }
 
 /// What a listener takes.

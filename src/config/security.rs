@@ -106,7 +106,8 @@ pub struct Acme {
 pub enum Challenge {
     /// In the handshake of the listener itself (RFC 8737).
     TlsAlpn01,
-    /// Over plain http at these addresses, which answer nothing else (RFC 8555, 8.3).
+    /// Over plain http at these addresses (RFC 8555, 8.3), which answer nothing else unless an http
+    /// listener is bound there.
     Http01(Vec<std::net::SocketAddr>),
 }
 

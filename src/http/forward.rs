@@ -24,7 +24,7 @@ use crate::http::retry::{Errand, Miss};
 use crate::http::session::Session;
 use crate::http::upgrade::{self, Ask};
 use crate::http::way::{self, Led};
-use crate::http::{Connection, Destination, Lane, answer};
+use crate::http::{Connection, Destination, Lane, answer, challenge};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::pool::{Claim, Picked, Pool};
 use crate::route::Treatment;
@@ -39,7 +39,10 @@ pub(super) async fn serve(
 ) -> Served {
     let asked = Asked::of(&request, &on, account);
     asked.account.asked_by(asked.client, &asked.id);
-    let mut answer = answer_to(request, &asked, &on).await;
+    let mut answer = match challenge::answer(&request, &on.proxy) {
+        Some(shown) => shown,
+        None => answer_to(request, &asked, &on).await,
+    };
     if let Download::Own(_) = answer.body() {
         answer.headers_mut().insert(headers::REQUEST_ID, asked.id);
     }

@@ -9,6 +9,7 @@ mod answer;
 mod attempt;
 mod backends;
 mod body;
+mod challenge;
 mod connection;
 mod fetched;
 mod figures;
@@ -38,7 +39,7 @@ use crate::log::AccessLog;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
 use crate::session::Table;
-use crate::tls::Inbound;
+use crate::tls::{Challenges, Inbound};
 use crate::upstream::{Client, Dialer, Gateway};
 pub use account::refuse;
 pub use answer::TLS_REQUIRED;
@@ -57,6 +58,8 @@ pub struct Proxy {
     pub routes: Routes<Arc<Lane>>,
     /// What ends TLS here; `None` = cleartext.
     pub tls: Option<Arc<Inbound>>,
+    /// What an authority is shown that asks in cleartext whether a name is ours.
+    pub challenges: Arc<Challenges>,
     /// No request for so long ends a connection, and a body that stands still ends a request;
     /// `None` = never.
     pub idle_timeout: Option<Duration>,

@@ -1,9 +1,10 @@
 //! Automatic certificates of the listeners: who keeps them, and who shows them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::acme::{Holder, Keepers, Orders};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::server::StartError;
 use crate::server::world::World;
 
@@ -29,6 +30,11 @@ pub(super) fn keepers(config: &Config, world: &World) -> Result<(Keepers, Counte
         };
         holders.push((table.clone(), holder));
     }
-    let keepers = Keepers::bind(holders, Arc::clone(&world.challenges))?;
+    let answers = |at: SocketAddr| {
+        let answers = |spec: &Listener| spec.answers_challenges() && spec.bind.contains(&at);
+        // Port 0 is another port each time.
+        at.port() != 0 && config.listeners.iter().any(answers)
+    };
+    let keepers = Keepers::bind(holders, Arc::clone(&world.challenges), answers)?;
     Ok((keepers, counted))
 }

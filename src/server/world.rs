@@ -40,7 +40,7 @@ impl World {
         gate: &Arc<Gate>,
     ) -> Result<Self, StartError> {
         let ways = config.pools.iter().map(Outward::build).collect::<Result<Vec<_>, _>>()?;
-        let challenges = Arc::default();
+        let challenges = Arc::<Challenges>::default();
         let inbound = inbound(config, &challenges)?;
         let listener = |spec: &config::Listener| {
             let name = Arc::clone(&spec.name);
@@ -49,7 +49,8 @@ impl World {
             let admission = Admission::new(Arc::clone(gate), cap, cost, &spec.clients, rate);
             let gateway = |pool| gateway(config, &ways, &name, pool);
             let tls = inbound.iter().find(|(of, _)| *of == name).map(|(_, tls)| Arc::clone(tls));
-            let proxy = proxy(spec, gateway, tls, &admission, access.cloned())?;
+            let ends = (tls, Arc::clone(&challenges));
+            let proxy = proxy(spec, gateway, ends, &admission, access.cloned())?;
             let handshake = Arc::new(Handshake::new(spec));
             let frontend = Frontend { handshake, proxy };
             Some(Arc::new(Listener::new(name, frontend, admission)))
@@ -111,7 +112,7 @@ fn with_secret(pool: Pool, cookie: Option<&config::StickyCookie>) -> Result<Pool
 fn proxy(
     spec: &config::Listener,
     gateway: impl Fn(usize) -> Option<Gateway>,
-    tls: Option<Arc<Inbound>>,
+    (tls, challenges): (Option<Arc<Inbound>>, Arc<Challenges>),
     admission: &Arc<Admission>,
     access: Option<AccessLog>,
 ) -> Option<Proxy> {
@@ -149,6 +150,7 @@ fn proxy(
                 listener,
                 routes,
                 tls,
+                challenges,
                 idle_timeout,
                 rules,
                 trusted,

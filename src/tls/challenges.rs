@@ -1,4 +1,4 @@
-//! What is shown to an authority that wants to see that a name is ours (RFC 8737).
+//! What is shown to an authority that wants to see that a name is ours: in handshakes (RFC 8737).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::tls::Tokens;
+
 /// The protocol that the authority offers, and nothing beside it.
 pub const ACME_TLS: &[u8] = b"acme-tls/1";
 
@@ -14,6 +16,8 @@ pub const ACME_TLS: &[u8] = b"acme-tls/1";
 /// authority comes to can answer.
 #[derive(Debug, Default)]
 pub struct Challenges {
+    /// What is shown over http.
+    pub tokens: Tokens,
     pending: ArcSwap<HashMap<String, Arc<CertifiedKey>>>,
 }
 

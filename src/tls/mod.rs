@@ -10,6 +10,7 @@ mod inbound;
 mod outbound;
 mod pem;
 mod session;
+mod tokens;
 mod turnstile;
 
 pub use certificates::Certificates;
@@ -21,6 +22,7 @@ pub use handshake::{Unshaken, accept, shake};
 pub use inbound::{Inbound, is_challenge};
 pub use outbound::Outbound;
 pub use session::Session;
+pub use tokens::Tokens;
 pub use turnstile::Turnstile;
 
 use std::path::PathBuf;

@@ -162,6 +162,39 @@ fn challenges_share_their_address_with_each_other_and_with_nobody_else() {
     assert_eq!(&problem.source_line[problem.mark.clone()], "\"127.0.0.1:9900\"");
 }
 
+#[test]
+fn an_http_listener_in_cleartext_answers_challenges_at_its_address() {
+    let acme = |keys: &str| {
+        format!(
+            "{SMALLEST}[listener.a]\nbind = \"0.0.0.0:443\"\npool = \"postgres\"\n\
+             [listener.a.tls.acme]\ndomains = \"a.example\"\nstorage = \"x\"\n\
+             challenge = \"http-01\"\n{keys}"
+        )
+    };
+    let web =
+        |keys: &str| format!("[listener.w]\nprotocol = \"http\"\npool = \"postgres\"\n{keys}");
+    let asked_at = |text: &str| {
+        let config = good(text);
+        let listener = config.listeners.into_iter().find(|listener| &*listener.name == "a");
+        match listener.unwrap().tls.unwrap().acme.unwrap().challenge {
+            Challenge::Http01(at) => at.iter().map(ToString::to_string).collect(),
+            Challenge::TlsAlpn01 => Vec::new(),
+        }
+    };
+    let ours = web("bind = [\"10.0.0.1:80\", \"10.0.0.1:8080\"]\n");
+    assert_eq!(asked_at(&(acme("") + &ours)), ["10.0.0.1:80"]);
+    // What the file says counts, and it may say the address of a listener.
+    assert_eq!(asked_at(&(acme("http_bind = \"10.0.0.1:8080\"\n") + &ours)), ["10.0.0.1:8080"]);
+    assert_eq!(asked_at(&(acme("http_bind = \"10.0.0.2:80\"\n") + &ours)), ["10.0.0.2:80"]);
+    let high = web("bind = \"10.0.0.1:8080\"\n");
+    assert_eq!(asked_at(&(acme("") + &high)), ["0.0.0.0:80", "[::]:80"]);
+    // With TLS it is not what the authority speaks.
+    let table = "[listener.w.tls.acme]\ndomains = \"w.example\"\nstorage = \"x\"\n";
+    let ended = web("bind = \"0.0.0.0:80\"\n") + table;
+    let problem = refusal(&(acme("") + &ended));
+    assert!(problem.message.contains("is taken by listener \"w\""), "{problem}");
+}
+
 /// A listener with these routes and no pool of its own.
 fn routed(routes: &str) -> String {
     format!("[listener.r]\nbind = \"0.0.0.0:443\"\n{routes}")

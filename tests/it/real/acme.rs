@@ -183,6 +183,31 @@ fn over_http_one_certificate_serves_all_listeners_with_the_same_table() {
 }
 
 #[test]
+fn over_http_a_listener_that_redirects_everybody_answers_the_authority() {
+    let Some(mut stage) = Stage::set() else { return };
+    stage.authority(90 * DAY);
+    let web = format!(
+        "[listener.web]\nbind = \"{}\"\nprotocol = \"http\"\n\
+         [[listener.web.route]]\nname = \"up\"\nredirect = \"https\"\n",
+        stage.http.address()
+    );
+    let proxy = Evenkeel::start(&(stage.file("[\"a.test\", \"b.test\"]", &stage.http_01()) + &web));
+    let root = stage.wait_trusted(proxy.at(), "a.test");
+    assert!(echo_over_tls(proxy.at(), "b.test", &root));
+    assert_eq!((orders(&proxy, "ok"), orders(&proxy, "failed")), (1, 0));
+    let answered = |code: &str| {
+        proxy.metrics().count("http_requests_total", &[("listener", "web"), ("code", code)])
+    };
+    // The authority has asked for each name, and was never led elsewhere.
+    eventually("its requests are counted", PATIENCE, || answered("200") >= 2);
+    assert_eq!(answered("308"), 0);
+    for path in ["/", "/.well-known/acme-challenge/", "/.well-known/acme-challenge/x"] {
+        let answer = http::get(stage.http.address(), path);
+        assert_eq!(answer.status, 308, "{path}");
+    }
+}
+
+#[test]
 fn a_restart_shows_what_is_stored_and_orders_nothing() {
     let Some(mut stage) = Stage::set() else { return };
     stage.authority(90 * DAY);
