@@ -173,7 +173,7 @@ fn an_http_listener_in_cleartext_answers_challenges_at_its_address() {
     };
     let web =
         |keys: &str| format!("[listener.w]\nprotocol = \"http\"\npool = \"postgres\"\n{keys}");
-    let asked_at = |text: &str| {
+    let asked_at = |text: &str| -> Vec<String> {
         let config = good(text);
         let listener = config.listeners.into_iter().find(|listener| &*listener.name == "a");
         match listener.unwrap().tls.unwrap().acme.unwrap().challenge {
