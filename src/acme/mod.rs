@@ -257,7 +257,7 @@ mod tests {
             ..table("a.test", "/acme")
         };
         let address = taken.local_addr().unwrap();
-        let taken_by_us = |at| at == address;
+        let taken_by_us = |it: SocketAddr| it == address;
         let bound = |answers: &dyn Fn(SocketAddr) -> bool| {
             Keepers::bind(vec![(at(address), holder("l"))], Arc::default(), answers)
         };

@@ -166,15 +166,15 @@ fn challenges_share_their_address_with_each_other_and_with_nobody_else() {
 fn an_http_listener_in_cleartext_answers_challenges_at_its_address() {
     let acme = |keys: &str| {
         format!(
-            "{SMALLEST}[listener.a]\nbind = \"0.0.0.0:443\"\npool = \"postgres\"\n\
+            "[listener.a]\nbind = \"0.0.0.0:443\"\npool = \"postgres\"\n\
              [listener.a.tls.acme]\ndomains = \"a.example\"\nstorage = \"x\"\n\
              challenge = \"http-01\"\n{keys}"
         )
     };
     let web =
         |keys: &str| format!("[listener.w]\nprotocol = \"http\"\npool = \"postgres\"\n{keys}");
-    let asked_at = |text: &str| {
-        let config = good(text);
+    let asked_at = |text: &str| -> Vec<String> {
+        let config = good(&format!("{SMALLEST}{text}")).config;
         let listener = config.listeners.into_iter().find(|listener| &*listener.name == "a");
         match listener.unwrap().tls.unwrap().acme.unwrap().challenge {
             Challenge::Http01(at) => at.iter().map(ToString::to_string).collect(),
