@@ -21,7 +21,7 @@ pub(super) fn check(section: &Section<'_>, pool: &Pool, carried: Carried) {
     if carried.http {
         for_sessions(section, pool);
     } else if !carried.nothing() {
-        idle(section);
+        idle(section, carried);
     }
 }
 
@@ -57,13 +57,18 @@ fn for_sessions(section: &Section<'_>, pool: &Pool) {
     }
 }
 
-/// Warns of what is never used.
-fn idle(section: &Section<'_>) {
+/// Warns of what is never used, and refuses it where it could not be: datagrams are no requests.
+fn idle(section: &Section<'_>, carried: Carried) {
     let rules = section.section("retry");
     let rules = retry::OF_REQUESTS.iter().filter_map(|key| rules.value(key));
     let own = ["response_timeout", "http"].into_iter().filter_map(|key| section.value(key));
     for value in own.chain(rules) {
-        let message = "has no effect: no http listener uses this pool";
-        value.warn(message, "remove it, or set protocol = \"http\" of a listener");
+        if carried.udp {
+            let message = "is for http, and the listener that uses this pool is udp";
+            value.refuse(message, "remove it");
+        } else {
+            let message = "has no effect: no http listener uses this pool";
+            value.warn(message, "remove it, or set protocol = \"http\" of a listener");
+        }
     }
 }

@@ -94,6 +94,8 @@ async fn answer_to(
         Led::Onward(way, target, claims) => (way, target, claims),
         Led::Answered(way, answer) => {
             account.led(&way.to);
+            // Whatever its status, it is what the route is there for.
+            account.ended(Outcome::Ok);
             return answer.map(|body| Download::Own(Full::new(body)));
         }
         Led::Limited(way, seconds) => {

@@ -23,6 +23,7 @@ pub(super) struct Session {
     on: Rc<Connection>,
     account: Rc<Account>,
     end: Cell<Option<Outcome>>,
+    is_settled: Cell<bool>,
     /// Bound of the whole request.
     deadline: OnceCell<Alarm>,
 }
@@ -37,6 +38,7 @@ impl Session {
             on: Rc::clone(on),
             account: Rc::clone(account),
             end: Cell::new(None),
+            is_settled: Cell::new(false),
             deadline: OnceCell::new(),
         })
     }
@@ -48,7 +50,9 @@ impl Session {
 
     /// From here on it is this backend's: it has answered, or it is the last that was asked.
     pub(super) fn settle(&self) {
-        if let Some(lease) = &*self.lease.borrow() {
+        if let Some(lease) = &*self.lease.borrow()
+            && !self.is_settled.replace(true)
+        {
             lease.tally().connected.increment();
             self.account.settled(lease.backend().name());
         }
@@ -119,6 +123,8 @@ fn enter(lease: &Lease, on: &Connection, limits: Limits) -> Entry {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Whoever was cut while it waited for an answer waited for this backend.
+        self.settle();
         let Some(lease) = self.lease.take() else { return };
         // Its last bytes are counted before its end is: whoever sees the end sees them all.
         if let Some(live) = self.live.take() {

@@ -385,6 +385,9 @@ fn what_is_about_requests_is_refused_or_idle_where_there_are_none() {
         let said = warnings(&format!("{more}\n"));
         let message = format!("{key} has no effect: no http listener uses this pool");
         assert!(said.len() == 1 && said[0].contains(&message), "{more}: {said:?}");
+        let udp = SITE.replace("\"http\"", "\"udp\"");
+        let udp = udp.replace("[listener.site]", &format!("{more}\n[listener.site]"));
+        told(&format!("{udp}{LED}"), &format!("{key} is for http"), "remove it");
         let text = SITE.replace("[listener.site]", &format!("{more}\n[listener.site]"));
         assert_eq!(warnings(&format!("{text}{LED}")), [""; 0]);
     }

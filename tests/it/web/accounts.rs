@@ -76,7 +76,7 @@ fn what_we_answer_ourselves_leaves_a_line_and_is_counted_once() {
     let routes = "[[listener.l.route]]\nname = \"old\"\npath = \"/old\"\n\
                   redirect = { to = \"https://b.example/\", status = 301 }\n\
                   [[listener.l.route]]\nname = \"closed\"\npath = \"/closed\"\n\
-                  respond = { status = 418, body = \"teapot\", content_type = \"text/plain\" }\n\
+                  respond = { status = 503, body = \"teapot\", content_type = \"text/plain\" }\n\
                   [[listener.l.route]]\nname = \"few\"\npath = \"/few\"\npool = \"p\"\n\
                   rate_limit = { rate = \"1/h\", burst = 1 }\n";
     let server = whoami("s");
@@ -86,7 +86,7 @@ fn what_we_answer_ourselves_leaves_a_line_and_is_counted_once() {
     let at = proxy.at();
     let asks = ["/old", "/closed", "/few", "/few", "/nowhere"];
     let told = asks.map(|path| request(at, "GET", path, "shop.example").status);
-    assert_eq!(told, [301, 418, 200, 429, 404]);
+    assert_eq!(told, [301, 503, 200, 429, 404]);
     let lines = proxy.wait_access(5);
     let seen: Vec<_> = lines
         .iter()
@@ -179,6 +179,8 @@ fn a_client_that_leaves_is_told_apart_by_how_far_it_had_come() {
     reset(served);
     let line = proxy.wait_access(2).remove(1);
     has(&line, &[("outcome", "client-reset".into()), ("status", Value::Null)]);
+    // The one that it waited for, though that has said nothing.
+    has(&line, &[("backend", "s".into()), ("attempts", 1.into())]);
     opened.send(()).ok();
     let codes = |code| proxy.metrics().count("http_requests_total", &[("code", code)]);
     assert_eq!((codes("none"), codes("200")), (2, 0));
