@@ -236,7 +236,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::acme::http01::Tokens;
     use crate::config::Challenge;
     use crate::tls::{Certificates, self_signed};
 
@@ -252,7 +251,7 @@ mod tests {
         let shown = self_signed(&spec.domains).unwrap();
         let certificates = Arc::new(Certificates::new(vec![shown]));
         let holder = Holder { listener: "l".into(), certificates, slot: 0, orders: Arc::default() };
-        let proofs = Proofs { handshakes: Arc::default(), tokens: Arc::<Tokens>::default() };
+        let proofs = Proofs(Arc::default());
         Keeper::new(spec, vec![holder], proofs, Arc::new(Semaphore::new(1)))
     }
 
