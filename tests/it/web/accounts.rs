@@ -104,7 +104,7 @@ fn what_we_answer_ourselves_leaves_a_line_and_is_counted_once() {
         metrics.count("http_requests_total", &labels)
     };
     assert_eq!(requests("old", "", "301"), 1);
-    assert_eq!(requests("closed", "", "418"), 1);
+    assert_eq!(requests("closed", "", "503"), 1);
     assert_eq!((requests("few", "p", "200"), requests("few", "p", "429")), (1, 1));
     assert_eq!(requests("", "", "404"), 1);
     assert_eq!(metrics.count("http_requests_total", &[]), 5);
