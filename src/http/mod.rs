@@ -1,4 +1,4 @@
-//! HTTP: a client's connection in [`connection`], each of its requests in [`forward`].
+//! HTTP: a client's connection in `connection`, each of its requests in `forward`.
 //!
 //! The library speaks the protocol on both sides; which way a request goes, who answers it, and what
 //! becomes of it when a backend fails is decided here. Everything of a connection lives on its
