@@ -4,6 +4,8 @@
 use std::rc::Rc;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::header::{
@@ -114,28 +116,13 @@ fn protocols(headers: &HeaderMap) -> Ask {
 /// A key of a WebSocket handshake (RFC 6455, 4.1): 16 random bytes.
 fn key() -> HeaderValue {
     let bytes = fastrand::u128(..).to_ne_bytes();
-    HeaderValue::try_from(base64(&bytes)).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(BASE64.encode(bytes)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// What a server answers to a key (RFC 6455, 4.2.2).
 fn accept(key: &HeaderValue) -> String {
     let salted = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
-    base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &salted).as_ref())
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or_default();
-            let digit = DIGITS.get(digit).filter(|_| place <= three.len());
-            text.push(digit.map_or('=', |digit| char::from(*digit)));
-        }
-    }
-    text
+    BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &salted))
 }
 
 /// The backend's end of a tunnel.
