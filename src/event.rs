@@ -36,6 +36,10 @@ pub enum Subject {
         /// Its name.
         pool: Arc<str>,
     },
+    /// The file was read again, or refused.
+    Reload,
+    /// Another process took over, or failed to.
+    Upgrade,
     /// A certificate was replaced or refused, or comes to its end.
     Certificate {
         /// The listener that shows it.

@@ -24,6 +24,7 @@
 //! | 3 | [`upstream`] | reaching a backend: pick, dial, try elsewhere |
 //! | 4 | [`acme`] | certificates that are asked for and renewed by themselves |
 //! | 4 | [`certificates`] | certificate files under watch, and when they end |
+//! | 4 | [`discover`] | backends that are looked up |
 //! | 4 | [`health`] | a monitor a pool, which alone says who may be picked |
 //! | 4 | [`http`] | a request on one page |
 //! | 4 | [`tcp`] | one session on one page |
@@ -56,6 +57,7 @@ pub mod api;
 pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod discover;
 pub mod event;
 pub mod health;
 pub mod http;

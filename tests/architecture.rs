@@ -37,6 +37,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ),
     ("acme", 4, &["tls", "net", "config", "metric", "event"]),
     ("certificates", 4, &["tls", "config", "metric", "event"]),
+    ("discover", 4, &["config", "net", "addr", "metric", "event"]),
     (
         "health",
         4,
@@ -124,6 +125,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "admission",
             "health",
             "certificates",
+            "discover",
             "upstream",
             "route",
             "pool",
@@ -132,6 +134,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "session",
             "event",
             "log",
+            "api",
             "config",
             "metric",
             "addr",

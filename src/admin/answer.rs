@@ -105,7 +105,8 @@ impl Refusal {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, reasons, field } = refusal;
-        let mut answer = json(status, &Problem { error, reasons });
+        let problems = Vec::new();
+        let mut answer = json(status, &Problem { error, reasons, problems });
         if let Some((name, value)) = field {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));
         }

@@ -128,6 +128,8 @@ fn written(event: &Event) -> String {
         Subject::Listener { listener } => ("listener", name(listener), None, None),
         Subject::Pool { pool } => ("pool", None, name(pool), None),
         Subject::Certificate { listener, .. } => ("certificate", name(listener), None, None),
+        Subject::Reload => ("reload", None, None, None),
+        Subject::Upgrade => ("upgrade", None, None, None),
     };
     let data = api::Event {
         time: rfc3339(event.time),

@@ -36,6 +36,7 @@ pub fn report(handle: &Handle) -> api::Status {
             .zip(&snapshot.config.pools)
             .map(|(live, spec)| pool(live, &spec.policy))
             .collect(),
+        draining_processes: Vec::new(),
     }
 }
 

@@ -45,6 +45,8 @@ impl Default for Process {
         Self {
             threads: 0,
             shutdown_timeout: Duration::from_secs(30),
+            upgrade_timeout: None,
+            nameservers: Vec::new(),
             pid_file: None,
             max_sessions: 0,
             user: None,
@@ -123,6 +125,7 @@ impl Pool {
             send_proxy_protocol: None,
             tls: None,
             max_failover: None,
+            discover: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::fields::is_token;
 use super::read::Section;
 use super::value::Value;
 use super::words::quoted;
-use super::{ClientTls, HttpProbe, Role, credentials};
+use super::{BodyPattern, ClientTls, HttpProbe, Role, credentials};
 
 pub(super) const ROLES: &[(&str, Role)] = &[("primary", Role::Primary), ("replica", Role::Replica)];
 
@@ -36,7 +36,7 @@ pub(super) fn plain(section: &Section<'_>) -> HttpProbe {
             .value("expect_status")
             .map(|value| statuses(&value))
             .unwrap_or(default.expect_status),
-        expect_body: section.value("expect_body").and_then(|value| body(&value)),
+        expect_body: section.value("expect_body").and_then(|value| body(&value)).map(BodyPattern),
         role: section.value("role").and_then(|value| value.choice(ROLES)),
         tls: None,
     }

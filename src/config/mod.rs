@@ -66,7 +66,7 @@ pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
 pub use load::{Loaded, load, load_trusting, parse};
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
-pub use probe::{DnsProbe, Health, HttpProbe, Probe, Role};
+pub use probe::{BodyPattern, DnsProbe, Health, HttpProbe, Probe, Role};
 pub use problem::{Problem, Refused};
 pub use process::admin_token;
 pub use program::{Access, Admin, AdminBind, Level, Log, LogFormat, Process};
@@ -85,7 +85,7 @@ pub use web::{
 };
 
 /// A checked file with every default filled in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `[process]`.
     pub process: Process,
@@ -102,7 +102,7 @@ pub struct Config {
 }
 
 /// Where a configuration came from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Origin {
     /// The main file as it was named; `None` for `evenkeel proxy` and `evenkeel demo`.
     pub file: Option<PathBuf>,
@@ -111,7 +111,7 @@ pub struct Origin {
 }
 
 /// `[listener.NAME]`: addresses that take connections or datagrams for a pool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// Unique among listeners.
     pub name: Arc<str>,
@@ -195,7 +195,7 @@ impl Protocol {
 }
 
 /// `[pool.NAME]`: a set of backends and the rules for using them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// Unique among pools.
     pub name: Arc<str>,
@@ -241,10 +241,32 @@ pub struct Pool {
     pub tls: Option<ClientTls>,
     /// Asserted: clients are off a dead backend within this time.
     pub max_failover: Option<Duration>,
+    /// Where further backends are looked up; `None` = `members` are all there are.
+    pub discover: Option<Discover>,
+}
+
+/// `[pool.NAME.discover]`: backends that are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discover {
+    /// Where.
+    pub source: DiscoverSource,
+    /// How often; `None` = as the records say, a file whenever it changes.
+    pub refresh: Option<Duration>,
+}
+
+/// Where backends are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiscoverSource {
+    /// Every address of this name is one, at this port.
+    Dns(Arc<str>, u16),
+    /// Every SRV record of this name is one (RFC 2782).
+    Srv(Arc<str>),
+    /// They are listed in this JSON file.
+    File(PathBuf),
 }
 
 /// One entry of `backends`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Member {
     /// Unique within the pool; the address as written unless named.
     pub name: Arc<str>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ClientTls, Protocol};
 
 /// `[pool.NAME.health]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// What is asked.
     pub probe: Probe,
@@ -24,7 +24,7 @@ pub struct Health {
 }
 
 /// What a probe asks of a backend.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Probe {
     /// Nothing: every backend counts as up.
     None,
@@ -57,7 +57,7 @@ pub enum Probe {
 }
 
 /// `probe = "http"` or `"https"`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpProbe {
     /// Path and query, starting with `/`.
     pub path: String,
@@ -70,11 +70,22 @@ pub struct HttpProbe {
     /// Inclusive ranges of status codes that count as good, at least one.
     pub expect_status: Vec<(u16, u16)>,
     /// Must match in the first 64 KiB of the body.
-    pub expect_body: Option<regex::bytes::Regex>,
+    pub expect_body: Option<BodyPattern>,
     /// With a role, an unexpected status means `standby` and only silence is a failure.
     pub role: Option<Role>,
     /// For `https`.
     pub tls: Option<ClientTls>,
+}
+
+/// What a body must match.
+#[derive(Debug, Clone)]
+pub struct BodyPattern(pub regex::bytes::Regex);
+
+/// Equal if they are written alike.
+impl PartialEq for BodyPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 /// `probe = "dns"`.

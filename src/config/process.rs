@@ -35,6 +35,8 @@ pub(super) fn process(root: &Section<'_>) -> Process {
     Process {
         threads: usize::try_from(threads).unwrap_or_default(),
         shutdown_timeout: section.duration("shutdown_timeout", default.shutdown_timeout),
+        upgrade_timeout: default.upgrade_timeout,
+        nameservers: default.nameservers,
         pid_file: section.path("pid_file"),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, default.max_sessions),
         user: section.text("user"),

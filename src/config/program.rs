@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[process]`: what holds for the whole program.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Process {
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     /// How long sessions may go on after a graceful stop.
     pub shutdown_timeout: Duration,
+    /// How long the old process may keep its sessions after an upgrade; `None` = until the last one
+    /// ends.
+    pub upgrade_timeout: Option<Duration>,
+    /// Whom names are asked of; empty = the system's.
+    pub nameservers: Vec<SocketAddr>,
     /// Written when ready.
     pub pid_file: Option<PathBuf>,
     /// Cap over all listeners; 0 = derived from the open-file limit.

@@ -4,6 +4,8 @@
 //! `Server` is a running balancer.
 
 mod automation;
+mod command;
+mod inheritance;
 mod limits;
 mod privileges;
 mod signals;
@@ -32,6 +34,8 @@ use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
 use crate::session::Bell;
 use crate::tls;
+pub use command::Refusal;
+pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};

@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
+use tokio::sync::mpsc;
 
 use crate::acme::Orders;
 use crate::addr::ClientAddr;
 use crate::admission::Figures;
+use crate::api;
 use crate::config::{self, Config, Protocol};
 use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
@@ -20,6 +22,7 @@ use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
+use crate::server::command::{self, COMMANDS, Command, Refusal};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -105,12 +108,18 @@ pub struct Handle {
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
     stopping: AtomicBool,
+    commands: mpsc::Sender<Command>,
+    /// Until the supervisor takes them.
+    commanded: Mutex<Option<mpsc::Receiver<Command>>>,
 }
 
 impl Handle {
     /// A server that is not listening yet; `workers` are the live sessions of each worker.
     pub fn new(snapshot: Snapshot, workers: Arc<[CachePadded<Gauge>]>) -> Self {
+        let (commands, commanded) = mpsc::channel(COMMANDS);
         Self {
+            commands,
+            commanded: Mutex::new(Some(commanded)),
             started: Instant::now(),
             workers,
             events: Events::default(),
@@ -160,6 +169,44 @@ impl Handle {
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let chance = fastrand::u64(..);
         Some(view.live.as_ref()?.preview(&Ask::of(client, chance, now), asked))
+    }
+
+    /// Reads the file again; returns when the new one has taken effect. With `confirm`, it goes back
+    /// by itself after that time unless it is confirmed.
+    ///
+    /// # Errors
+    /// The file cannot be used, or something stands in the way. Nothing has changed then.
+    pub async fn reload(&self, confirm: Option<Duration>) -> Result<api::Reloaded, Refusal> {
+        command::ask(&self.commands, |reply| Command::Reload(confirm, reply)).await
+    }
+
+    /// Keeps what was loaded last and waits to be confirmed.
+    ///
+    /// # Errors
+    /// Nothing waits for that.
+    pub async fn confirm(&self) -> Result<(), Refusal> {
+        command::ask(&self.commands, Command::Confirm).await
+    }
+
+    /// What a reload with this file would change. `file` is the effective file as JSON.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub async fn plan(&self, file: String) -> Result<api::Changes, Refusal> {
+        command::ask(&self.commands, |reply| Command::Plan(file, reply)).await
+    }
+
+    /// Has a new process take over; returns when it serves.
+    ///
+    /// # Errors
+    /// It did not get ready. This process goes on then.
+    pub async fn upgrade(&self) -> Result<api::Upgraded, Refusal> {
+        command::ask(&self.commands, Command::Upgrade).await
+    }
+
+    /// What is commanded; once, for the supervisor.
+    pub(super) fn commanded(&self) -> Option<mpsc::Receiver<Command>> {
+        self.commanded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The pools are watched from now on.

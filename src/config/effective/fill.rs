@@ -223,7 +223,7 @@ fn http(probe: &HttpProbe, plain: Health) -> Health {
         host: probe.host.clone(),
         method: Some(probe.method.clone()),
         expect_status: Some(statuses),
-        expect_body: probe.expect_body.as_ref().map(|regex| regex.as_str().to_owned()),
+        expect_body: probe.expect_body.as_ref().map(|body| body.0.as_str().to_owned()),
         role: probe.role.map(|role| word(http_probe::ROLES, &role)),
         headers: (!probe.headers.is_empty()).then(|| Named(probe.headers.clone())),
         tls: probe.tls.as_ref().map(ClientTls::of),

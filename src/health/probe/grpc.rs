@@ -472,7 +472,9 @@ mod tests {
         static LONG_BODY: [u8; 70_000] = [b'.'; 70_000];
         let body = |text: &str| {
             Probe::Http(Box::new(HttpProbe {
-                expect_body: Some(regex::bytes::Regex::new(text).unwrap()),
+                expect_body: Some(crate::config::BodyPattern(
+                    regex::bytes::Regex::new(text).unwrap(),
+                )),
                 ..HttpProbe::default()
             }))
         };

@@ -13,7 +13,7 @@ use hyper::header::{
 use hyper::{Method, StatusCode, Uri};
 
 use crate::addr::BackendAddr;
-use crate::config::{HttpProbe, HttpVersion, Member};
+use crate::config::{BodyPattern, HttpProbe, HttpVersion, Member};
 use crate::health::StartError;
 use crate::health::probe::handshake::Handshake;
 use crate::health::probe::{Answer, Miss, Peer, Stream, connect, http2, why_broken};
@@ -160,7 +160,7 @@ impl Request {
         if !self.spec.expect_status.iter().any(|(least, most)| (*least..=*most).contains(&code)) {
             return self.unexpected(self.wrong_status(status));
         }
-        let Some(expected) = &self.spec.expect_body else {
+        let Some(BodyPattern(expected)) = &self.spec.expect_body else {
             return Ok(Answer::up(format!("status {code}")));
         };
         let body = read(body).await?;

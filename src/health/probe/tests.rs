@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::addr::BackendAddr;
-use crate::config::{ClientTls, DnsProbe, HttpProbe, Protocol, Role};
+use crate::config::{BodyPattern, ClientTls, DnsProbe, HttpProbe, Protocol, Role};
 use crate::health::fixture::{
     LONG, SHORT, answering, answering_datagrams, head, pool, refusing, refusing_datagrams, server,
     silent,
@@ -360,7 +360,7 @@ async fn with_a_role_an_unexpected_status_is_standby() {
 
 fn wanting(body: &str) -> Probe {
     asking(HttpProbe {
-        expect_body: Some(regex::bytes::Regex::new(body).unwrap()),
+        expect_body: Some(BodyPattern(regex::bytes::Regex::new(body).unwrap())),
         ..HttpProbe::default()
     })
 }
