@@ -52,6 +52,14 @@ impl Thread {
         is_served.await.unwrap_or_else(|_| Err(io::Error::other("its worker has ended")))
     }
 
+    /// Has the worker look at the gates of all posts; returns when it goes by them.
+    pub(super) async fn heed(&self) {
+        let (heeded, is_heeded) = oneshot::channel();
+        self.tell(Order::Heed(heeded)).await;
+        // An error means that it has ended, and so lets nobody in.
+        is_heeded.await.ok();
+    }
+
     /// Waits for the end of the thread; at once if it has been seen.
     pub(super) async fn ended(&mut self) {
         if let Some(ended) = &mut self.ended {
