@@ -4,6 +4,7 @@
 //! `Server` is a running balancer.
 
 mod automation;
+pub mod changes;
 mod command;
 mod inheritance;
 mod limits;
