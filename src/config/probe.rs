@@ -63,11 +63,9 @@ impl Probe {
             Self::Tls(tls) => tls.names_files(),
             Self::Http(http) => http.tls.as_ref().is_some_and(ClientTls::names_files),
             Self::Grpc { tls, .. } => tls.as_ref().is_some_and(ClientTls::names_files),
-            Self::None
-            | Self::Tcp
-            | Self::SendExpect { .. }
-            | Self::Dns(_)
-            | Self::Exec(_) => false,
+            Self::None | Self::Tcp | Self::SendExpect { .. } | Self::Dns(_) | Self::Exec(_) => {
+                false
+            }
         }
     }
 }

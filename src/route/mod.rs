@@ -259,8 +259,8 @@ impl<T: Clone> Routes<T> {
             Some(Rule { when: When::new(&spec.when), ways, route })
         };
         let own = |pool| to(None, Target::Pool(pool));
-        let default =
-            default.and_then(|pool| Some(Way { route: Signpost::after(before, DEFAULT), to: own(pool)? }));
+        let default = default
+            .and_then(|pool| Some(Way { route: Signpost::after(before, DEFAULT), to: own(pool)? }));
         let rules: Box<[_]> = specs.iter().filter_map(rule).collect();
         let index = (rules.len() >= WORTHWHILE).then(|| {
             let asked = match rules.iter().any(|rule| !rule.when.names(Asked::Host).is_empty()) {

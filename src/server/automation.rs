@@ -51,7 +51,8 @@ impl Wanted {
     }
 
     pub(super) fn counted(&self) -> Counted {
-        let of = |(_, holder): &(_, Holder)| (Arc::clone(&holder.listener), Arc::clone(&holder.orders));
+        let of =
+            |(_, holder): &(_, Holder)| (Arc::clone(&holder.listener), Arc::clone(&holder.orders));
         self.holders.iter().map(of).collect()
     }
 

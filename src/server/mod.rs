@@ -33,7 +33,7 @@ pub use crate::listener::{Asked, Fate, Foretold};
 use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
 use crate::tls;
-pub use command::Refusal;
+pub use command::{Refusal, Reloads};
 pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
@@ -42,7 +42,7 @@ pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot, SteerError};
 pub use start::Bound;
 pub use supervisor::{Aside, Supervisor};
-pub use warnings::{Dated, broken_promises, dated};
+pub use warnings::{broken_promises, expired};
 pub use workers::{clock_step, count as workers};
 
 /// Why a balancer did not start.

@@ -88,7 +88,8 @@ impl Monitors {
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
-            let is_same = was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
+            let is_same =
+                was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
             if !is_same {
                 differing.push(async move { (name, monitor.prepare(pool, spec).await) });
             }
@@ -129,7 +130,10 @@ fn in_order<'a>(
         *next += spec.members.len();
         Some(ordinal)
     });
-    ordinals.zip(&config.pools).zip(world.pools()).map(|((ordinal, spec), pool)| (ordinal, spec, pool))
+    ordinals
+        .zip(&config.pools)
+        .zip(world.pools())
+        .map(|((ordinal, spec), pool)| (ordinal, spec, pool))
 }
 
 /// True if nothing about a pool can have changed: its table is the same, and names no file that a

@@ -4,14 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
-use crate::acme;
 use crate::admission::Gate;
 use crate::certificates::Watcher;
-use crate::listener::{Crew, Order, Post};
+use crate::listener::Order;
 use crate::log::Log;
 use crate::server::Handle;
+use crate::server::automation::Automation;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::Held;
 use crate::server::workers::Thread;
@@ -28,14 +26,11 @@ pub struct Server {
     pub(super) world: World,
     /// The addresses that are served, those included whose last flows are on their way out.
     pub(super) held: Vec<Held>,
-    /// Waits for those last flows.
-    pub(super) leaving: JoinSet<Arc<Post>>,
-    pub(super) crew: Arc<Crew>,
     pub(super) workers: Vec<Thread>,
     pub(super) gate: Arc<Gate>,
     pub(super) open_files: u64,
     pub(super) monitors: Monitors,
-    pub(super) automation: acme::Running,
+    pub(super) automation: Automation,
     pub(super) certificates: Watcher,
 }
 

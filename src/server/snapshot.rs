@@ -22,7 +22,7 @@ use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
-use crate::server::command::{self, COMMANDS, Command, Refusal};
+use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -104,6 +104,10 @@ pub struct Handle {
     pub workers: Arc<[CachePadded<Gauge>]>,
     /// Changes of state, as they happen.
     pub events: Events,
+    /// How often the file was read again.
+    pub reloads: Reloads,
+    /// Processes of before an upgrade that still have sessions, the latest first.
+    pub draining: ArcSwap<Vec<api::DrainingProcess>>,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
@@ -123,6 +127,8 @@ impl Handle {
             started: Instant::now(),
             workers,
             events: Events::default(),
+            reloads: Reloads::default(),
+            draining: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -148,10 +154,11 @@ impl Handle {
         let named = snapshot.pools.iter().position(|known| **known.name() == *pool);
         let place = named.ok_or(SteerError::NoPool)?;
         let members = snapshot.pools.get(place).map(|pool| pool.members()).unwrap_or_default();
-        let member = members.iter().position(|member| **member.backend.name() == *backend);
-        let member = member.ok_or(SteerError::NoBackend)?;
+        if !members.iter().any(|member| **member.backend.name() == *backend) {
+            return Err(SteerError::NoBackend);
+        }
         let operator = snapshot.operators.get(place).cloned().ok_or(SteerError::Unwatched)?;
-        if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
+        if operator.steer(backend, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
     /// What would become of a session or a request of this client at a listener, as far as it is known

@@ -74,7 +74,8 @@ impl Sockets {
             return Ok(());
         }
         let what = || format!("listen on {}", self.address);
-        let refused = |errno: rustix::io::Errno| StartError::Kernel { what: what(), why: errno.into() };
+        let refused =
+            |errno: rustix::io::Errno| StartError::Kernel { what: what(), why: errno.into() };
         self.fds.iter().try_for_each(|fd| rustix::net::listen(fd, backlog(spec))).map_err(refused)
     }
 
@@ -158,9 +159,7 @@ pub(super) fn bind_all(
 /// Looks once more whether the addresses are ours alone, before any of them listens: a socket that
 /// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
 /// round included. A datagram socket does.
-pub(super) fn still_free<'a>(
-    sockets: impl Iterator<Item = &'a Sockets>,
-) -> Result<(), StartError> {
+pub(super) fn still_free<'a>(sockets: impl Iterator<Item = &'a Sockets>) -> Result<(), StartError> {
     let is_lost = |sockets: &&Sockets| {
         let may_be = !sockets.is_datagram && !sockets.is_inherited;
         may_be && is_taken(sockets.address).is_ok_and(|taken| taken)

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::acme::{self, Keepers};
+use crate::acme::Keepers;
 use crate::admission::Gate;
 use crate::certificates::Watcher;
 use crate::config::Config;
 use crate::listener::{Crew, Door, Plan};
 use crate::log::Log;
+use crate::server::automation::{Automation, Wanted};
 use crate::server::monitors::Monitors;
 use crate::server::sockets::{self, Sockets};
 use crate::server::workers::{self, Thread};
 use crate::server::world::World;
-use crate::server::{Handle, Inheritance, Server, Snapshot, StartError, automation, limits, views};
+use crate::server::{Handle, Inheritance, Server, Snapshot, StartError, limits, views};
 
 /// A balancer whose addresses are bound and do not listen yet.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Bound {
     log: Arc<Log>,
     world: World,
     sockets: Vec<Sockets>,
+    wanted: Wanted,
     keepers: Keepers,
     crew: Arc<Crew>,
     doors: Vec<Door>,
@@ -46,7 +48,9 @@ impl Bound {
         let gate = Arc::new(limits::gate(&config, open_files, workers));
         let world = World::build(&config, None, log.access().as_ref(), &gate)?;
         let sockets = sockets::bind_all(&config, workers, inheritance)?;
-        let (keepers, orders) = automation::keepers(&config, &world)?;
+        let wanted = Wanted::of(&config, &world, None);
+        let keepers = wanted.keepers(&config, &world)?;
+        let orders = wanted.counted();
         let (crew, doors) = Crew::new(workers);
         let views = views::of(&config, &world, &orders, |spec, address| {
             let is_it = |one: &&Sockets| one.listener == spec.name && one.is_for(address);
@@ -60,7 +64,7 @@ impl Bound {
         };
         let handle = Arc::new(Handle::new(snapshot, Arc::clone(crew.loads())));
         let log = Arc::clone(log);
-        Ok(Self { handle, log, world, sockets, keepers, crew, doors, gate, open_files })
+        Ok(Self { handle, log, world, sockets, wanted, keepers, crew, doors, gate, open_files })
     }
 
     /// What reports read, before and after the start.
@@ -101,14 +105,12 @@ impl Bound {
         }
         let certificates = Watcher::start(&self.world.inbound, events);
         self.handle.set_listening();
-        let automation = self.keepers.start(events).map_err(acme::Error::from)?;
+        let automation = Automation::start(self.wanted, self.keepers, events)?;
         Ok(Server {
             handle: self.handle,
             log: self.log,
             world: self.world,
             held,
-            leaving: tokio::task::JoinSet::new(),
-            crew: self.crew,
             workers,
             gate: self.gate,
             open_files: self.open_files,

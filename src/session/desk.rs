@@ -10,4 +10,7 @@ pub trait Desk<P>: Debug {
 
     /// True once nothing new is taken there; it may become false again.
     fn is_closed(&self) -> bool;
+
+    /// True once nothing at all is done there any more.
+    fn is_left(&self) -> bool;
 }

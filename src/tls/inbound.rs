@@ -13,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::config::{ClientAuth, ListenerTls, TlsVersion};
 use crate::tls::certified::{load, self_signed};
 use crate::tls::challenges::{ACME_TLS, Challenges};
-use crate::tls::{Certificates, Error, Figures, Session, client, provider};
+use crate::tls::{Certificates, Certified, Error, Figures, Session, client, provider};
 
 /// How TLS ends at one listener.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl Inbound {
             let certificates = Arc::clone(certificates);
             Ok(Fresh { certificates, slot, certified: load(identity)? })
         };
-        let fresh = spec.certificates.iter().enumerate().map(fresh).collect::<Result<_, Error>>()?;
+        let fresh =
+            spec.certificates.iter().enumerate().map(fresh).collect::<Result<_, Error>>()?;
         let policy = Policy::read(spec.client_auth.as_ref())?;
         if policy == before.policy && *spec == before.spec {
             return Ok((Arc::clone(before), fresh));

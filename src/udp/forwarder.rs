@@ -107,7 +107,7 @@ impl Forwarder {
             let is_due = poll_fn(|cx| {
                 let is_closed = self.desk.is_closed();
                 let closed = if is_closed { Stage::Closing } else { Stage::Open };
-                let stage = self.switch.stage(cx).max(closed);
+                let stage = self.switch.poll_stage(cx).max(closed);
                 let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
                 is_called |= self.roll.is_due(Instant::now);
                 let is_due = sweep.as_mut().poll(cx).is_ready() || is_called;
@@ -138,10 +138,12 @@ impl Forwarder {
         }
     }
 
-    /// True once it is closing and no worker has a flow of this address. Before, it must not close
-    /// its socket: the kernel would spread all clients anew over those that are left.
+    /// True once its address is given up, or the process stops and no worker has a flow of this
+    /// address. Before, it must not close its socket: the kernel would spread all clients anew over
+    /// those that are left.
     fn is_over(&self) -> bool {
-        self.stage >= Stage::Closing && self.tools.flows.get() == 0
+        let has_stopped = self.switch.stage() >= Stage::Closing && self.tools.flows.get() == 0;
+        has_stopped || self.desk.is_left()
     }
 
     /// Takes what clients have sent.

@@ -14,7 +14,7 @@ use crate::listener::{Frontend, Handshake, Listener};
 use crate::log::AccessLog;
 use crate::pool::Pool;
 use crate::server::{StartError, limits};
-use crate::tls::{Challenges, Fresh, Inbound};
+use crate::tls::{Challenges, Fresh};
 pub(super) use inward::Terminating;
 use outward::Outward;
 use proxies::Carried;

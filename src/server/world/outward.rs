@@ -84,7 +84,7 @@ fn entrance(
     index: usize,
     outbound: &mut Vec<(Arc<str>, Arc<Outbound>)>,
 ) -> Option<Entrance> {
-    let Outward { pool, tls } = ways.get(index)?;
+    let Outward { pool, tls, .. } = ways.get(index)?;
     outbound.extend(tls.iter().map(|tls| (Arc::clone(pool.name()), Arc::clone(tls))));
     let fallback = config.pools.get(index)?.fallback;
     let fallback = fallback.and_then(|index| entrance(config, ways, listener, index, outbound));

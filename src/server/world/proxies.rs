@@ -68,7 +68,8 @@ pub(super) fn build(
             let led = |_: Option<&_>, target: Target<'_>| target.pool().and_then(shared);
             let routes = Routes::after(&carried.signposts, &spec.routes, spec.pool, led);
             let plain = spec.plain_pool.and_then(shared);
-            let plain = plain.map(|to| Way { route: Signpost::after(&carried.signposts, route::PLAIN), to });
+            let plain = plain
+                .map(|to| Way { route: Signpost::after(&carried.signposts, route::PLAIN), to });
             let proxy =
                 tcp::Proxy { listener, routes, plain, tls, idle_timeout, max_lifetime, access };
             Some(Proxy::Tcp(Arc::new(proxy)))
@@ -158,4 +159,3 @@ fn lanes(
         Some(Arc::new(Lane { to, treatment, limit, requests }))
     }
 }
-
