@@ -84,10 +84,7 @@ impl Adoption {
 }
 
 /// The members of the next list, none of them probed.
-fn newcomers(
-    spec: &config::Pool,
-    roster: &[config::Member],
-) -> Result<Vec<Newcomer>, StartError> {
+fn newcomers(spec: &config::Pool, roster: &[config::Member]) -> Result<Vec<Newcomer>, StartError> {
     let mut members = spec.members.clone();
     for found in roster {
         // The file's own come first, and a name stands for one backend.

@@ -113,12 +113,7 @@ impl Closings {
         self.tell_ended(pool, now);
     }
 
-    fn order(
-        &mut self,
-        pool: &Pool,
-        backend: &Arc<Backend>,
-        (term, news): (Option<Term>, News),
-    ) {
+    fn order(&mut self, pool: &Pool, backend: &Arc<Backend>, (term, news): (Option<Term>, News)) {
         let News { at: now, has_new_cause } = news;
         let recall = backend.recall();
         let order = recall.order();

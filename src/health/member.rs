@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, Policy};
 use crate::health::attempt::{Course, Ending, Turn};
-use crate::health::probe::{Answer, Miss};
 use crate::health::known::Known;
+use crate::health::probe::{Answer, Miss};
 use crate::pool::{
     self, Backend, Ejection, Health, Judge, Judged, LastProbe, Standing, Verdict, Warmth, Warmup,
 };
@@ -98,6 +98,8 @@ impl Member {
         }
         self.assume();
         self.warmup.observe(self.judged().standing, now);
+        // That is no news.
+        self.backend.judge(self.judged().standing);
     }
 
     /// What a process after this one begins with.

@@ -170,7 +170,8 @@ mod tests {
         let pool = Arc::new(Pool::new(&spec, None));
         let events = Events::default();
         let monitor =
-            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default(), &[]).unwrap();
+            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default(), &[])
+                .unwrap();
         Bench { pool, monitor, watcher: events.watch(100), _events: events }
     }
 

@@ -46,11 +46,7 @@ impl Rosters {
 
 impl Watch {
     /// Makes ready what was discovered; a list that was being made ready is forgotten.
-    pub(super) fn seek_roster(
-        &mut self,
-        members: Vec<config::Member>,
-        done: oneshot::Sender<()>,
-    ) {
+    pub(super) fn seek_roster(&mut self, members: Vec<config::Member>, done: oneshot::Sender<()>) {
         self.rosters.sought = Some(members);
         self.rosters.waiting.push(done);
         self.renew_roster();

@@ -99,8 +99,7 @@ impl Watch {
         let live = pool.members();
         let courses = courses(spec, &spec.members)?;
         let members = spec.members.iter().zip(&*live).zip(courses).map(|((file, live), course)| {
-            let mut member =
-                Member::new(Arc::clone(&live.backend), course, spec, file.clone());
+            let mut member = Member::new(Arc::clone(&live.backend), course, spec, file.clone());
             let address = file.address.to_string();
             let known = known.iter().find(|known| known.tells_of(&file.name, &address));
             known.into_iter().for_each(|known| member.recall(known, Duration::ZERO));

@@ -381,11 +381,7 @@ pub struct Lease {
 
 impl Lease {
     /// Wraps a place that was already taken on the backend's load.
-    pub(super) fn of_taken(
-        backend: Arc<Backend>,
-        tally: Arc<Tally>,
-        address: SocketAddr,
-    ) -> Self {
+    pub(super) fn of_taken(backend: Arc<Backend>, tally: Arc<Tally>, address: SocketAddr) -> Self {
         tally.active.increment();
         let epoch = backend.recall.epoch();
         Self { backend, tally, address, epoch }

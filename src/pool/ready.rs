@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::pool::backend::Backend;
 use crate::pool::balance::Tables;
+use crate::pool::cookie::Values;
 use crate::pool::interleave::interleave;
+use crate::pool::membership::Membership;
 use crate::pool::standing::Standing;
 use crate::pool::warmup::Warmth;
-use crate::pool::cookie::Values;
-use crate::pool::membership::Membership;
 use crate::pool::{Ask, Member, Tier};
 
 /// What the monitor knows of one member when it makes the list.
