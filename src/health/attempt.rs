@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::addr::BackendAddr;
 use crate::config::{self, ProxyVersion};
 use crate::health::probe::{Answer, Miss, Peer, Prober};
-use crate::net::Lookup;
+use crate::net::{Lookup, Resolver};
 
 /// What stays the same from turn to turn of one member.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ enum Elsewhere {
 
 impl Elsewhere {
     /// Takes an address, an IPv6 one also in brackets, or else a name.
-    fn of(host: &str) -> Self {
+    fn of(resolver: &Resolver, host: &str) -> Self {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         match bare.parse() {
             Ok(ip) => Self::Ip(ip),
-            Err(_) => Self::Name(Lookup::new(host.into())),
+            Err(_) => Self::Name(Lookup::new(resolver, host.into())),
         }
     }
 }
@@ -78,12 +78,13 @@ impl Course {
         spec: &config::Pool,
         member: &config::Member,
         prober: Option<Arc<Prober>>,
+        resolver: &Resolver,
     ) -> Self {
         let name = match &member.address {
             BackendAddr::Ip(_) => None,
-            BackendAddr::Host(host, _) => Some(Lookup::new(Arc::clone(host))),
+            BackendAddr::Host(host, _) => Some(Lookup::new(resolver, Arc::clone(host))),
         };
-        let elsewhere = spec.health.address.as_deref().map(Elsewhere::of);
+        let elsewhere = spec.health.address.as_deref().map(|host| Elsewhere::of(resolver, host));
         Self {
             port: member.address.port(),
             name,
@@ -157,7 +158,7 @@ impl Course {
     async fn find(&self, name: &Lookup, present: Option<IpAddr>) -> Result<IpAddr, String> {
         let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
         let found = timeout(self.limit, name.addresses()).await.unwrap_or_else(late);
-        let found = found.map(|found| prefer(&found, present));
+        let found = found.map(|found| prefer(&found.addresses, present));
         let unknown = |why: String| format!("{:?} has no address: {why}", name.host());
         match found {
             Ok(Some(ip)) => Ok(ip),

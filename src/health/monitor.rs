@@ -9,6 +9,7 @@ use crate::config::{self, AdminState};
 use crate::event::Events;
 use crate::health::StartError;
 use crate::health::watch::Watch;
+use crate::net::Resolver;
 use crate::pool::Pool;
 use crate::session::Bell;
 
@@ -61,7 +62,7 @@ pub struct Monitor {
 impl Monitor {
     /// Begins to watch `pool`, which was made from `spec`: publishes a first list and probes every
     /// member that is not in maintenance. `first_ordinal` is the number of backends in the pools
-    /// before this one; it spreads the later probes of all pools over time. `events` hears each change;
+    /// before this one; it spreads the later probes of all pools over time. Names are asked of `resolver`. `events` hears each change;
     /// `bell` tells whoever holds sessions that some have to end.
     ///
     /// Must be called inside a tokio runtime, on which the monitor stays. Reads the files that
@@ -73,12 +74,14 @@ impl Monitor {
         pool: Arc<Pool>,
         spec: &config::Pool,
         first_ordinal: usize,
+        resolver: &Resolver,
         events: Events,
         bell: Bell,
     ) -> Result<Self, StartError> {
         let (wishes, wished) = mpsc::channel(WISHES);
         let (round_over, first_round) = watch::channel(false);
-        let watch = Watch::new(pool, spec, first_ordinal, events, bell, wished, round_over)?;
+        let watch =
+            Watch::new(pool, spec, first_ordinal, resolver, (events, bell), wished, round_over)?;
         let mut task = JoinSet::new();
         task.spawn(watch.run());
         Ok(Self { task, wishes, first_round })

@@ -138,6 +138,7 @@ mod tests {
     use crate::event::{Events, Heard, Subject, Watcher};
     use crate::health::fixture::pool;
     use crate::health::{Monitor, Steering};
+    use crate::net::Resolver;
     use crate::outcome::ConnectFailure;
     use crate::pool::Pool;
     use crate::session::Bell;
@@ -160,8 +161,15 @@ mod tests {
         change(&mut spec);
         let pool = Arc::new(Pool::new(&spec, |_| None));
         let events = Events::default();
-        let monitor =
-            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default()).unwrap();
+        let monitor = Monitor::start(
+            Arc::clone(&pool),
+            &spec,
+            0,
+            &Resolver::default(),
+            events.clone(),
+            Bell::default(),
+        )
+        .unwrap();
         Bench { pool, monitor, watcher: events.watch(100), _events: events }
     }
 

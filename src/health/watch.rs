@@ -20,6 +20,7 @@ use crate::health::passive::Looks;
 use crate::health::probe::{Miss, Prober};
 use crate::health::report::{Change, Shortage, Usability};
 use crate::health::schedule::Schedule;
+use crate::net::Resolver;
 use crate::pool::{Judged, Pool};
 use crate::session::Bell;
 
@@ -61,8 +62,8 @@ impl Watch {
         pool: Arc<Pool>,
         spec: &config::Pool,
         first_ordinal: usize,
-        events: Events,
-        bell: Bell,
+        resolver: &Resolver,
+        (events, bell): (Events, Bell),
         wishes: mpsc::Receiver<Wish>,
         over: watch::Sender<bool>,
     ) -> Result<Self, StartError> {
@@ -74,7 +75,7 @@ impl Watch {
             .zip(pool.members())
             .map(|(member, live)| {
                 let prober = probers.as_mut().and_then(Iterator::next);
-                let course = Course::new(spec, member, prober);
+                let course = Course::new(spec, member, prober, resolver);
                 let wanted = (live.state, live.weight);
                 let member = Member::new(Arc::clone(&live.backend), course, spec, wanted);
                 member.backend.watched_by(looks.waker());
@@ -306,8 +307,9 @@ mod tests {
         let live = Arc::new(Pool::new(&spec, |_| None));
         let (_wishes, wished) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
+        let heard = (Events::default(), Bell::default());
         let Watch { members, mut first_round, .. } =
-            Watch::new(live, &spec, 0, Events::default(), Bell::default(), wished, over).unwrap();
+            Watch::new(live, &spec, 0, &Resolver::default(), heard, wished, over).unwrap();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
         assert_eq!(first_round.awaited, [0, 1].into());
