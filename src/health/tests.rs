@@ -14,6 +14,7 @@ use super::{Known, Monitor, Steering};
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, HttpProbe, Probe, Role};
 use crate::event::Events;
+use crate::net::Resolver;
 use crate::pool::{Health, Pool};
 use crate::session::Bell;
 
@@ -51,9 +52,16 @@ fn health(pool: &Pool, member: usize) -> Health {
 
 fn start(spec: &config::Pool) -> (Arc<Pool>, Monitor) {
     let pool = Arc::new(Pool::new(spec, None));
-    let monitor =
-        Monitor::start(Arc::clone(&pool), spec, 0, Events::default(), Bell::default(), &[])
-            .unwrap();
+    let monitor = Monitor::start(
+        Arc::clone(&pool),
+        spec,
+        0,
+        &Resolver::default(),
+        Events::default(),
+        Bell::default(),
+        &[],
+    )
+    .unwrap();
     (pool, monitor)
 }
 
@@ -121,7 +129,16 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
-    let _monitor = Monitor::start(live, &spec, 0, Events::default(), Bell::default(), &[]).unwrap();
+    let _monitor = Monitor::start(
+        live,
+        &spec,
+        0,
+        &Resolver::default(),
+        Events::default(),
+        Bell::default(),
+        &[],
+    )
+    .unwrap();
     until(|| seen.lock().unwrap().len() > statuses.len()).await;
     let seen = seen.lock().unwrap();
     seen[..=statuses.len()].to_vec()
@@ -229,7 +246,9 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
         ejection: None,
     };
     let (events, bell) = (Events::default(), Bell::default());
-    let monitor = Monitor::start(Arc::clone(&live), &spec, 0, events, bell, &[known]).unwrap();
+    let monitor =
+        Monitor::start(Arc::clone(&live), &spec, 0, &Resolver::default(), events, bell, &[known])
+            .unwrap();
     assert!(live.ready().is_usable());
     first_round(&monitor).await;
     until(|| health(&live, 0) == Health::Down).await;

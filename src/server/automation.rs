@@ -35,6 +35,6 @@ pub(super) fn keepers(config: &Config, world: &World) -> Result<(Keepers, Counte
         // Port 0 is another port each time.
         at.port() != 0 && config.listeners.iter().any(answers)
     };
-    let keepers = Keepers::bind(holders, Arc::clone(&world.challenges), answers)?;
+    let keepers = Keepers::bind(holders, Arc::clone(&world.challenges), &world.resolver, answers)?;
     Ok((keepers, counted))
 }

@@ -11,6 +11,7 @@ use crate::config::{self, Config, Protocol, Redirect};
 use crate::http::{Destination, Lane, Requests};
 use crate::listener::{Frontend, Handshake, Listener, Proxy};
 use crate::log::AccessLog;
+use crate::net::Resolver;
 use crate::pool::{Entrance, Pool};
 use crate::route::{self, Fixed, Redirection, Routes, Signpost, Target, Treatment, Way};
 use crate::server::{StartError, limits};
@@ -27,6 +28,8 @@ pub(super) struct World {
     pub(super) inbound: Vec<Terminating>,
     /// What authorities are shown that ask whether a name is ours.
     pub(super) challenges: Arc<Challenges>,
+    /// Whom host names are asked of.
+    pub(super) resolver: Resolver,
 }
 
 /// A listener's name, and what ends TLS at it.
@@ -57,7 +60,8 @@ impl World {
         };
         let listeners = config.listeners.iter().filter_map(listener).collect();
         let pools = ways.into_iter().map(|way| way.pool).collect();
-        Ok(Self { pools, listeners, inbound, challenges })
+        let resolver = Resolver::new(config.process.nameservers.clone());
+        Ok(Self { pools, listeners, inbound, challenges, resolver })
     }
 }
 
