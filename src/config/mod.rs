@@ -18,6 +18,7 @@ mod carried;
 mod credentials;
 mod datagrams;
 mod defaults;
+mod discover;
 mod dns_probe;
 mod doubtful_answers;
 mod doubtful_routes;
@@ -35,6 +36,7 @@ mod later;
 mod listener;
 mod listener_tls;
 mod load;
+mod members;
 mod names;
 mod network;
 mod pem;
@@ -65,6 +67,7 @@ mod words;
 pub use effective::{effective, schema};
 pub use explain::{Explained, explain};
 pub use load::{Loaded, load, load_trusting, parse};
+pub use members::listed;
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
 pub use probe::{BodyPattern, DnsProbe, Health, HttpProbe, Probe, Role};
 pub use problem::{Problem, Refused};
@@ -199,7 +202,7 @@ impl Protocol {
 pub struct Pool {
     /// Unique among pools.
     pub name: Arc<str>,
-    /// In file order, at least one, names unique.
+    /// In file order, names unique; at least one, unless others are looked up.
     pub members: Vec<Member>,
     /// How a backend is picked.
     pub policy: Policy,
