@@ -271,7 +271,7 @@ fn watch(
     let mut monitors = Vec::new();
     for (spec, pool) in config.pools.iter().zip(&world.pools) {
         let (pool, events, bell) = (Arc::clone(pool), events.clone(), bell.clone());
-        monitors.push(Monitor::start(pool, spec, ordinal, &world.resolver, events, bell)?);
+        monitors.push(Monitor::start(pool, spec, ordinal, &world.resolver, events, bell, &[])?);
         ordinal += spec.members.len();
     }
     Ok(monitors)

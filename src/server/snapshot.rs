@@ -149,10 +149,11 @@ impl Handle {
         let named = snapshot.pools.iter().position(|known| **known.name() == *pool);
         let place = named.ok_or(SteerError::NoPool)?;
         let members = snapshot.pools.get(place).map(|pool| pool.members()).unwrap_or_default();
-        let member = members.iter().position(|member| **member.backend.name() == *backend);
-        let member = member.ok_or(SteerError::NoBackend)?;
+        if !members.iter().any(|member| **member.backend.name() == *backend) {
+            return Err(SteerError::NoBackend);
+        }
         let operator = self.operators.load().get(place).cloned().ok_or(SteerError::Unwatched)?;
-        if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
+        if operator.steer(backend, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
     /// What would become of a session or a request of this client at a listener, as far as it is known

@@ -92,7 +92,7 @@ impl Outward {
         let refused =
             |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
         let tls = tls.map_err(refused)?.map(Arc::new);
-        let pool = with_secret(Pool::new(spec, |_| None), spec.cookie.as_ref())?;
+        let pool = with_secret(Pool::new(spec, None), spec.cookie.as_ref())?;
         Ok(Self { pool: Arc::new(pool), tls })
     }
 }
