@@ -103,6 +103,11 @@ impl Resolver {
         self.shared.own == nameservers
     }
 
+    /// True if both ask the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.shared.own == other.shared.own
+    }
+
     /// The addresses of a host name. An error is a name that does not exist, or for which nobody
     /// could say anything.
     pub(super) async fn addresses(&self, host: &str) -> io::Result<Addresses> {
