@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use super::{INVALID, complain};
-use crate::config::{self, Judged, Loaded, Problem, Refused};
+use crate::config::{self, Admin, Judged, Loaded, Problem, Refused};
 use crate::server::{self, Account};
 
 /// Where a file is looked for when none is named.
@@ -68,6 +68,11 @@ pub(crate) fn read(file: &Path) -> Result<Loaded, Refused> {
 /// trust.
 pub(super) fn read_trusting(file: &Path) -> Result<Loaded, Refused> {
     config::load_trusting(file, &|name| std::env::var(name).ok())
+}
+
+/// The `[admin]` of a file that may be broken otherwise.
+pub(super) fn read_admin(file: &Path) -> Option<Admin> {
+    config::load_admin(file, &|name| std::env::var(name).ok())
 }
 
 /// What the file allows and the open-file limit does not.

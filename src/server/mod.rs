@@ -3,11 +3,13 @@
 //! `Bound` holds sockets that do not listen yet, so a start that fails has disturbed nobody;
 //! `Server` is a running balancer.
 
+pub mod activation;
 mod automation;
 pub mod changes;
 mod command;
 mod inheritance;
 mod limits;
+mod notify;
 mod privileges;
 mod signals;
 mod snapshot;
@@ -35,9 +37,10 @@ use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
 use crate::session::Bell;
 use crate::tls;
-pub use command::Refusal;
+pub use command::{Refusal, Reloads};
 pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
+pub use notify::ServiceManager;
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};
 pub use snapshot::{Handle, ListenerView, Snapshot, SteerError};

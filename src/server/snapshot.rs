@@ -22,7 +22,7 @@ use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
-use crate::server::command::{self, COMMANDS, Command, Refusal};
+use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -102,6 +102,10 @@ pub struct Handle {
     pub workers: Arc<[CachePadded<Gauge>]>,
     /// Changes of state, as they happen.
     pub events: Events,
+    /// How often the file was read again.
+    pub reloads: Reloads,
+    /// Processes of before an upgrade that still have sessions, the latest first.
+    pub draining: ArcSwap<Vec<api::DrainingProcess>>,
     /// In the order of the pools; empty until they are watched.
     operators: ArcSwap<Vec<Operator>>,
     snapshot: ArcSwap<Snapshot>,
@@ -123,6 +127,8 @@ impl Handle {
             started: Instant::now(),
             workers,
             events: Events::default(),
+            reloads: Reloads::default(),
+            draining: ArcSwap::default(),
             operators: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
