@@ -5,7 +5,9 @@
 
 mod automation;
 mod command;
+mod handover;
 mod inheritance;
+mod ledger;
 mod limits;
 mod privileges;
 mod signals;
@@ -36,6 +38,7 @@ use crate::session::Bell;
 use crate::tls;
 pub use command::Refusal;
 pub use inheritance::{Inheritance, Inherited};
+pub use ledger::Ledger;
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};
 pub use signals::{Signals, Told};

@@ -18,10 +18,11 @@ use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
 use crate::http::Requests;
 use crate::listener::{Asked, Foretold, Listener};
-use crate::metric::Gauge;
+use crate::metric::{Counter, Figure, Gauge};
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
+use crate::server::ledger::{self, Ledger, See};
 use crate::server::command::{self, COMMANDS, Command, Refusal};
 use crate::tls::Inbound;
 
@@ -108,6 +109,8 @@ pub struct Handle {
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
     stopping: AtomicBool,
+    /// Counters of others, by a name each.
+    besides: ArcSwap<Vec<(&'static str, Arc<Counter>)>>,
     commands: mpsc::Sender<Command>,
     /// Until the supervisor takes them.
     commanded: Mutex<Option<mpsc::Receiver<Command>>>,
@@ -123,6 +126,7 @@ impl Handle {
             started: Instant::now(),
             workers,
             events: Events::default(),
+            besides: ArcSwap::default(),
             operators: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
@@ -202,6 +206,34 @@ impl Handle {
     /// It did not get ready. This process goes on then.
     pub async fn upgrade(&self) -> Result<api::Upgraded, Refusal> {
         command::ask(&self.commands, Command::Upgrade).await
+    }
+
+    /// Lets a counter that is not the server's own live on in the process after an upgrade. The name
+    /// is for the two of them alone.
+    pub fn also_counts(&self, name: &'static str, counter: &Arc<Counter>) {
+        self.besides.rcu(|known| {
+            let mut more = Vec::clone(known);
+            more.push((name, Arc::clone(counter)));
+            more
+        });
+    }
+
+    /// Shows every figure that only rises, with a name that the process after an upgrade knows, too.
+    pub fn each_figure(&self, see: &mut See<'_>) {
+        ledger::each(&self.snapshot(), see);
+        for (name, counter) in &**self.besides.load() {
+            see(format!("besides {name}"), Figure::Count(counter));
+        }
+    }
+
+    /// All that has been counted.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::read(self)
+    }
+
+    /// Adds what another process has counted.
+    pub fn enter(&self, ledger: Ledger) {
+        ledger.enter(self);
     }
 
     /// What is commanded; once, for the supervisor.

@@ -1,0 +1,3 @@
+//! An upgrade: a new process takes over what this one serves.
+
+mod channel;
