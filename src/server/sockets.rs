@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Protocol};
 use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
+use crate::listener::Post;
 use crate::server::StartError;
 use crate::server::workers::Thread;
 use crate::server::world::World;
@@ -85,8 +86,9 @@ pub(super) async fn open(
     for fd in to_listen {
         rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
     }
+    let post = Arc::new(Post::new(address, Arc::clone(live)));
     for (fd, worker) in fds.into_iter().zip(workers) {
-        worker.listen(Arc::clone(live), fd).await.map_err(refused)?;
+        worker.listen(Arc::clone(&post), fd).await.map_err(refused)?;
     }
     tracing::info!(listener = &*live.name, %address, "listening");
     Ok(())

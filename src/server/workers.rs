@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{self, AcceptProxy, Config};
-use crate::listener::{self, Listener, Order, Pace, Plan};
+use crate::listener::{self, Order, Pace, Plan, Post};
 use crate::server::StartError;
 
 /// Orders a worker may have waiting: all come from one task that waits for room.
@@ -46,9 +46,9 @@ impl Thread {
     }
 
     /// Has the worker serve a listening socket, and waits until it does.
-    pub(super) async fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) -> io::Result<()> {
+    pub(super) async fn listen(&self, post: Arc<Post>, socket: OwnedFd) -> io::Result<()> {
         let (served, is_served) = oneshot::channel();
-        self.tell(Order::Listen { listener, socket, served }).await;
+        self.tell(Order::Listen { post, socket, served }).await;
         is_served.await.unwrap_or_else(|_| Err(io::Error::other("its worker has ended")))
     }
 

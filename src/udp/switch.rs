@@ -15,7 +15,8 @@ pub(super) enum Stage {
     Cut,
 }
 
-/// Turned by the worker, watched by the forwarder; it only goes forward.
+/// Turned by the worker, watched by the forwarder; it only goes forward. Whether its address is still
+/// served is another question, which the forwarder asks at its desk.
 #[derive(Debug, Default)]
 pub struct Switch {
     stage: Cell<Stage>,
