@@ -270,7 +270,10 @@ mod tests {
         Figure::Answers(&other.0).add(&Figure::Answers(&one.0).read());
         Figure::Durations(&other.1).add(&Figure::Durations(&one.1).read());
         assert_eq!(one.0.seen().collect::<Vec<_>>(), other.0.seen().collect::<Vec<_>>());
-        assert_eq!(one.1.cumulative().collect::<Vec<_>>(), other.1.cumulative().collect::<Vec<_>>());
+        assert_eq!(
+            one.1.cumulative().collect::<Vec<_>>(),
+            other.1.cumulative().collect::<Vec<_>>()
+        );
         assert_eq!(one.1.sum(), other.1.sum());
 
         let (here, elsewhere) = (Counter::default(), Counter::default());

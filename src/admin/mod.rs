@@ -69,6 +69,8 @@ impl Bound {
         let (loopback, token) = (self.is_loopback(), self.token().cloned());
         let streams = Streams::default();
         let writing = Arc::default();
+        handle.also_counts("access-log-dropped", &access_dropped);
+        handle.also_counts("events-dropped", &streams.dropped);
         let site = Arc::new(Site { handle, access_dropped, loopback, token, streams, writing });
         let address = match self.address() {
             AdminBind::Tcp(address) => address.to_string(),

@@ -46,6 +46,11 @@ impl Gate {
         self.used.add_below(self.units(cost), self.cap)
     }
 
+    /// Lets in whatever the cap.
+    pub(super) fn readmit(&self, cost: Cost) {
+        self.used.add_below(self.units(cost), 0);
+    }
+
     /// True if one more would be let in now.
     pub(super) fn has_room(&self, cost: Cost) -> bool {
         self.cap == 0 || self.used.get() + self.units(cost) <= self.cap

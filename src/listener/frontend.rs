@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
-use crate::listener::foretold::{Asked, Foretold, foretell};
 use crate::listener::Post;
+use crate::listener::foretold::{Asked, Foretold, foretell};
 use crate::listener::handshake::{Greeting, Handshake};
 use crate::outcome::Rejection;
 use crate::pool::Ask;

@@ -135,4 +135,12 @@ impl Desk<udp::Proxy> for Post {
     fn is_closed(&self) -> bool {
         matches!(self.gate(), Gate::Closed | Gate::Left)
     }
+
+    fn is_paused(&self) -> bool {
+        self.gate() == Gate::Paused
+    }
+
+    fn is_left(&self) -> bool {
+        self.gate() == Gate::Left
+    }
 }

@@ -17,6 +17,7 @@ mod links;
 mod place;
 mod preview;
 mod queue;
+mod readmission;
 mod ready;
 mod standing;
 mod sticky;

@@ -79,7 +79,8 @@ pub(super) fn each(snapshot: &Snapshot, see: &mut See<'_>) {
 }
 
 fn of_pool(pool: &Pool, see: &mut See<'_>) {
-    let mut own = |name: &str, figure: Figure<'_>| see(format!("pool {} {name}", pool.name()), figure);
+    let mut own =
+        |name: &str, figure: Figure<'_>| see(format!("pool {} {name}", pool.name()), figure);
     own("retries", Figure::Count(&pool.retries));
     own("budget-exhausted", Figure::Count(&pool.budget.exhausted));
     own("queue-wait", Figure::Durations(&pool.queue().wait));
@@ -92,7 +93,8 @@ fn of_pool(pool: &Pool, see: &mut See<'_>) {
         let prefix = format!("backend {} {}", pool.name(), backend.name());
         backend.figures(&mut |name, figure| see(format!("{prefix} {name}"), figure));
         for (listener, tally) in backend.tallies() {
-            tally.figures(&mut |name, figure| see(format!("{prefix} of {listener} {name}"), figure));
+            tally
+                .figures(&mut |name, figure| see(format!("{prefix} of {listener} {name}"), figure));
         }
     }
 }
@@ -135,7 +137,9 @@ mod tests {
     use super::*;
 
     fn ledger(figures: &[(&str, &[u64])]) -> Ledger {
-        Ledger(figures.iter().map(|(name, numbers)| ((*name).to_owned(), numbers.to_vec())).collect())
+        Ledger(
+            figures.iter().map(|(name, numbers)| ((*name).to_owned(), numbers.to_vec())).collect(),
+        )
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::metric::{Counter, Figure, Gauge};
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
-use crate::server::ledger::{self, Ledger, See};
 use crate::server::command::{self, COMMANDS, Command, Refusal};
+use crate::server::ledger::{self, Ledger, See};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.

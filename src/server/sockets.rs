@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::config::{Config, Protocol};
-use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
 use crate::listener::Post;
+use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
 use crate::server::StartError;
 use crate::server::workers::Thread;
 use crate::server::world::World;

@@ -10,4 +10,14 @@ pub trait Desk<P>: Debug {
 
     /// True once nothing new is taken there; it may become false again.
     fn is_closed(&self) -> bool;
+
+    /// True while nothing is to be moved there, because another process may be about to do it.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
+    /// True once what is there belongs to another process.
+    fn is_left(&self) -> bool {
+        false
+    }
 }

@@ -158,7 +158,9 @@ impl Channel {
     /// the next one stay with that.
     async fn fill(&mut self) -> Result<(), Broken> {
         let mut fds = Vec::new();
-        let count = if let Some(head) = self.head.get_mut(self.received..).filter(|_| self.received < HEAD) {
+        let count = if let Some(head) =
+            self.head.get_mut(self.received..).filter(|_| self.received < HEAD)
+        {
             let receive = || receive_some(&self.stream, head, &mut fds);
             self.stream.async_io(Interest::READABLE, receive).await
         } else {
@@ -202,11 +204,7 @@ fn send_some(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::R
     Ok(sent)
 }
 
-fn receive_some(
-    stream: &UnixStream,
-    room: &mut [u8],
-    fds: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
+fn receive_some(stream: &UnixStream, room: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let into = &mut [IoSliceMut::new(room)];
@@ -217,7 +215,9 @@ fn receive_some(
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        tracing::warn!("descriptors of the process before were lost; is the open-file limit large enough?");
+        tracing::warn!(
+            "descriptors of the process before were lost; is the open-file limit large enough?"
+        );
     }
     Ok(received.bytes)
 }
@@ -295,10 +295,8 @@ mod tests {
         let (first, second) = bytes.split_at(11);
         other.write_all(first).unwrap();
         for _ in 0..3 {
-            let wait = tokio::time::timeout(
-                std::time::Duration::from_millis(5),
-                one.receive::<String>(),
-            );
+            let wait =
+                tokio::time::timeout(std::time::Duration::from_millis(5), one.receive::<String>());
             assert!(wait.await.is_err());
         }
         other.write_all(second).unwrap();
@@ -343,7 +341,8 @@ mod tests {
         let (read, _write) = pipe().unwrap();
         let bytes = [0, 0, 0, 2, 0, 0, 0, 1, b'"', b'"'];
         let fds = vec![read.as_fd(); 2];
-        let sent = other.stream.async_io(Interest::WRITABLE, || send_some(&other.stream, &bytes, &fds));
+        let sent =
+            other.stream.async_io(Interest::WRITABLE, || send_some(&other.stream, &bytes, &fds));
         assert_eq!(sent.await.unwrap(), bytes.len());
         let why = one.receive::<String>().await.unwrap_err();
         assert!(matches!(why, Broken::Lost { promised: 1, came: 2 }), "{why}");
