@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use crate::server::handover::message::{Known, Whose};
+use crate::health::Known;
+use crate::server::handover::message::Whose;
 use crate::server::inheritance::{Inheritance, Inherited};
 
 /// What is handed on before anything stops.

@@ -8,16 +8,17 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::api::DrainingProcess;
+use crate::health::Known;
 use crate::server::ledger::Ledger;
 use crate::udp::Carried;
 
 /// The way in which processes talk: two of different numbers do not understand each other.
-pub(super) const PROTOCOL: u32 = 1;
+pub(in crate::server) const PROTOCOL: u32 = 1;
 
 /// What a message is about. The old process speaks first.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
-pub(super) enum Message {
+pub(in crate::server) enum Message {
     /// Old: who I am.
     Hello(Hello),
     /// Old: these are my sockets; they come in this order, those of one address together.
@@ -43,6 +44,8 @@ pub(super) enum Message {
     Serving { left: Vec<(u64, Vec<usize>)> },
     /// Old, once a second: so much I have counted since; these processes drain, I among them.
     Report { figures: Ledger, draining: Vec<DrainingProcess> },
+    /// New, while the old one drains: I stop, so should you.
+    Stop,
     /// What this version does not know.
     #[serde(other)]
     Unknown,
@@ -50,15 +53,15 @@ pub(super) enum Message {
 
 /// Who somebody is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) protocol: u32,
-    pub(super) version: String,
-    pub(super) pid: u32,
+pub(in crate::server) struct Hello {
+    pub(in crate::server) protocol: u32,
+    pub(in crate::server) version: String,
+    pub(in crate::server) pid: u32,
 }
 
 impl Hello {
     /// This process.
-    pub(super) fn mine() -> Self {
+    pub(in crate::server) fn mine() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self { protocol: PROTOCOL, version, pid: std::process::id() }
     }
@@ -66,32 +69,29 @@ impl Hello {
 
 /// Sockets of one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Handed {
-    pub(super) of: Whose,
+pub(in crate::server) struct Handed {
+    pub(in crate::server) of: Whose,
     /// So many, one after the other.
-    pub(super) count: usize,
+    pub(in crate::server) count: usize,
 }
 
 /// What sockets are for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Whose {
+pub(in crate::server) enum Whose {
     /// Of a listener, where somebody has said so.
     Listener { name: Option<String>, is_datagram: bool, address: SocketAddr },
     /// The admin interface, at this address as the file writes it.
     Admin(String),
 }
 
-/// Of a backend.
-pub(super) type Known = serde_json::Value;
-
 /// Where a client has been before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Home {
-    pub(super) client: IpAddr,
-    pub(super) backend: String,
+pub(in crate::server) struct Home {
+    pub(in crate::server) client: IpAddr,
+    pub(in crate::server) backend: String,
     /// Milliseconds since its latest pick.
-    pub(super) age: u64,
+    pub(in crate::server) age: u64,
 }
 
 #[cfg(test)]

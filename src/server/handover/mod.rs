@@ -10,8 +10,12 @@ mod message;
 mod predecessor;
 mod successor;
 
+pub(super) use channel::BATCH;
 pub use estate::AdminSocket;
+pub(super) use estate::Estate;
+pub(super) use message::{Home, Message, Whose};
 pub use predecessor::{Legacy, Line, Predecessor, Suspended, Unheard};
+pub(super) use successor::{Failed, Successor};
 
 /// Set for a process that is started to take over.
 pub const UPGRADE: &str = "EVENKEEL_UPGRADE";

@@ -9,7 +9,8 @@ use crate::api::DrainingProcess;
 use crate::server::handover::UPGRADE;
 use crate::server::handover::channel::{Broken, Channel};
 use crate::server::handover::estate::{AdminSocket, Estate};
-use crate::server::handover::message::{Hello, Home, Known, Message, PROTOCOL};
+use crate::health::Known;
+use crate::server::handover::message::{Hello, Home, Message, PROTOCOL};
 use crate::server::inheritance::Inheritance;
 use crate::server::ledger::Ledger;
 use crate::udp::Import;
@@ -155,6 +156,12 @@ impl Predecessor {
     pub async fn refuse(&self, why: String) {
         // It hears of the end in any case.
         self.channel.send(&Message::Refused { why }, &[]).await.ok();
+    }
+
+    /// Has it stop, with the processes before it.
+    pub(in crate::server) async fn stop(&self) {
+        // Or it has ended already.
+        self.channel.send(&Message::Stop, &[]).await.ok();
     }
 
     /// Says that this process could serve, and takes the rest.

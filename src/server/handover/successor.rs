@@ -31,6 +31,9 @@ pub(in crate::server) enum Failed {
         /// Why not.
         why: io::Error,
     },
+    /// This process cannot open what it has a second time.
+    #[error("cannot hand on the sockets: {0}; is the open-file limit large enough?")]
+    Short(io::Error),
     /// It has ended.
     #[error("the new process {0}; its own words stand in the log")]
     Ended(String),
@@ -101,7 +104,7 @@ impl Successor {
                     "it speaks version {} of the handover, this one {PROTOCOL}; restart instead",
                     hello.protocol
                 ))),
-                other => Err(unexpected(&other)),
+                other => Err(Failed::unexpected(&other)),
             }
         };
         tokio::time::timeout(limit, ready).await.unwrap_or(Err(Failed::Late(limit)))
@@ -135,7 +138,7 @@ impl Successor {
             Ok(()) => Ok(()),
             // It may have said why.
             Err(Broken::Gone) => match self.answer().await {
-                Ok(other) => Err(unexpected(&other)),
+                Ok(other) => Err(Failed::unexpected(&other)),
                 Err(why) => Err(why),
             },
             Err(why) => Err(Failed::Foreign(why.to_string())),
@@ -195,9 +198,12 @@ impl Drop for Successor {
     }
 }
 
-fn unexpected(message: &Message) -> Failed {
-    let text = format!("{message:?}");
-    Failed::Foreign(format!("it says {}", text.chars().take(80).collect::<String>()))
+impl Failed {
+    /// It says something else than it should.
+    pub(in crate::server) fn unexpected(message: &Message) -> Self {
+        let text = format!("{message:?}");
+        Self::Foreign(format!("it says {}", text.chars().take(80).collect::<String>()))
+    }
 }
 
 fn how(ended: io::Result<ExitStatus>) -> String {
