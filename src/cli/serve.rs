@@ -1,7 +1,7 @@
 //! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use super::{FAILED, complain};
 use crate::admin;
 use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
-use crate::server::{self, Account, Bound, Handle, Server, Signals, Told};
+use crate::server::{
+    self, Account, AdminSocket, Aside, Bound, Handle, Known, Legacy, Line, Predecessor, Signals,
+    Supervisor, Suspended,
+};
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
 const CONTROL_THREADS: usize = 2;
@@ -26,10 +29,10 @@ pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
 pub(crate) fn serve(config: Config) -> ExitCode {
     let log = match log::start(&config.log).context("cannot open the log") {
-        Ok(log) => log,
+        Ok(log) => Arc::new(log),
         Err(error) => return failed(&error),
     };
-    let served = prepare(config, &log).and_then(|(runtime, ready)| {
+    let served = prepare_as_heir(config, &log).and_then(|(runtime, ready)| {
         let served = runtime.block_on(until_told(ready, &log));
         runtime.shutdown_background();
         served
@@ -51,6 +54,12 @@ pub(crate) struct Ready {
     bound: Bound,
     admin: Option<admin::Bound>,
     pid_file: Option<PidFile>,
+    /// The process that this one is to take over from.
+    before: Option<Suspended>,
+    /// What is known of the backends of each pool.
+    known: Known,
+    /// Another process can be started in place of this one.
+    is_replaceable: bool,
 }
 
 impl Ready {
@@ -61,15 +70,43 @@ impl Ready {
 }
 
 /// Binds everything, gives up privileges, and makes the control plane's runtime.
-pub(crate) fn prepare(config: Config, log: &Log) -> anyhow::Result<(Runtime, Ready)> {
+pub(crate) fn prepare(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
+    bind(config, log, Legacy::default())
+}
+
+/// As [`prepare`], for a process that another one may have started so that it takes over, and that can
+/// be replaced in turn.
+fn prepare_as_heir(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
+    let Some(line) = Line::found()? else {
+        let (runtime, ready) = prepare(config, log)?;
+        return Ok((runtime, Ready { is_replaceable: true, ..ready }));
+    };
+    // A runtime without threads, since rights may still have to be given up.
+    let hearing = Builder::new_current_thread().enable_all().build();
+    let hearing = hearing.context("cannot hear the process before this one")?;
+    let (before, legacy) = hearing.block_on(Predecessor::hear(line))?;
+    match bind(config, log, legacy) {
+        Ok((runtime, ready)) => {
+            let before = Some(hearing.block_on(async { before.suspend() })?);
+            Ok((runtime, Ready { before, is_replaceable: true, ..ready }))
+        }
+        Err(error) => {
+            hearing.block_on(before.refuse(format!("{error:#}")));
+            Err(error)
+        }
+    }
+}
+
+fn bind(config: Config, log: &Arc<Log>, legacy: Legacy) -> anyhow::Result<(Runtime, Ready)> {
+    let Legacy { sockets: mut inheritance, admin, known } = legacy;
     let process = config.process.clone();
     let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
         AdminBind::Off => None,
-        _ => admin::bind(&config.admin)?,
+        _ => admin::bind(&config.admin, admin)?,
     };
-    let (access, access_file) = (log.access(), config.log.access.clone());
-    let bound = Bound::bind(config, access.as_ref(), server::raise_open_files())?;
+    let access_file = config.log.access.clone();
+    let bound = Bound::bind(config, log, server::raise_open_files(), &mut inheritance)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
     account.assume()?;
@@ -79,7 +116,7 @@ pub(crate) fn prepare(config: Config, log: &Log) -> anyhow::Result<(Runtime, Rea
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    Ok((runtime, Ready { bound, admin, pid_file }))
+    Ok((runtime, Ready { bound, admin, pid_file, before: None, known, is_replaceable: false }))
 }
 
 /// Gives the account what it will have to use, remove or open again.
@@ -103,83 +140,156 @@ fn hand_over(
 /// A balancer that serves, with its admin interface.
 #[derive(Debug)]
 pub(crate) struct Running {
-    server: Server,
-    /// Ends with the balancer.
-    _admin: JoinSet<()>,
+    supervisor: Supervisor<Belongings>,
+}
+
+/// What belongs to the process and not to the balancer.
+#[derive(Debug)]
+struct Belongings {
+    /// The admin interface; ends with the balancer.
+    admin: JoinSet<()>,
+    /// Its socket, to be handed on.
+    socket: Option<AdminSocket>,
     token: Option<Arc<admin::Token>>,
     pid_file: Option<PidFile>,
+    retreat: Arc<Handle>,
+    is_replaceable: bool,
+}
+
+impl Aside for Belongings {
+    fn reloaded(&mut self, config: &Config) {
+        if let Some(Err(error)) = self.token.as_deref().map(admin::Token::read_again) {
+            tracing::error!(%error, "cannot read admin.token_file, the old token holds");
+        }
+        if let Err(error) = self.move_pid_file(config.process.pid_file.as_ref()) {
+            tracing::error!("{error:#}; the old one stays");
+        }
+    }
+
+    fn bequest(&self) -> io::Result<Option<AdminSocket>> {
+        if !self.is_replaceable {
+            return Err(io::Error::other("a demo is not replaced: start it anew"));
+        }
+        let share = |socket: &AdminSocket| {
+            let fd = socket.fd.try_clone()?;
+            Ok(AdminSocket { address: socket.address.clone(), fd })
+        };
+        self.socket.as_ref().map(share).transpose()
+    }
+
+    async fn replaced(&mut self) {
+        self.socket = None;
+        self.retreat.retreat.ask().await;
+        if let Some(pid_file) = self.pid_file.take() {
+            pid_file.leave();
+        }
+    }
+}
+
+impl Belongings {
+    /// The process id stands in this file from now on.
+    fn move_pid_file(&mut self, path: Option<&PathBuf>) -> anyhow::Result<()> {
+        if self.pid_file.as_ref().map(|known| &known.path) == path {
+            return Ok(());
+        }
+        let moved = path.cloned().map(PidFile::open).transpose()?;
+        moved.as_ref().map_or(Ok(()), PidFile::write)?;
+        self.pid_file = moved;
+        Ok(())
+    }
 }
 
 impl Running {
-    /// Opens the admin interface, then probes, then the listeners.
+    /// Opens the admin interface, then probes, then the listeners. With a process before this one it
+    /// does so when that one stops.
     pub(crate) async fn start(ready: Ready, log: &Log) -> anyhow::Result<Self> {
-        let mut serving = JoinSet::new();
-        let token = ready.admin.as_ref().and_then(|admin| admin.token().cloned());
-        if let Some(admin) = ready.admin {
-            let handle = Arc::clone(ready.bound.handle());
-            let dropped = log.access_dropped();
+        let Ready { bound, admin, pid_file, before, known, is_replaceable } = ready;
+        let token = admin.as_ref().and_then(|admin| admin.token().cloned());
+        let socket = admin.as_ref().map(admin::Bound::share).transpose()?;
+        let handle = Arc::clone(bound.handle());
+        let (mut serving, dropped) = (JoinSet::new(), log.access_dropped());
+        let mut open_admin = |admin: Option<admin::Bound>| {
+            let (Some(admin), handle) = (admin, Arc::clone(&handle)) else { return };
+            let dropped = Arc::clone(&dropped);
             serving.spawn(async move {
-                let Err(error) = admin.serve(handle, dropped).await;
-                tracing::error!(%error, "the admin interface cannot serve");
+                if let Err(error) = admin.serve(handle, dropped).await {
+                    tracing::error!(%error, "the admin interface cannot serve");
+                }
             });
-        }
-        let server = ready.bound.start().await?;
-        if let Some(pid_file) = &ready.pid_file {
-            pid_file.write()?;
-        }
-        Ok(Self { server, _admin: serving, token, pid_file: ready.pid_file })
+        };
+        let server = match before {
+            None => {
+                open_admin(admin);
+                let server = bound.start().await?;
+                pid_file.as_ref().map_or(Ok(()), PidFile::write)?;
+                server
+            }
+            Some(before) => {
+                let before = Predecessor::resume(before)?;
+                let poised = match bound.poise(&known).await {
+                    Ok(poised) => poised,
+                    Err(error) => {
+                        before.refuse(error.to_string()).await;
+                        return Err(error.into());
+                    }
+                };
+                let taken = poised.take_over(before).await?;
+                open_admin(admin);
+                pid_file.as_ref().map_or(Ok(()), PidFile::write)?;
+                taken.confirm().await
+            }
+        };
+        let belongings =
+            Belongings { admin: serving, socket, token, pid_file, retreat: handle, is_replaceable };
+        let supervisor = Supervisor::new(server, belongings).context("it is supervised twice")?;
+        Ok(Self { supervisor })
     }
 
     /// What reports read.
     pub(crate) fn handle(&self) -> &Arc<Handle> {
-        self.server.handle()
+        self.supervisor.handle()
     }
 
-    /// Stops gracefully; at once when `hurry` is done.
-    pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) {
-        self.server.stop(hurry).await;
-        drop(self.pid_file);
+    /// Obeys commands and signals until a stop is asked for, or another process serves.
+    pub(crate) async fn obey(&mut self, signals: &mut Signals) {
+        self.supervisor.run(signals).await;
+    }
+
+    /// True if another process serves.
+    fn is_replaced(&self) -> bool {
+        self.supervisor.is_replaced()
+    }
+
+    /// Stops gracefully, at once when a stop is asked for again. If another process serves, this one
+    /// ends with its last session.
+    pub(crate) async fn stop(self, signals: &mut Signals) {
+        let is_replaced = self.is_replaced();
+        let mut belongings = self.supervisor.resign(signals).await;
+        if is_replaced {
+            // Whoever asked for the upgrade may still be waiting for the answer.
+            belongings.admin.join_next().await;
+        }
     }
 }
 
 async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     // Before anything listens: a signal that comes early must find its handler.
     let mut signals = Signals::install().context("cannot listen to signals")?;
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         running = Running::start(ready, log) => running?,
         () = signals.stop() => return Ok(()),
     };
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready");
-    loop {
-        match signals.next().await {
-            Told::Stop => break,
-            Told::Reload => reopen(log, running.token.as_deref()),
-            Told::Upgrade => tracing::warn!("SIGUSR2: upgrades are not built yet; restart instead"),
-        }
+    running.obey(&mut signals).await;
+    if !running.is_replaced() {
+        tracing::info!(
+            sessions = running.handle().sessions(),
+            "stopping: no new sessions, those that are there may end"
+        );
     }
-    tracing::info!(
-        sessions = running.handle().sessions(),
-        "stopping: no new sessions, those that are there may end"
-    );
-    running.stop(signals.stop()).await;
+    running.stop(&mut signals).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What SIGHUP does until reloads are built: the access log is opened anew, as rotation needs, and
-/// the token of the admin interface is read again.
-fn reopen(log: &Log, token: Option<&admin::Token>) {
-    if let Some(Err(error)) = token.map(admin::Token::read_again) {
-        tracing::error!(%error, "SIGHUP: cannot read admin.token_file, the old token holds");
-    }
-    match log.reopen() {
-        Ok(()) => {
-            tracing::warn!("SIGHUP: logs reopened; the file is not read again in this version")
-        }
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP: cannot reopen the access log, going on with the old one")
-        }
-    }
 }
 
 /// The file with the process id, removed when the balancer ends.
@@ -187,6 +297,7 @@ fn reopen(log: &Log, token: Option<&admin::Token>) {
 struct PidFile {
     path: PathBuf,
     file: File,
+    is_left: bool,
 }
 
 impl PidFile {
@@ -195,7 +306,12 @@ impl PidFile {
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
         let failed = || format!("process.pid_file: cannot write {}", path.display());
         let file = opened.with_context(failed)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, is_left: false })
+    }
+
+    /// Leaves the file to another process.
+    fn leave(mut self) {
+        self.is_left = true;
     }
 
     /// Says that the balancer is ready.
@@ -208,6 +324,9 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // Whoever was dropped to may not remove it; a stale file is the lesser harm.
         fs::remove_file(&self.path).ok();
     }

@@ -212,7 +212,7 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> 
             Err(unreached) => return job.unreached(unreached, last),
         };
         job.attempts.set(search.attempts);
-        job.cookie.replace(cookie.cloned());
+        job.cookie.replace(cookie);
         job.asked.account.tries(job.lane, pool.name(), search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;

@@ -25,6 +25,7 @@ mod upload;
 mod way;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,8 @@ pub struct Proxy {
     pub admission: Arc<Admission>,
     /// What is counted of requests that no route took, and of the others.
     pub requests: Counted,
+    /// How often routes may be gone, by their names.
+    pub limits: HashMap<Arc<str>, Arc<Limit>>,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
 }

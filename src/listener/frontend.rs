@@ -1,5 +1,6 @@
 //! What stands behind a listener now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::addr::ClientAddr;
@@ -75,6 +76,14 @@ impl Listener {
         match &self.frontend.proxy {
             Proxy::Tcp(_) | Proxy::Udp(_) => Vec::new(),
             Proxy::Http(proxy) => proxy.requests.all().cloned().collect(),
+        }
+    }
+
+    /// How often its routes may be gone, by their names.
+    pub fn limits(&self) -> HashMap<Arc<str>, Arc<http::Limit>> {
+        match &self.frontend.proxy {
+            Proxy::Tcp(_) | Proxy::Udp(_) => HashMap::new(),
+            Proxy::Http(proxy) => proxy.limits.clone(),
         }
     }
 

@@ -23,7 +23,8 @@ pub enum Gate {
     Open,
     /// They wait outside.
     Paused,
-    /// Who waits is still let in, then the sockets are closed.
+    /// Nobody new: who waits to be accepted is still let in, then those sockets are closed; flows go
+    /// on, over sockets that stay.
     Closed,
     /// The sockets are closed at once: somebody else has them, too.
     Left,
@@ -90,7 +91,8 @@ impl Post {
         self.attended.subscribe().wait_for(|sockets| *sockets == 0).await.ok();
     }
 
-    pub(super) fn flows(&self) -> &Arc<CachePadded<Gauge>> {
+    /// Flows at this address, over all workers.
+    pub fn flows(&self) -> &Arc<CachePadded<Gauge>> {
         &self.flows
     }
 
@@ -121,6 +123,10 @@ impl Desk<http::Proxy> for Post {
 
     fn is_closed(&self) -> bool {
         matches!(self.gate(), Gate::Closed | Gate::Left)
+    }
+
+    fn is_left(&self) -> bool {
+        self.gate() == Gate::Left
     }
 }
 

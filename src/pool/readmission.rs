@@ -17,15 +17,12 @@ impl Entrance {
     ) -> Option<(Arc<str>, Lease)> {
         let mut all = std::iter::successors(Some(self), |&above| above.fallback.as_deref());
         let entrance = all.find(|entrance| **entrance.pool.name() == *pool)?;
-        let members = entrance.pool.members().iter().zip(&entrance.tallies);
-        let (member, tally) =
-            members.into_iter().find(|(member, _)| **member.backend.name() == *backend)?;
-        let backend = Arc::clone(&member.backend);
+        let set = entrance.pool.ready();
+        let backend = set.backends().find(|known| **known.name() == *backend)?;
         // 0 = no cap.
         backend.load().take_below(0);
-        let queue = &entrance.pool.queue;
-        let queue = queue.is_open().then(|| Arc::clone(queue));
-        let lease = Lease::of_taken(backend, Arc::clone(tally), address, queue);
+        let tally = backend.tally(&entrance.listener);
+        let lease = Lease::of_taken(Arc::clone(backend), tally, address);
         Some((Arc::clone(entrance.pool.name()), lease))
     }
 }

@@ -71,15 +71,15 @@ impl Server {
     pub(super) async fn drain(
         mut self,
         Succeeded { successor, told, .. }: Succeeded,
-        mut before: Option<Predecessor>,
         mut commands: tokio::sync::mpsc::Receiver<Command>,
         signals: &mut Signals,
     ) {
         self.leave().await;
+        let mut before = self.before.take();
         let handle = std::sync::Arc::clone(&self.handle);
         let mut heir = Heir { successor, told, is_gone: false };
         let limit = handle.snapshot().config.process.upgrade_timeout;
-        let mut elder = Vec::new();
+        let mut elder = handle.draining.load().to_vec();
         let over = {
             let mut ended = std::pin::pin!(self.all_ended());
             let mut late = std::pin::pin!(wait(limit));
@@ -106,11 +106,16 @@ impl Server {
             Over::Ended => {}
             Over::TimedOut => {
                 let sessions = handle.sessions();
-                tracing::info!(sessions, "upgrade_timeout has passed, ending the sessions that are left");
+                tracing::info!(
+                    sessions,
+                    "upgrade_timeout has passed, ending the sessions that are left"
+                );
                 self.cut().await;
             }
             Over::Told => {
-                tell_to_stop(before.as_ref()).await;
+                if let Some(before) = &before {
+                    before.stop().await;
+                }
                 let hurry = async {
                     tokio::select! { () = signals.stop() => {}, () = heir.stop() => {} }
                 };
@@ -167,13 +172,6 @@ pub(super) fn take_in(
     };
     handle.enter(figures);
     draining
-}
-
-/// Has the process before stop, with those before it.
-pub(super) async fn tell_to_stop(before: Option<&Predecessor>) {
-    if let Some(before) = before {
-        before.stop().await;
-    }
 }
 
 fn refuse(command: Command) {

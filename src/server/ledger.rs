@@ -88,8 +88,7 @@ fn of_pool(pool: &Pool, see: &mut See<'_>) {
     if let Some(sticky) = pool.sticky() {
         own("sticky-evicted", Figure::Count(&sticky.evicted));
     }
-    for member in pool.members() {
-        let backend = &member.backend;
+    for backend in pool.ready().backends() {
         let prefix = format!("backend {} {}", pool.name(), backend.name());
         backend.figures(&mut |name, figure| see(format!("{prefix} {name}"), figure));
         for (listener, tally) in backend.tallies() {

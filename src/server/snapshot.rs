@@ -22,12 +22,13 @@ use crate::metric::{Counter, Figure, Gauge};
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
-use crate::server::command::{self, COMMANDS, Command, Refusal};
+use crate::server::Retreat;
+use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::server::ledger::{self, Ledger, See};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// What the file says.
     pub config: Arc<Config>,
@@ -35,10 +36,12 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerView>,
     /// In the order of [`Config::pools`].
     pub pools: Vec<Arc<Pool>>,
+    /// In the same order; empty until the pools are watched.
+    pub operators: Vec<Operator>,
 }
 
 /// A listener as reports see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerView {
     /// Its name.
     pub name: Arc<str>,
@@ -103,8 +106,12 @@ pub struct Handle {
     pub workers: Arc<[CachePadded<Gauge>]>,
     /// Changes of state, as they happen.
     pub events: Events,
-    /// In the order of the pools; empty until they are watched.
-    operators: ArcSwap<Vec<Operator>>,
+    /// How often the file was read again.
+    pub reloads: Reloads,
+    /// Processes of before an upgrade that still have sessions, the latest first.
+    pub draining: ArcSwap<Vec<api::DrainingProcess>>,
+    /// The end of the admin interface, when another process serves.
+    pub retreat: Retreat,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
@@ -127,7 +134,9 @@ impl Handle {
             workers,
             events: Events::default(),
             besides: ArcSwap::default(),
-            operators: ArcSwap::default(),
+            reloads: Reloads::default(),
+            draining: ArcSwap::default(),
+            retreat: Retreat::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -153,10 +162,11 @@ impl Handle {
         let named = snapshot.pools.iter().position(|known| **known.name() == *pool);
         let place = named.ok_or(SteerError::NoPool)?;
         let members = snapshot.pools.get(place).map(|pool| pool.members()).unwrap_or_default();
-        let member = members.iter().position(|member| **member.backend.name() == *backend);
-        let member = member.ok_or(SteerError::NoBackend)?;
-        let operator = self.operators.load().get(place).cloned().ok_or(SteerError::Unwatched)?;
-        if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
+        if !members.iter().any(|member| **member.backend.name() == *backend) {
+            return Err(SteerError::NoBackend);
+        }
+        let operator = snapshot.operators.get(place).cloned().ok_or(SteerError::Unwatched)?;
+        if operator.steer(backend, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
     /// What would become of a session or a request of this client at a listener, as far as it is known
@@ -169,8 +179,7 @@ impl Handle {
     ) -> Option<Foretold> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
-        let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = self.clock();
         let chance = fastrand::u64(..);
         Some(view.live.as_ref()?.preview(&Ask::of(client, chance, now), asked))
     }
@@ -208,6 +217,12 @@ impl Handle {
         command::ask(&self.commands, Command::Upgrade).await
     }
 
+    /// About what the workers' clocks say: milliseconds since all listeners accept.
+    pub(super) fn clock(&self) -> u64 {
+        let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
+        u64::try_from(now).unwrap_or(u64::MAX)
+    }
+
     /// Lets a counter that is not the server's own live on in the process after an upgrade. The name
     /// is for the two of them alone.
     pub fn also_counts(&self, name: &'static str, counter: &Arc<Counter>) {
@@ -224,6 +239,8 @@ impl Handle {
         for (name, counter) in &**self.besides.load() {
             see(format!("besides {name}"), Figure::Count(counter));
         }
+        see("reloads ok".to_owned(), Figure::Count(&self.reloads.ok));
+        see("reloads refused".to_owned(), Figure::Count(&self.reloads.refused));
     }
 
     /// All that has been counted.
@@ -241,9 +258,16 @@ impl Handle {
         self.commanded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The pools are watched from now on.
-    pub fn set_operators(&self, operators: Vec<Operator>) {
-        self.operators.store(Arc::new(operators));
+    /// Puts another world in force.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Puts the same world in force with something of it changed. For the supervisor alone.
+    pub(super) fn amend(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.publish(snapshot);
     }
 
     /// Live sessions of all workers.

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
 use crate::api;
+use crate::event::{Event, Subject};
 use crate::listener::{Gate, Order, Post};
-use crate::server::handover::{AdminSocket, BATCH, Estate, Failed, Home, Message, Successor, Whose};
+use crate::server::handover::{
+    AdminSocket, BATCH, Estate, Failed, Home, Message, Successor, Whose,
+};
 use crate::server::{Ledger, Server};
 use crate::udp;
 
@@ -79,6 +82,13 @@ impl Server {
         READY + probes.unwrap_or_default()
     }
 
+    /// Tells those who watch how an upgrade went.
+    pub(super) fn tell_of_upgrade(&self, from: String, to: String, reason: String) {
+        let (time, subject) = (SystemTime::now(), Subject::Upgrade);
+        let event = Event { time, subject, from: from.into(), to: to.into(), reason };
+        self.handle.events.publish(event);
+    }
+
     /// Opens again what was paused for an upgrade that did not come about.
     pub(super) async fn resume(&self) {
         self.turn(Gate::Paused, Gate::Open).await;
@@ -104,9 +114,7 @@ impl Server {
         if let Some(AdminSocket { address, fd }) = admin {
             estate.sockets.push((Whose::Admin(address), vec![fd]));
         }
-        for (pool, known) in self.monitors.known().await {
-            estate.known.insert(pool.to_string(), known);
-        }
+        estate.known = self.monitors.known().await;
         Ok(estate)
     }
 
@@ -124,7 +132,8 @@ impl Server {
     }
 
     async fn pass_on_flows(&self, successor: &mut Successor) -> Result<(), Failed> {
-        let sockets: Vec<u64> = self.paused_datagrams().flat_map(|held| held.datagram_inodes()).collect();
+        let sockets: Vec<u64> =
+            self.paused_datagrams().flat_map(|held| held.datagram_inodes()).collect();
         for worker in &self.workers {
             for socket in worker.datagram_sockets().await {
                 if !sockets.contains(&socket) {
@@ -140,7 +149,8 @@ impl Server {
                         tracing::warn!(flows = short, "upgrade: no descriptors for some flows");
                     }
                     let fds: Vec<_> = exported.flows.iter().map(|(_, _, fd)| fd.as_fd()).collect();
-                    let flows = exported.flows.iter().map(|(place, flow, _)| (*place, flow.clone()));
+                    let flows =
+                        exported.flows.iter().map(|(place, flow, _)| (*place, flow.clone()));
                     let flows = flows.collect();
                     successor.say(&Message::Flows { socket, flows }, &fds).await?;
                 }
@@ -195,7 +205,9 @@ impl Server {
         for (socket, flows) in flows {
             let places: Vec<usize> = flows.iter().map(|(place, _, _)| *place).collect();
             let refused = match served.get(&socket) {
-                Some(worker) => asked(worker.ask(socket, |reply| udp::Request::Import(flows, reply))).await,
+                Some(worker) => {
+                    asked(worker.ask(socket, |reply| udp::Request::Import(flows, reply))).await
+                }
                 None => None,
             };
             // Without an answer nobody has them.

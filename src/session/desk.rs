@@ -16,8 +16,6 @@ pub trait Desk<P>: Debug {
         false
     }
 
-    /// True once what is there belongs to another process.
-    fn is_left(&self) -> bool {
-        false
-    }
+    /// True once nothing at all is done there any more.
+    fn is_left(&self) -> bool;
 }

@@ -107,14 +107,15 @@ impl Forwarder {
         while !self.is_over() {
             let mut is_called = false;
             let is_due = poll_fn(|cx| {
-                if self.is_waiting() {
-                    // Woken by the switch, as it is when anything changes.
-                    let is_cut = self.switch.stage(cx) == Stage::Cut;
-                    return if is_cut { Poll::Ready(false) } else { Poll::Pending };
+                if self.desk.is_paused() {
+                    // What comes stays in the sockets; the switch wakes when anything changes.
+                    let is_cut = self.switch.poll_stage(cx) == Stage::Cut;
+                    let has_turned = is_cut || self.switch.has_requests();
+                    return if has_turned { Poll::Ready(false) } else { Poll::Pending };
                 }
                 let is_closed = self.desk.is_closed();
                 let closed = if is_closed { Stage::Closing } else { Stage::Open };
-                let stage = self.switch.stage(cx).max(closed);
+                let stage = self.switch.poll_stage(cx).max(closed);
                 let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
                 is_called |= self.roll.is_due(Instant::now);
                 let is_due = sweep.as_mut().poll(cx).is_ready() || is_called;
@@ -128,7 +129,7 @@ impl Forwarder {
                 return self.end_all();
             }
             if self.desk.is_left() {
-                return self.leave();
+                break;
             }
             self.now = clock.exact();
             self.catch_up();
@@ -151,18 +152,15 @@ impl Forwarder {
             // There may be more at once, and the worker's other tasks have waited.
             tokio::task::yield_now().await;
         }
+        self.leave();
     }
 
-    /// True while it neither moves datagrams nor has been asked anything: what comes stays in the
-    /// sockets.
-    fn is_waiting(&self) -> bool {
-        self.desk.is_paused() && !self.switch.has_requests()
-    }
-
-    /// True once it is closing and no worker has a flow of this address. Before, it must not close
-    /// its socket: the kernel would spread all clients anew over those that are left.
+    /// True once its address is given up, or the process stops and no worker has a flow of this
+    /// address. Before, it must not close its socket: the kernel would spread all clients anew over
+    /// those that are left.
     fn is_over(&self) -> bool {
-        self.stage >= Stage::Closing && self.tools.flows.get() == 0
+        let has_stopped = self.switch.stage() >= Stage::Closing && self.tools.flows.get() == 0;
+        has_stopped || self.desk.is_left()
     }
 
     /// Takes what clients have sent.

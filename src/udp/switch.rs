@@ -79,8 +79,13 @@ impl Switch {
     }
 
     /// Where it stands; all calls must come from one task, which is woken when that changes.
-    pub(super) fn stage(&self, cx: &Context<'_>) -> Stage {
+    pub(super) fn poll_stage(&self, cx: &Context<'_>) -> Stage {
         self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        self.stage()
+    }
+
+    /// Where it stands.
+    pub(super) fn stage(&self) -> Stage {
         self.stage.get()
     }
 }

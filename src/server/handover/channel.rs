@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// Descriptors that one message carries at most; the kernel takes 253.
-pub(super) const BATCH: usize = 200;
+pub(in crate::server) const BATCH: usize = 200;
 /// Bytes of the longest message: long lists are sent in parts.
 const LONGEST: usize = 8 << 20;
 /// Bytes ahead of each message.
@@ -29,7 +29,7 @@ const PIECE: usize = 64 << 10;
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::server) enum Broken {
+pub enum Broken {
     /// The other side is gone.
     #[error("the other process is gone")]
     Gone,

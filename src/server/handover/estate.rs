@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use crate::health::Known;
+use crate::health;
 use crate::server::handover::message::Whose;
 use crate::server::inheritance::{Inheritance, Inherited};
+
+/// What is known of the backends, by pool.
+pub type Known = BTreeMap<String, Vec<health::Known>>;
 
 /// What is handed on before anything stops.
 #[derive(Debug, Default)]
@@ -13,7 +16,7 @@ pub(in crate::server) struct Estate {
     /// Each address with its sockets.
     pub(in crate::server) sockets: Vec<(Whose, Vec<OwnedFd>)>,
     /// Of the backends of each pool.
-    pub(in crate::server) known: BTreeMap<String, Vec<Known>>,
+    pub(in crate::server) known: Known,
 }
 
 /// The socket of an admin interface, and its address as the file writes it.
@@ -35,9 +38,7 @@ impl Estate {
     }
 
     /// The sockets, each for its purpose, and the rest.
-    pub(super) fn into_parts(
-        self,
-    ) -> (Inheritance, Option<AdminSocket>, BTreeMap<String, Vec<Known>>) {
+    pub(super) fn into_parts(self) -> (Inheritance, Option<AdminSocket>, Known) {
         let (mut listeners, mut admin) = (Vec::new(), None);
         for (of, fds) in self.sockets {
             match of {

@@ -11,10 +11,11 @@ mod predecessor;
 mod successor;
 
 pub(super) use channel::BATCH;
-pub use estate::AdminSocket;
+pub use channel::Broken;
 pub(super) use estate::Estate;
+pub use estate::{AdminSocket, Known};
 pub(super) use message::{Home, Message, Whose};
-pub use predecessor::{Legacy, Line, Predecessor, Suspended, Unheard};
+pub use predecessor::{Legacy, Line, Predecessor, Suspended};
 pub(super) use successor::{Failed, Successor};
 
 /// Set for a process that is started to take over.

@@ -1,6 +1,5 @@
 //! The old process as the new one sees it: what it gives, and what it goes on counting while it drains.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -8,8 +7,7 @@ use std::os::unix::net::UnixStream;
 use crate::api::DrainingProcess;
 use crate::server::handover::UPGRADE;
 use crate::server::handover::channel::{Broken, Channel};
-use crate::server::handover::estate::{AdminSocket, Estate};
-use crate::health::Known;
+use crate::server::handover::estate::{AdminSocket, Estate, Known};
 use crate::server::handover::message::{Hello, Home, Message, PROTOCOL};
 use crate::server::inheritance::Inheritance;
 use crate::server::ledger::Ledger;
@@ -57,14 +55,14 @@ impl Line {
 }
 
 /// What there is to begin with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Legacy {
     /// Sockets of listeners.
     pub sockets: Inheritance,
     /// That of the admin interface.
     pub admin: Option<AdminSocket>,
     /// What is known of the backends of each pool.
-    pub(in crate::server) known: BTreeMap<String, Vec<Known>>,
+    pub known: Known,
 }
 
 /// What comes once the old process has stopped.

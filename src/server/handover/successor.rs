@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use crate::server::handover::channel::{BATCH, Broken, Channel};
-use crate::server::handover::message::{Handed, Hello, Message, PROTOCOL, Whose};
+use crate::server::handover::message::{Handed, Hello, Message, PROTOCOL};
 use crate::server::handover::{UPGRADE, estate::Estate};
 
 /// How long a process may take to end whose line has ended.
