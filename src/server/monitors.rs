@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::event::Events;
 use crate::health::{self, Adoption, Monitor, Operator};
 use crate::pool::Pool;
-use crate::server::{Known, StartError};
 use crate::server::world::World;
+use crate::server::{Known, StartError};
 use crate::session::Bell;
 
 /// All monitors.
