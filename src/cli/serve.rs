@@ -1,8 +1,6 @@
 //! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::future::pending;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +9,15 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
+use super::belongings::{Belongings, at_work};
+use super::pid_file::PidFile;
 use super::{FAILED, complain};
 use crate::admin;
 use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
 use crate::server::{
-    self, Account, AdminSocket, Aside, Bound, Handle, Known, Legacy, Line, Predecessor, Signals,
-    Supervisor, Suspended,
+    self, Account, Bound, Handle, Inheritance, Known, Legacy, Line, Predecessor, Server,
+    ServiceManager, Signals, Supervisor, Suspended, activation,
 };
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
@@ -26,13 +26,28 @@ const CONTROL_THREADS: usize = 2;
 /// How long the last log lines may take to be written.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
+/// Runs a balancer until it is told to stop or replaced, and says on standard error what kept it from
+/// running.
 pub(crate) fn serve(config: Config) -> ExitCode {
+    // Before there is a second thread, of which the log has some.
+    let origin = Line::found().map_err(anyhow::Error::from).and_then(|line| {
+        let sockets = activation::from_service_manager()?;
+        Ok((line, sockets))
+    });
+    let (line, sockets) = match origin {
+        Ok(origin) => origin,
+        Err(error) => return failed(&error),
+    };
     let log = match log::start(&config.log).context("cannot open the log") {
         Ok(log) => Arc::new(log),
         Err(error) => return failed(&error),
     };
-    let served = prepare_as_heir(config, &log).and_then(|(runtime, ready)| {
+    let prepared = match line {
+        None => prepare(config, &log, sockets),
+        Some(line) => succeed(config, &log, line),
+    };
+    let served = prepared.and_then(|(runtime, ready)| {
+        let ready = Ready { is_replaceable: true, ..ready };
         let served = runtime.block_on(until_told(ready, &log));
         runtime.shutdown_background();
         served
@@ -56,7 +71,7 @@ pub(crate) struct Ready {
     pid_file: Option<PidFile>,
     /// The process that this one is to take over from.
     before: Option<Suspended>,
-    /// What is known of the backends of each pool.
+    /// What that one knows of the backends.
     known: Known,
     /// Another process can be started in place of this one.
     is_replaceable: bool,
@@ -69,26 +84,27 @@ impl Ready {
     }
 }
 
-/// Binds everything, gives up privileges, and makes the control plane's runtime.
-pub(crate) fn prepare(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
-    bind(config, log, Legacy::default())
+/// Binds everything that is not in `sockets`, gives up privileges, and makes the control plane's
+/// runtime.
+pub(crate) fn prepare(
+    config: Config,
+    log: &Arc<Log>,
+    sockets: Inheritance,
+) -> anyhow::Result<(Runtime, Ready)> {
+    activation::fits(&sockets, &config)?;
+    bind(config, log, Legacy { sockets, ..Legacy::default() })
 }
 
-/// As [`prepare`], for a process that another one may have started so that it takes over, and that can
-/// be replaced in turn.
-fn prepare_as_heir(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
-    let Some(line) = Line::found()? else {
-        let (runtime, ready) = prepare(config, log)?;
-        return Ok((runtime, Ready { is_replaceable: true, ..ready }));
-    };
+/// As [`prepare`], for a process that another one has started so that it takes over.
+fn succeed(config: Config, log: &Arc<Log>, line: Line) -> anyhow::Result<(Runtime, Ready)> {
     // A runtime without threads, since rights may still have to be given up.
     let hearing = Builder::new_current_thread().enable_all().build();
     let hearing = hearing.context("cannot hear the process before this one")?;
     let (before, legacy) = hearing.block_on(Predecessor::hear(line))?;
     match bind(config, log, legacy) {
         Ok((runtime, ready)) => {
-            let before = Some(hearing.block_on(async { before.suspend() })?);
-            Ok((runtime, Ready { before, is_replaceable: true, ..ready }))
+            let before = hearing.block_on(async { before.suspend() });
+            Ok((runtime, Ready { before: Some(before?), ..ready }))
         }
         Err(error) => {
             hearing.block_on(before.refuse(format!("{error:#}")));
@@ -98,7 +114,7 @@ fn prepare_as_heir(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, R
 }
 
 fn bind(config: Config, log: &Arc<Log>, legacy: Legacy) -> anyhow::Result<(Runtime, Ready)> {
-    let Legacy { sockets: mut inheritance, admin, known } = legacy;
+    let Legacy { mut sockets, admin, known } = legacy;
     let process = config.process.clone();
     let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
@@ -106,7 +122,7 @@ fn bind(config: Config, log: &Arc<Log>, legacy: Legacy) -> anyhow::Result<(Runti
         _ => admin::bind(&config.admin, admin)?,
     };
     let access_file = config.log.access.clone();
-    let bound = Bound::bind(config, log, server::raise_open_files(), &mut inheritance)?;
+    let bound = Bound::bind(config, log, server::raise_open_files(), &mut sockets)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
     account.assume()?;
@@ -143,104 +159,39 @@ pub(crate) struct Running {
     supervisor: Supervisor<Belongings>,
 }
 
-/// What belongs to the process and not to the balancer.
-#[derive(Debug)]
-struct Belongings {
-    /// The admin interface; ends with the balancer.
-    admin: JoinSet<()>,
-    /// Its socket, to be handed on.
-    socket: Option<AdminSocket>,
-    token: Option<Arc<admin::Token>>,
-    pid_file: Option<PidFile>,
-    retreat: Arc<Handle>,
-    is_replaceable: bool,
-}
-
-impl Aside for Belongings {
-    fn reloaded(&mut self, config: &Config) {
-        if let Some(Err(error)) = self.token.as_deref().map(admin::Token::read_again) {
-            tracing::error!(%error, "cannot read admin.token_file, the old token holds");
-        }
-        if let Err(error) = self.move_pid_file(config.process.pid_file.as_ref()) {
-            tracing::error!("{error:#}; the old one stays");
-        }
-    }
-
-    fn bequest(&self) -> io::Result<Option<AdminSocket>> {
-        if !self.is_replaceable {
-            return Err(io::Error::other("a demo is not replaced: start it anew"));
-        }
-        let share = |socket: &AdminSocket| {
-            let fd = socket.fd.try_clone()?;
-            Ok(AdminSocket { address: socket.address.clone(), fd })
-        };
-        self.socket.as_ref().map(share).transpose()
-    }
-
-    async fn replaced(&mut self) {
-        self.socket = None;
-        self.retreat.retreat.ask().await;
-        if let Some(pid_file) = self.pid_file.take() {
-            pid_file.leave();
-        }
-    }
-}
-
-impl Belongings {
-    /// The process id stands in this file from now on.
-    fn move_pid_file(&mut self, path: Option<&PathBuf>) -> anyhow::Result<()> {
-        if self.pid_file.as_ref().map(|known| &known.path) == path {
-            return Ok(());
-        }
-        let moved = path.cloned().map(PidFile::open).transpose()?;
-        moved.as_ref().map_or(Ok(()), PidFile::write)?;
-        self.pid_file = moved;
-        Ok(())
-    }
-}
-
 impl Running {
-    /// Opens the admin interface, then probes, then the listeners. With a process before this one it
-    /// does so when that one stops.
+    /// Opens the admin interface, then probes, then the listeners; with a process before this one, when
+    /// that one stops.
     pub(crate) async fn start(ready: Ready, log: &Log) -> anyhow::Result<Self> {
         let Ready { bound, admin, pid_file, before, known, is_replaceable } = ready;
-        let token = admin.as_ref().and_then(|admin| admin.token().cloned());
-        let socket = admin.as_ref().map(admin::Bound::share).transpose()?;
         let handle = Arc::clone(bound.handle());
-        let (mut serving, dropped) = (JoinSet::new(), log.access_dropped());
-        let mut open_admin = |admin: Option<admin::Bound>| {
-            let (Some(admin), handle) = (admin, Arc::clone(&handle)) else { return };
-            let dropped = Arc::clone(&dropped);
-            serving.spawn(async move {
-                if let Err(error) = admin.serve(handle, dropped).await {
-                    tracing::error!(%error, "the admin interface cannot serve");
-                }
-            });
+        let manager = ServiceManager::from_env(before.is_some());
+        let mut belongings = Belongings {
+            admin: JoinSet::new(),
+            socket: admin.as_ref().map(admin::Bound::share).transpose()?,
+            token: admin.as_ref().and_then(|admin| admin.token().cloned()),
+            pid_file,
+            manager,
+            handle,
+            is_replaceable,
         };
         let server = match before {
             None => {
-                open_admin(admin);
+                belongings.open_admin(admin, log);
                 let server = bound.start().await?;
-                pid_file.as_ref().map_or(Ok(()), PidFile::write)?;
+                belongings.write_pid()?;
+                belongings.manager.ready(&at_work(&server.handle().snapshot().config));
                 server
             }
             Some(before) => {
-                let before = Predecessor::resume(before)?;
-                let poised = match bound.poise(&known).await {
-                    Ok(poised) => poised,
-                    Err(error) => {
-                        before.refuse(error.to_string()).await;
-                        return Err(error.into());
-                    }
-                };
-                let taken = poised.take_over(before).await?;
-                open_admin(admin);
-                pid_file.as_ref().map_or(Ok(()), PidFile::write)?;
-                taken.confirm().await
+                let before = (Predecessor::resume(before)?, &known);
+                take_over(bound, before, || {
+                    belongings.open_admin(admin, log);
+                    belongings.write_pid()
+                })
+                .await?
             }
         };
-        let belongings =
-            Belongings { admin: serving, socket, token, pid_file, retreat: handle, is_replaceable };
         let supervisor = Supervisor::new(server, belongings).context("it is supervised twice")?;
         Ok(Self { supervisor })
     }
@@ -252,7 +203,12 @@ impl Running {
 
     /// Obeys commands and signals until a stop is asked for, or another process serves.
     pub(crate) async fn obey(&mut self, signals: &mut Signals) {
-        self.supervisor.run(signals).await;
+        let manager = self.supervisor.aside().manager.clone();
+        // Within the same task: while the one hangs the other shows no sign of life either.
+        tokio::select! {
+            () = self.supervisor.run(signals) => {}
+            () = pulse(&manager) => {}
+        }
     }
 
     /// True if another process serves.
@@ -264,11 +220,41 @@ impl Running {
     /// ends with its last session.
     pub(crate) async fn stop(self, signals: &mut Signals) {
         let is_replaced = self.is_replaced();
+        if !is_replaced {
+            self.supervisor.aside().manager.stopping();
+        }
         let mut belongings = self.supervisor.resign(signals).await;
         if is_replaced {
             // Whoever asked for the upgrade may still be waiting for the answer.
             belongings.admin.join_next().await;
         }
+    }
+}
+
+/// Serves in place of the process before, which is told when all of this is open, `besides` included.
+async fn take_over(
+    bound: Bound,
+    (before, known): (Predecessor, &Known),
+    besides: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Server> {
+    let poised = match bound.poise(known).await {
+        Ok(poised) => poised,
+        Err(error) => {
+            before.refuse(error.to_string()).await;
+            return Err(error.into());
+        }
+    };
+    let taken = poised.take_over(before).await?;
+    besides()?;
+    Ok(taken.confirm().await)
+}
+
+/// Shows signs of life as often as the service manager wants them.
+async fn pulse(manager: &ServiceManager) {
+    let Some(pulse) = manager.pulse() else { return pending().await };
+    loop {
+        manager.alive();
+        tokio::time::sleep(pulse).await;
     }
 }
 
@@ -290,44 +276,4 @@ async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     running.stop(&mut signals).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The file with the process id, removed when the balancer ends.
-#[derive(Debug)]
-struct PidFile {
-    path: PathBuf,
-    file: File,
-    is_left: bool,
-}
-
-impl PidFile {
-    /// Opens the file while it can still be opened, and leaves what is in it.
-    fn open(path: PathBuf) -> anyhow::Result<Self> {
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let failed = || format!("process.pid_file: cannot write {}", path.display());
-        let file = opened.with_context(failed)?;
-        Ok(Self { path, file, is_left: false })
-    }
-
-    /// Leaves the file to another process.
-    fn leave(mut self) {
-        self.is_left = true;
-    }
-
-    /// Says that the balancer is ready.
-    fn write(&self) -> anyhow::Result<()> {
-        let line = format!("{}\n", std::process::id());
-        let written = self.file.set_len(0).and_then(|()| (&self.file).write_all(line.as_bytes()));
-        written.with_context(|| format!("process.pid_file: cannot write {}", self.path.display()))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if self.is_left {
-            return;
-        }
-        // Whoever was dropped to may not remove it; a stale file is the lesser harm.
-        fs::remove_file(&self.path).ok();
-    }
 }

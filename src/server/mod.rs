@@ -3,6 +3,7 @@
 //! `Bound` holds sockets that do not listen yet, so a start that fails has disturbed nobody;
 //! `Server` is a running balancer.
 
+pub mod activation;
 mod automation;
 pub mod changes;
 mod command;
@@ -12,6 +13,7 @@ mod inheritance;
 mod ledger;
 mod limits;
 mod monitors;
+mod notify;
 mod privileges;
 mod reload;
 mod retreat;
@@ -44,6 +46,7 @@ pub use handover::{AdminSocket, Known, Legacy, Line, Predecessor, Suspended};
 pub use inheritance::{Inheritance, Inherited};
 pub use ledger::Ledger;
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
+pub use notify::ServiceManager;
 pub use privileges::{Account, PrivilegeError};
 pub use retreat::Retreat;
 pub use running::Server;

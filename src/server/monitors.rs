@@ -10,6 +10,7 @@ use std::task::Poll;
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::health::{self, Adoption, Monitor, Operator};
+use crate::net::Resolver;
 use crate::pool::Pool;
 use crate::server::world::World;
 use crate::server::{Known, StartError};
@@ -45,7 +46,7 @@ impl Monitors {
             Self { all: BTreeMap::new(), events: events.clone(), bell: bell.clone() };
         for (ordinal, spec, pool) in in_order(config, world) {
             let known = known.get(&*spec.name).map(Vec::as_slice).unwrap_or_default();
-            let monitor = monitors.begin(pool, spec, ordinal, known)?;
+            let monitor = monitors.begin(pool, spec, ordinal, (&world.resolver, known))?;
             monitors.all.insert(Arc::clone(&spec.name), monitor);
         }
         Ok(monitors)
@@ -56,10 +57,10 @@ impl Monitors {
         pool: &Arc<Pool>,
         spec: &config::Pool,
         ordinal: usize,
-        known: &[health::Known],
+        (resolver, known): (&Resolver, &[health::Known]),
     ) -> Result<Monitor, StartError> {
         let (events, bell) = (self.events.clone(), self.bell.clone());
-        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, events, bell, known)?)
+        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, resolver, events, bell, known)?)
     }
 
     /// Those who tell them what is wanted, in the order of the configuration.
@@ -93,17 +94,21 @@ impl Monitors {
     ) -> Result<Next, StartError> {
         let mut next = Next::default();
         let mut differing = Vec::new();
+        let asks_others = new.process.nameservers != old.process.nameservers;
         for (ordinal, spec, pool) in in_order(new, after) {
             let name = Arc::clone(&spec.name);
             let Some(monitor) = self.all.get(&name) else {
-                next.started.push((name, self.begin(pool, spec, ordinal, &[])?));
+                let from = (&after.resolver, &[][..]);
+                next.started.push((name, self.begin(pool, spec, ordinal, from)?));
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
             let is_same =
                 was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
-            if !is_same {
-                differing.push(async move { (name, monitor.prepare(pool, spec).await) });
+            if !is_same || asks_others {
+                differing.push(async move {
+                    (name, monitor.prepare(pool, spec, &after.resolver).await)
+                });
             }
         }
         for (name, adoption) in all_of(differing).await {

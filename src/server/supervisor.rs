@@ -29,8 +29,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What else has to follow a reload, a floor above.
 pub trait Aside: Send + Debug {
+    /// A reload has begun.
+    fn reloading(&mut self);
     /// Another configuration is in force.
     fn reloaded(&mut self, config: &Config);
+    /// A reload is over, whatever became of it.
+    fn settled(&mut self, config: &Config);
 
     /// What another process needs to serve in place of this one, besides what the balancer has.
     ///
@@ -38,8 +42,8 @@ pub trait Aside: Send + Debug {
     /// Why no other process can.
     fn bequest(&self) -> io::Result<Option<AdminSocket>>;
 
-    /// Another process serves: whatever could be taken for it is given up.
-    fn replaced(&mut self) -> impl Future<Output = ()> + Send;
+    /// The process of this id serves: whatever could be taken for it is given up.
+    fn replaced(&mut self, pid: u32) -> impl Future<Output = ()> + Send;
 }
 
 /// A running balancer that obeys.
@@ -79,6 +83,11 @@ impl<A: Aside> Supervisor<A> {
     /// What reports read.
     pub fn handle(&self) -> &Arc<Handle> {
         self.server.handle()
+    }
+
+    /// What follows it.
+    pub fn aside(&self) -> &A {
+        &self.aside
     }
 
     /// True if another process serves.
@@ -153,6 +162,17 @@ impl<A: Aside> Supervisor<A> {
     }
 
     async fn reload(
+        &mut self,
+        confirm: Option<Duration>,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Reloaded, Refusal>, Stopped> {
+        self.aside.reloading();
+        let reloaded = self.reload_now(confirm, signals).await?;
+        self.aside.settled(&self.server.handle().snapshot().config);
+        Ok(reloaded)
+    }
+
+    async fn reload_now(
         &mut self,
         confirm: Option<Duration>,
         signals: &mut Signals,
@@ -264,7 +284,7 @@ impl<A: Aside> Supervisor<A> {
         };
         match handed {
             Ok(Ok(succeeded)) => {
-                self.aside.replaced().await;
+                self.aside.replaced(succeeded.upgraded.pid).await;
                 let upgraded = succeeded.upgraded.clone();
                 let api::Upgraded { pid, version, sessions } = &upgraded;
                 tracing::info!(

@@ -111,7 +111,12 @@ fn handle() -> Arc<Handle> {
         orders: Some(Arc::default()),
         live: None,
     };
-    let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
+    let snapshot = Snapshot {
+        config: Arc::new(config),
+        listeners: vec![view],
+        pools: vec![pool],
+        operators: Vec::new(),
+    };
     let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();
     Arc::new(handle)
@@ -151,6 +156,7 @@ fn site_of(handle: Arc<Handle>) -> Site {
         loopback: true,
         token: None,
         streams: Streams::default(),
+        waiters: Waiters::default(),
         writing: Arc::default(),
     }
 }
