@@ -32,6 +32,7 @@ mod file;
 mod health;
 mod http_probe;
 mod include;
+mod json;
 mod later;
 mod listener;
 mod listener_tls;
@@ -64,8 +65,9 @@ mod value;
 mod web;
 mod words;
 
-pub use effective::{effective, schema};
+pub use effective::{effective, effective_json, schema};
 pub use explain::{Explained, explain};
+pub use json::{json_text, parse_json};
 pub use load::{Loaded, load, load_trusting, parse};
 pub use members::listed;
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
