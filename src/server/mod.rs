@@ -6,6 +6,7 @@
 mod automation;
 pub mod changes;
 mod command;
+mod discovery;
 mod inheritance;
 mod limits;
 mod monitors;
@@ -34,6 +35,7 @@ use crate::net::BindError;
 pub use crate::route::{Miss, Signpost};
 use crate::tls;
 pub use command::{Refusal, Reloads};
+pub use discovery::DiscoveryView;
 pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
 pub use privileges::{Account, PrivilegeError};

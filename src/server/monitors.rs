@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::sync::Notify;
+
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::health::{Adoption, Monitor, Operator};
@@ -67,6 +69,11 @@ impl Monitors {
         config.pools.iter().filter_map(operator).collect()
     }
 
+    /// Who tells the monitor of a pool what was discovered, and what is notified when a backend fails.
+    pub(super) fn wires(&self, pool: &str) -> Option<(Operator, Arc<Notify>)> {
+        self.all.get(pool).map(|monitor| (monitor.operator(), monitor.trouble()))
+    }
+
     /// Waits until every backend has been probed once.
     pub(super) async fn first_round(&self) {
         for monitor in self.all.values() {
@@ -90,10 +97,13 @@ impl Monitors {
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
-            let is_same =
-                was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
+            let is_same = was
+                .is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool))
+                && before.resolver.is_like(&after.resolver);
             if !is_same {
-                differing.push(async move { (name, monitor.prepare(pool, spec, &after.resolver).await) });
+                differing.push(async move {
+                    (name, monitor.prepare(pool, spec, &after.resolver).await)
+                });
             }
         }
         for (name, adoption) in all_of(differing).await {

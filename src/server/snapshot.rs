@@ -22,6 +22,7 @@ use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
+use crate::server::DiscoveryView;
 use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::tls::Inbound;
 
@@ -108,6 +109,8 @@ pub struct Handle {
     pub reloads: Reloads,
     /// Processes of before an upgrade that still have sessions, the latest first.
     pub draining: ArcSwap<Vec<api::DrainingProcess>>,
+    /// Look-ups of backends, for each pool that has some.
+    discoveries: ArcSwap<Vec<DiscoveryView>>,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
@@ -129,10 +132,20 @@ impl Handle {
             events: Events::default(),
             reloads: Reloads::default(),
             draining: ArcSwap::default(),
+            discoveries: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Where backends are looked up, for each pool that has that.
+    pub fn discoveries(&self) -> Arc<Vec<DiscoveryView>> {
+        self.discoveries.load_full()
+    }
+
+    pub(super) fn set_discoveries(&self, views: Vec<DiscoveryView>) {
+        self.discoveries.store(Arc::new(views));
     }
 
     /// The world in force.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::listener::{Crew, Door, Plan};
 use crate::log::Log;
 use crate::server::automation::{Automation, Wanted};
+use crate::server::discovery::Discoveries;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::{self, Sockets};
 use crate::server::workers::{self, Thread};
@@ -84,7 +85,11 @@ impl Bound {
         let (events, bell) = (&self.handle.events, self.crew.bell());
         let monitors = Monitors::start(&config, &self.world, events, bell)?;
         self.handle.set_operators(monitors.operators(&config));
-        monitors.first_round().await;
+        // Names are asked and backends probed at the same time.
+        let mut discoveries = Discoveries::default();
+        let (found, ()) =
+            tokio::join!(discoveries.prepare(&config, &self.world), monitors.first_round());
+        discoveries.take(found, (&config, &monitors), &self.handle).await;
         sockets::still_free(self.sockets.iter())?;
         let (workers, pace) = (self.doors.len(), workers::pace(&config));
         let ceiling = limits::pipe_ceiling(self.open_files, workers);
@@ -115,6 +120,7 @@ impl Bound {
             gate: self.gate,
             open_files: self.open_files,
             monitors,
+            discoveries,
             automation,
             certificates,
         })
