@@ -27,6 +27,7 @@ ss iproute2
 nft nftables
 pebble pebble
 unbound unbound
+nsd nsd
 dnsperf dnsperf
 dig bind9-dnsutils
 rsyslogd rsyslog

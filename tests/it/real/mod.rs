@@ -7,6 +7,7 @@ mod chromium_dashboard;
 mod deploy;
 mod dns;
 mod haproxy;
+mod names;
 mod nginx;
 mod pebble;
 mod postgres;
