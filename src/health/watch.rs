@@ -45,6 +45,8 @@ pub(super) struct Watch {
     /// Backends that were discovered, besides those of the file.
     pub(super) roster: Vec<config::Member>,
     pub(super) rosters: Rosters,
+    /// What a process before this one knew of backends that are not members yet.
+    pub(super) known: Vec<Known>,
     pub(super) resolver: Resolver,
     events: Events,
     pub(super) members: Vec<Member>,
@@ -122,12 +124,17 @@ impl Watch {
                 schedule.resume(id, Duration::ZERO);
             }
         }
+        let is_of_file = |known: &Known| {
+            let is_it = |it: &config::Member| known.tells_of(&it.name, &it.address.to_string());
+            spec.members.iter().any(is_it)
+        };
         let mut watch = Self {
             pool,
             earlier: Vec::new(),
             spec: spec.clone(),
             roster: Vec::new(),
             rosters: Rosters::default(),
+            known: known.iter().filter(|it| !is_of_file(it)).cloned().collect(),
             resolver,
             events,
             leaving: Vec::new(),
