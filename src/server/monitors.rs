@@ -94,7 +94,9 @@ impl Monitors {
             let is_same =
                 was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
             if !is_same || asks_others {
-                differing.push(async move { (name, monitor.prepare(pool, spec, &after.resolver).await) });
+                differing.push(async move {
+                    (name, monitor.prepare(pool, spec, &after.resolver).await)
+                });
             }
         }
         for (name, adoption) in all_of(differing).await {
