@@ -33,6 +33,8 @@ rsyslogd rsyslog
 logger bsdutils
 ps procps
 setpriv util-linux
+systemd-analyze systemd
+systemd-socket-activate systemd
 '
 
 present() {
