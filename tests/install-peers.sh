@@ -34,6 +34,8 @@ rsyslogd rsyslog
 logger bsdutils
 ps procps
 setpriv util-linux
+systemd-analyze systemd
+systemd-socket-activate systemd
 '
 
 present() {
