@@ -15,6 +15,7 @@ mod admin;
 mod backend_tls;
 mod balance;
 mod bench_of_servers;
+mod bench_of_storms;
 mod certificates;
 mod close;
 mod config_errors;

@@ -366,7 +366,7 @@ fn folder() -> TempDir {
     dir
 }
 
-fn complete(toml: &str, dir: &Path) -> String {
+pub(super) fn complete(toml: &str, dir: &Path) -> String {
     let mut whole = toml.replace("{dir}", dir.to_str().unwrap());
     if !whole.contains("[log]") {
         let access = dir.join("access.log");
