@@ -38,6 +38,7 @@ mod proxy_protocol;
 mod queue;
 mod real;
 mod relay;
+mod reload;
 mod route;
 mod signals;
 mod sni;

@@ -1,12 +1,11 @@
 //! Another file for a balancer that runs, and the ways to make it take that.
 
 use std::fs;
-use std::net::SocketAddr;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::evenkeel::{Evenkeel, by_name, complete};
+use super::evenkeel::{Evenkeel, complete};
 use super::http::{self, Answer};
 use super::wait::{PATIENCE, eventually};
 
@@ -73,15 +72,6 @@ impl Evenkeel {
     #[track_caller]
     pub(crate) fn reloads(&self, outcome: &str) -> u64 {
         self.metrics().count("reloads_total", &[("outcome", outcome)])
-    }
-
-    /// The addresses of a listener as the status has them now.
-    #[track_caller]
-    pub(crate) fn bound(&self, listener: &str) -> Vec<SocketAddr> {
-        let status = self.status();
-        let addresses = by_name(&status["listeners"], listener)["addresses"].clone();
-        let addresses: Vec<String> = serde_json::from_value(addresses).unwrap();
-        addresses.iter().map(|address| address.parse().unwrap()).collect()
     }
 
     /// Threads that it has.

@@ -47,12 +47,17 @@ pub(crate) fn flows(at: SocketAddr, count: u32, may_move: fn(&str) -> bool) -> S
                 beat.wait();
                 number += 1;
                 let word = number.to_string();
-                let said: Vec<_> = mine.iter().map(|flow| flow.socket.send(word.as_bytes())).collect();
+                let said: Vec<_> =
+                    mine.iter().map(|flow| flow.socket.send(word.as_bytes())).collect();
                 for (flow, said) in mine.iter_mut().zip(said) {
                     match said.and_then(|_| flow.hear(&word)) {
                         Ok(heard) => flow.judge(sky, heard, may_move),
                         Err(error) => {
-                            sky.fail(format!("flow {:?}: {error} ({:?})", flow.bound, error.kind()));
+                            sky.fail(format!(
+                                "flow {:?}: {error} ({:?})",
+                                flow.bound,
+                                error.kind()
+                            ));
                         }
                     }
                 }
