@@ -47,5 +47,6 @@ mod terminate;
 mod tiers;
 mod top;
 mod udp;
+mod upgrade;
 mod ways_in;
 mod web;

@@ -333,6 +333,7 @@ impl Drop for Evenkeel {
         if thread::panicking() {
             eprintln!("--- log of the balancer:\n{}\n---", self.log());
         }
+        super::upgrades::end_all(&self.file());
     }
 }
 

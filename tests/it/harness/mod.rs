@@ -21,5 +21,6 @@ pub(crate) mod seat;
 pub(crate) mod servers;
 pub(crate) mod storm;
 pub(crate) mod udp;
+pub(crate) mod upgrades;
 pub(crate) mod wait;
 pub(crate) mod whoami;
