@@ -45,7 +45,8 @@ impl Stage {
     fn file(&self, step: usize) -> String {
         let certificate = entry(&self.authority, "db", &self.authority.sign(&["db.example"]));
         let moving = self.seats[step % 2].address();
-        let list = if step % 2 == 0 { entries(&self.tcp) } else { entries(&self.tcp[..1]) };
+        let list =
+            if step.is_multiple_of(2) { entries(&self.tcp) } else { entries(&self.tcp[..1]) };
         let any = "127.0.0.1:0";
         let seconds = 60 + step % 7;
         let mut toml = format!(

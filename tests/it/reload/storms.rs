@@ -139,7 +139,7 @@ fn fifty_reloads_lose_no_datagram() {
     let file = |step: usize| {
         let kept = [kept[0].entry(""), kept[1].entry(&weight(step))];
         let mut toml = listener("l", "127.0.0.1:0", "protocol = \"udp\"\npool = \"p\"");
-        write!(toml, "idle_timeout = \"{}m\"\n", 1 + step % 2).unwrap();
+        writeln!(toml, "idle_timeout = \"{}m\"", 1 + step % 2).unwrap();
         let members = members(step, kept, &passing.entry(""));
         toml + &format!("[pool.p]\nbackends = {members}\n{}\n", settings(step))
     };
