@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -11,6 +12,7 @@ use crate::harness::authority::Authority;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::{says, unprobed};
 use crate::harness::servers::Server;
+use crate::harness::storm::{Diary, repeated};
 use crate::terminate::client::{
     ask, both, echo, forgetful, is_resumed, modern, offering, old, showing, shown,
 };
@@ -70,6 +72,29 @@ fn certificate_files_are_read_again_by_the_time_of_the_answer() {
         assert_eq!(shown(&ask(proxy.at(), &fresh, "db.example").unwrap()), stage.written());
     }
     echo(&mut before, b"still here").unwrap();
+}
+
+#[test]
+fn handshakes_go_on_while_pairs_and_files_change() {
+    let stage = Stage::new();
+    let proxy = Evenkeel::start(&stage.file(""));
+    let (at, diary) = (proxy.at(), Diary::new());
+    // Half of them with tickets, which are good for as long as it lasts.
+    let configs = [forgetful(&modern(&stage.authority)), forgetful(&old(&stage.authority))];
+    let fresh = modern(&stage.authority);
+    let storm = repeated(40, move |number| {
+        let config = configs.get(number as usize % 4);
+        let config = config.map_or_else(|| forgetful(&fresh), Arc::clone);
+        ask(at, &config, "db.example").map(drop)
+    });
+    for step in 0..15 {
+        stage.sign();
+        diary.note(format!("reload {step}"));
+        proxy.reload(&stage.file(["", "alpn = [\"one\"]"][step % 2]));
+        storm.go_on(4);
+    }
+    storm.calm(&diary, 100);
+    assert_eq!(proxy.metrics().count("tls_handshakes_total", &[("outcome", "failed")]), 0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::wait::{eventually, pace};
 
 pub(crate) use flows::{flows, telling};
 pub(crate) use sessions::sessions;
-pub(crate) use visits::visits;
+pub(crate) use visits::{repeated, visits};
 pub(crate) use web::{browsers, pages, streams};
 
 /// For as much load as a slow machine needs some time for.
