@@ -13,6 +13,9 @@ const LANES: u32 = 3;
 /// Each flow sends a datagram so often.
 const GAP: Duration = Duration::from_millis(100);
 
+/// A datagram that was not answered by then is lost: longer than any machine stands still.
+const LOST: Duration = Duration::from_secs(8);
+
 /// A server that tells with each answer who it is and where the question came from.
 pub(crate) fn telling(name: &str) -> Server {
     let own = name.to_owned();
@@ -34,6 +37,7 @@ pub(crate) fn flows(at: SocketAddr, count: u32, may_move: fn(&str) -> bool) -> S
     let open = |_| {
         let socket = socket_on(if at.is_ipv6() { "::1" } else { "127.0.0.1" }.parse().unwrap());
         socket.connect(at).unwrap();
+        socket.set_read_timeout(Some(LOST)).unwrap();
         Flow { socket, bound: None }
     };
     let mut all: Vec<_> = (0..count).map(open).collect();
