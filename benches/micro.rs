@@ -37,7 +37,7 @@ fn parsed(text: &str) -> Config {
 
 /// A pool in which everybody is up, as a listener sees it.
 fn entrance(spec: &config::Pool) -> Entrance {
-    let pool = Arc::new(Pool::new(spec, |_| None));
+    let pool = Arc::new(Pool::new(spec, None));
     let standing = Standing { health: Health::Up, ..Standing::default() };
     let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
     pool.publish(&vec![
@@ -112,7 +112,7 @@ fn maglev(c: &mut Criterion) {
     for backends in [3, 100, 1000] {
         let config = parsed(&file("consistent-hash", backends));
         group.bench_function(BenchmarkId::from_parameter(backends), |b| {
-            b.iter(|| black_box(Pool::new(&config.pools[0], |_| None)));
+            b.iter(|| black_box(Pool::new(&config.pools[0], None)));
         });
     }
     group.finish();

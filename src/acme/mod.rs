@@ -40,7 +40,7 @@ pub struct Orders {
 }
 
 /// A listener that shows the certificate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Holder {
     /// Its name.
     pub listener: Arc<str>,
@@ -142,7 +142,7 @@ impl Keepers {
         for (keeper, lookup) in self.keepers {
             tasks.spawn(keeper.run(lookup, events.clone(), stopping.clone()));
         }
-        Ok(Running { _tasks: tasks, stop })
+        Ok(Running { tasks, stop })
     }
 }
 
@@ -164,7 +164,7 @@ fn booths(addresses: &BTreeSet<SocketAddr>) -> Result<Vec<Booth>, BindError> {
 /// Keepers at work. Dropping it ends them, and an order with them.
 #[derive(Debug)]
 pub struct Running {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -172,6 +172,11 @@ impl Running {
     /// Nothing new is ordered from now on; an order that has begun may come to its end.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Ends them, and an order with them; returns when their addresses are free.
+    pub async fn end(mut self) {
+        self.tasks.shutdown().await;
     }
 }
 

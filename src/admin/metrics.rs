@@ -64,9 +64,11 @@ fn lines(pools: &[Arc<Pool>]) -> Vec<Line> {
     lines
 }
 
-fn backends(pools: &[Arc<Pool>]) -> impl Iterator<Item = (&Pool, &Backend)> {
+fn backends(pools: &[Arc<Pool>]) -> impl Iterator<Item = (&Pool, Arc<Backend>)> {
     pools.iter().flat_map(|pool| {
-        pool.members().iter().map(|member| (pool.as_ref(), member.backend.as_ref()))
+        let ready = pool.ready();
+        let backends: Vec<_> = ready.backends().map(Arc::clone).collect();
+        backends.into_iter().map(|backend| (pool.as_ref(), backend))
     })
 }
 
@@ -215,7 +217,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
     let probes = book.family(&names::PROBES);
     let links = book.family(&names::HTTP_LINKS);
     for (pool, backend) in backends(pools) {
-        let with = |label| [of(pool, backend), vec![label]].concat();
+        let with = |label| [of(pool, &backend), vec![label]].concat();
         links.set(with(word("state", "active")), backend.links.active());
         links.set(with(word("state", "idle")), backend.links.idle());
         for (reason, count) in backend.stats.connect_failures() {
@@ -224,8 +226,8 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         for (reason, count) in backend.request_failures() {
             requests.set(with(word("reason", reason.as_str())), count);
         }
-        early.set(of(pool, backend), backend.marks().of(Failure::EarlyReset));
-        ejections.set(of(pool, backend), backend.stats.ejections.get());
+        early.set(of(pool, &backend), backend.marks().of(Failure::EarlyReset));
+        ejections.set(of(pool, &backend), backend.stats.ejections.get());
         probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
         probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());
     }
@@ -237,7 +239,7 @@ fn standings(book: &Book, pools: &[Arc<Pool>]) {
     let weights = book.family(&names::BACKEND_WEIGHT);
     for pool in pools {
         let ready = pool.ready();
-        for (place, member) in pool.members().iter().enumerate() {
+        for (place, member) in ready.members().iter().enumerate() {
             let labels = of(pool, &member.backend);
             let standing = member.backend.standing();
             for state in STATES {
@@ -268,10 +270,11 @@ fn sessions(book: &Book, lines: &[Line]) {
 fn durations(book: &mut Book, pools: &[Arc<Pool>], lines: &[Line]) {
     let sessions = lines.iter().map(|line| (line.pairs().to_vec(), &line.tally.duration));
     book.histograms(&names::SESSION_DURATION, sessions);
-    let waits = pools.iter().map(|pool| (vec![("pool", pool.name())], &pool.queue().wait));
+    let waits = pools.iter().map(|pool| (vec![("pool", pool.name())], &*pool.queue().wait));
     book.histograms(&names::QUEUE_WAIT, waits);
+    let all: Vec<_> = backends(pools).collect();
     let of_backends = |which: fn(&Backend) -> &Histogram| {
-        backends(pools).map(move |(pool, backend)| {
+        all.iter().map(move |(pool, backend)| {
             (vec![("pool", pool.name()), ("backend", backend.name())], which(backend))
         })
     };

@@ -28,7 +28,7 @@ pub(super) fn reasons(handle: &Handle) -> Vec<String> {
 
 fn lack(pool: &Pool) -> String {
     let ready = pool.ready();
-    let each = pool.members().iter().enumerate().map(|(place, member)| {
+    let each = ready.members().iter().enumerate().map(|(place, member)| {
         let backend = &member.backend;
         let state = if ready.weight(place) == 0 { "weight 0" } else { backend.standing().state() };
         format!("{} {state}", backend.name())

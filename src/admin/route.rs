@@ -14,7 +14,7 @@ use crate::admin::ways;
 use crate::api;
 use crate::config::{AdminState, Listener};
 use crate::outcome::Rejection;
-use crate::pool::{Because, Candidate, Ending, Health, Pool, Preview, Reason, Standing};
+use crate::pool::{Backend, Because, Candidate, Ending, Health, Preview, Reason, Standing};
 use crate::server::{Fate, Foretold, Handle, Snapshot};
 
 const EXAMPLE: &str = "/api/v1/route?listener=NAME&client=192.0.2.7";
@@ -85,7 +85,7 @@ fn route(
             (route.route, route.pool) = (Some(name.to_string()), Some(pool.to_string()));
             route.target = target;
             if refused.is_none() {
-                choose(&mut route, snapshot, preview);
+                choose(&mut route, preview);
                 route.reason += &ways::share(spec, &snapshot.config, &name, &pool);
             }
         }
@@ -98,10 +98,10 @@ fn route(
 }
 
 /// What the pool that it was led to does with it.
-fn choose(route: &mut api::Route, snapshot: &Snapshot, preview: Preview) {
+fn choose(route: &mut api::Route, preview: Preview) {
     let chosen = preview.candidates.iter().find(|one| matches!(one.reason, Reason::Picked(_)));
-    let name = chosen.map(|candidate| candidate.backend.to_string()).unwrap_or_default();
-    let named = |candidate: &Candidate| words(snapshot, candidate, &name);
+    let name = chosen.map(|candidate| candidate.backend.name().to_string()).unwrap_or_default();
+    let named = |candidate: &Candidate| words(candidate, &name);
     route.reason = match preview.ending {
         Ending::Picked { pool, backend, address } => {
             route.pool = Some(pool.to_string());
@@ -146,21 +146,18 @@ fn candidate(seen: &Candidate, reason: String) -> api::Candidate {
     let is_picked = matches!(seen.reason, Reason::Picked(_));
     api::Candidate {
         pool: seen.pool.to_string(),
-        backend: seen.backend.to_string(),
+        backend: seen.backend.name().to_string(),
         verdict: if is_picked { "picked" } else { "passed-over" }.to_owned(),
         reason,
     }
 }
 
 /// Why a candidate is picked or not; `picked` is who is.
-fn words(snapshot: &Snapshot, seen: &Candidate, picked: &str) -> String {
+fn words(seen: &Candidate, picked: &str) -> String {
     match &seen.reason {
         Reason::Picked(because) => for_it(because),
         Reason::Policy(because) => against_it(because, picked),
-        Reason::Standing(standing) => {
-            let pool = snapshot.pools.iter().find(|pool| *pool.name() == seen.pool);
-            standing_words(*standing, pool.map(|pool| &**pool), seen.member)
-        }
+        Reason::Standing(standing) => standing_words(*standing, &seen.backend),
         Reason::NoWeight => "weight 0".to_owned(),
         Reason::Backup => "backup: an ordinary one is up".to_owned(),
         Reason::AtCap(cap) => format!("at its cap of {cap}"),
@@ -201,19 +198,18 @@ pub(super) fn percent(part: f64) -> String {
     format!("{:.0} %", part * 100.0)
 }
 
-fn standing_words(standing: Standing, pool: Option<&Pool>, member: usize) -> String {
-    let backend = pool.and_then(|pool| pool.members().get(member)).map(|member| &member.backend);
+fn standing_words(standing: Standing, backend: &Backend) -> String {
     if standing.admin != AdminState::Ready {
         return standing.admin.as_str().to_owned();
     }
     if standing.ejected {
-        let ejection = backend.and_then(|backend| backend.stats.last_ejection.load_full());
+        let ejection = backend.stats.last_ejection.load_full();
         return ejection.map_or_else(
             || "ejected".to_owned(),
             |ejection| format!("ejected until {}: {}", rfc3339(ejection.until), ejection.reason),
         );
     }
-    let probe = backend.and_then(|backend| backend.stats.last_probe.load_full());
+    let probe = backend.stats.last_probe.load_full();
     match (standing.health, probe) {
         (Health::Unknown, _) => "unknown: not probed yet".to_owned(),
         (health, None) => health.as_str().to_owned(),

@@ -47,9 +47,10 @@ pub(super) fn backend_of(
     name: &str,
 ) -> Option<api::BackendStatus> {
     let pool = snapshot.pools.iter().find(|known| **known.name() == *pool)?;
-    let mut members = pool.members().iter().enumerate();
+    let ready = pool.ready();
+    let mut members = ready.members().iter().enumerate();
     let (place, member) = members.find(|(_, member)| **member.backend.name() == *name)?;
-    Some(backend(member, &pool.ready(), place))
+    Some(backend(member, &ready, place))
 }
 
 fn phase(handle: &Handle) -> api::Phase {
@@ -82,8 +83,9 @@ impl Sums {
 
 /// A listener's figures are the sums over the backends its sessions have gone to.
 fn listener(snapshot: &Snapshot, view: &ListenerView, kernel_drops: u64) -> api::ListenerStatus {
-    let members = snapshot.pools.iter().flat_map(|pool| pool.members());
-    let tallies = members.flat_map(|member| member.backend.tallies());
+    let lists: Vec<_> = snapshot.pools.iter().map(|pool| pool.ready()).collect();
+    let backends = lists.iter().flat_map(|ready| ready.backends());
+    let tallies = backends.flat_map(|backend| backend.tallies());
     let sums = Sums::of(tallies.filter(|(name, _)| *name == view.name).map(|(_, tally)| tally));
     let spec = snapshot.config.listeners.iter().find(|spec| spec.name == view.name);
     let pool = spec.and_then(|spec| snapshot.pools.get(spec.pool?));
@@ -117,7 +119,7 @@ fn udp(view: &ListenerView, kernel_drops: u64) -> api::UdpStatus {
 
 fn pool(pool: &Pool, policy: &Policy) -> api::PoolStatus {
     let ready = pool.ready();
-    let members = pool.members().iter().enumerate();
+    let members = ready.members().iter().enumerate();
     api::PoolStatus {
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),

@@ -128,7 +128,8 @@ fn no_pool(handle: &Handle, name: &str) -> Refusal {
 fn no_backend(handle: &Handle, pool: &str, name: &str) -> Refusal {
     let snapshot = handle.snapshot();
     let pools = snapshot.pools.iter().filter(|known| **known.name() == *pool);
-    let members = pools.flat_map(|pool| pool.members());
+    let lists: Vec<_> = pools.map(|pool| pool.members()).collect();
+    let members = lists.iter().flat_map(|members| members.iter());
     let known: Vec<_> = members.map(|member| &**member.backend.name()).collect();
     unknown("backend", name, &known)
 }

@@ -33,30 +33,42 @@ pub struct Admission {
     cost: Cost,
     allow: Networks,
     deny: Networks,
-    rate: Option<Limiter>,
+    rate: Option<(Rate, Arc<Limiter>)>,
     /// Clients turned away at the cap for whom somebody else's stale flow could make room.
     wanted: AtomicU64,
 }
 
 impl Admission {
-    /// A way in for sessions that cost `cost` each; `cap` 0 = no cap of its own.
+    /// A way in for sessions that cost `cost` each; `cap` 0 = no cap of its own. `before` is the
+    /// listener's way in so far: its counts go on, and so do the rates if they are the same.
     pub fn new(
         gate: Arc<Gate>,
         cap: u32,
         cost: Cost,
         clients: &Clients,
         rate: Option<Rate>,
+        before: Option<&Self>,
     ) -> Arc<Self> {
+        let known = before.and_then(|before| before.rate.as_ref());
+        let limiter = |rate| match known {
+            Some((known, limiter)) if *known == rate => (rate, Arc::clone(limiter)),
+            _ => (rate, Arc::new(Limiter::new(rate))),
+        };
         Arc::new(Self {
-            figures: Arc::default(),
+            figures: before.map(|before| Arc::clone(&before.figures)).unwrap_or_default(),
             gate,
             cap: u64::from(cap),
             cost,
             allow: Networks::new(&clients.allow),
             deny: Networks::new(&clients.deny),
-            rate: rate.map(Limiter::new),
+            rate: rate.map(limiter),
             wanted: AtomicU64::new(0),
         })
+    }
+
+    /// What its sessions cost.
+    pub fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// The first step: takes a place unless the process or the listener is at its cap.
@@ -84,7 +96,7 @@ impl Admission {
             return Err(Rejection::Denied);
         }
         match &self.rate {
-            Some(rate) => {
+            Some((_, rate)) => {
                 let admitted = rate.admit(Counted::Client(client.ip()), Instant::now());
                 admitted.map_err(|_| Rejection::Rate)
             }

@@ -14,6 +14,10 @@ pub struct Changes {
     pub pools: Sorted,
     /// Of the backends that the files name; those that are discovered are not among them.
     pub backends: Sorted,
+    /// Changed keys of `[process]`, `[log]` and `[admin]` that take effect with the reload, with
+    /// their values, as `log.level info -> debug`.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// Changed keys that take effect with a restart only, as `process.threads`.
     pub restart: Vec<String>,
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::file::{FileArg, broken_promises, expired, out_of_reach, read, show};
+use super::file::{FileArg, out_of_reach, read, show};
 use super::{FAILED, INVALID, complain, count, print, resolve};
 use crate::config::{self, Config, Loaded, Problem, Refused};
-use crate::server;
+use crate::server::{self, broken_promises, expired};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,11 +3,10 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use super::{INVALID, complain};
-use crate::config::{self, Judged, Loaded, Problem, Refused};
-use crate::server::{self, Account};
+use crate::config::{self, Loaded, Problem, Refused};
+use crate::server::Account;
 
 /// Where a file is looked for when none is named.
 const PLACES: [&str; 2] = ["./evenkeel.toml", "/etc/evenkeel/evenkeel.toml"];
@@ -68,27 +67,6 @@ pub(crate) fn read(file: &Path) -> Result<Loaded, Refused> {
 /// trust.
 pub(super) fn read_trusting(file: &Path) -> Result<Loaded, Refused> {
     config::load_trusting(file, &|name| std::env::var(name).ok())
-}
-
-/// What the file allows and the open-file limit does not.
-pub(crate) fn broken_promises(loaded: &Loaded) -> Vec<Problem> {
-    let limit = server::hard_limit_of_open_files();
-    let most = server::descriptors_for(limit, server::workers(&loaded.config));
-    loaded.promises.iter().filter_map(|promise| promise.broken(limit, most)).collect()
-}
-
-/// What today's date makes of the certificates that the file names: those that have expired, and
-/// those that are doubtful.
-pub(crate) fn expired(loaded: &Loaded) -> (Vec<Problem>, Vec<Problem>) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (mut expired, mut doubtful) = (Vec::new(), Vec::new());
-    for judged in loaded.expiries.iter().filter_map(|expiry| expiry.judge(now)) {
-        match judged {
-            Judged::Expired(problem) => expired.push(problem),
-            Judged::Doubtful(problem) => doubtful.push(problem),
-        }
-    }
-    (expired, doubtful)
 }
 
 /// The files that are read again while the process runs, and that its user may not read.

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::file::{FileArg, broken_promises, expired, show};
+use super::file::{FileArg, show};
 use super::serve;
+use crate::server::{broken_promises, expired};
 
 const NOTES: &str = "\
 Signals: SIGTERM and SIGINT stop gracefully, a second one ends at once.

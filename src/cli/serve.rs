@@ -15,7 +15,7 @@ use super::{FAILED, complain};
 use crate::admin;
 use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
-use crate::server::{self, Account, Bound, Handle, Server, Signals, Told};
+use crate::server::{self, Account, Aside, Bound, Handle, Inheritance, Signals, Supervisor};
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
 const CONTROL_THREADS: usize = 2;
@@ -26,7 +26,7 @@ pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
 pub(crate) fn serve(config: Config) -> ExitCode {
     let log = match log::start(&config.log).context("cannot open the log") {
-        Ok(log) => log,
+        Ok(log) => Arc::new(log),
         Err(error) => return failed(&error),
     };
     let served = prepare(config, &log).and_then(|(runtime, ready)| {
@@ -61,15 +61,16 @@ impl Ready {
 }
 
 /// Binds everything, gives up privileges, and makes the control plane's runtime.
-pub(crate) fn prepare(config: Config, log: &Log) -> anyhow::Result<(Runtime, Ready)> {
+pub(crate) fn prepare(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
     let process = config.process.clone();
     let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
         AdminBind::Off => None,
         _ => admin::bind(&config.admin)?,
     };
-    let (access, access_file) = (log.access(), config.log.access.clone());
-    let bound = Bound::bind(config, access.as_ref(), server::raise_open_files())?;
+    let access_file = config.log.access.clone();
+    let mut inheritance = Inheritance::default();
+    let bound = Bound::bind(config, log, server::raise_open_files(), &mut inheritance)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
     account.assume()?;
@@ -103,11 +104,40 @@ fn hand_over(
 /// A balancer that serves, with its admin interface.
 #[derive(Debug)]
 pub(crate) struct Running {
-    server: Server,
+    supervisor: Supervisor<Belongings>,
     /// Ends with the balancer.
     _admin: JoinSet<()>,
+}
+
+/// What belongs to the process and not to the balancer.
+#[derive(Debug)]
+struct Belongings {
     token: Option<Arc<admin::Token>>,
     pid_file: Option<PidFile>,
+}
+
+impl Aside for Belongings {
+    fn reloaded(&mut self, config: &Config) {
+        if let Some(Err(error)) = self.token.as_deref().map(admin::Token::read_again) {
+            tracing::error!(%error, "cannot read admin.token_file, the old token holds");
+        }
+        if let Err(error) = self.move_pid_file(config.process.pid_file.as_ref()) {
+            tracing::error!("{error:#}; the old one stays");
+        }
+    }
+}
+
+impl Belongings {
+    /// The process id stands in this file from now on.
+    fn move_pid_file(&mut self, path: Option<&PathBuf>) -> anyhow::Result<()> {
+        if self.pid_file.as_ref().map(|known| &known.path) == path {
+            return Ok(());
+        }
+        let moved = path.cloned().map(PidFile::open).transpose()?;
+        moved.as_ref().map_or(Ok(()), PidFile::write)?;
+        self.pid_file = moved;
+        Ok(())
+    }
 }
 
 impl Running {
@@ -127,36 +157,38 @@ impl Running {
         if let Some(pid_file) = &ready.pid_file {
             pid_file.write()?;
         }
-        Ok(Self { server, _admin: serving, token, pid_file: ready.pid_file })
+        let belongings = Belongings { token, pid_file: ready.pid_file };
+        let supervisor = Supervisor::new(server, belongings).context("it is supervised twice")?;
+        Ok(Self { supervisor, _admin: serving })
     }
 
     /// What reports read.
     pub(crate) fn handle(&self) -> &Arc<Handle> {
-        self.server.handle()
+        self.supervisor.handle()
+    }
+
+    /// Obeys commands and signals until a stop is asked for.
+    pub(crate) async fn obey(&mut self, signals: &mut Signals) {
+        self.supervisor.run(signals).await;
     }
 
     /// Stops gracefully; at once when `hurry` is done.
     pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) {
-        self.server.stop(hurry).await;
-        drop(self.pid_file);
+        let (server, belongings) = self.supervisor.resign();
+        server.stop(hurry).await;
+        drop(belongings);
     }
 }
 
 async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     // Before anything listens: a signal that comes early must find its handler.
     let mut signals = Signals::install().context("cannot listen to signals")?;
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         running = Running::start(ready, log) => running?,
         () = signals.stop() => return Ok(()),
     };
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready");
-    loop {
-        match signals.next().await {
-            Told::Stop => break,
-            Told::Reload => reopen(log, running.token.as_deref()),
-            Told::Upgrade => tracing::warn!("SIGUSR2: upgrades are not built yet; restart instead"),
-        }
-    }
+    running.obey(&mut signals).await;
     tracing::info!(
         sessions = running.handle().sessions(),
         "stopping: no new sessions, those that are there may end"
@@ -164,22 +196,6 @@ async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     running.stop(signals.stop()).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What SIGHUP does until reloads are built: the access log is opened anew, as rotation needs, and
-/// the token of the admin interface is read again.
-fn reopen(log: &Log, token: Option<&admin::Token>) {
-    if let Some(Err(error)) = token.map(admin::Token::read_again) {
-        tracing::error!(%error, "SIGHUP: cannot read admin.token_file, the old token holds");
-    }
-    match log.reopen() {
-        Ok(()) => {
-            tracing::warn!("SIGHUP: logs reopened; the file is not read again in this version")
-        }
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP: cannot reopen the access log, going on with the old one")
-        }
-    }
 }
 
 /// The file with the process id, removed when the balancer ends.

@@ -17,7 +17,7 @@ use super::tree::{self, Table};
 use super::{Config, Origin};
 
 /// Larger files are no configuration; without a limit `-c /dev/zero` would eat the memory.
-const LARGEST: u64 = 8 << 20;
+pub(super) const LARGEST: u64 = 8 << 20;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ mod file;
 mod health;
 mod http_probe;
 mod include;
+mod json;
 mod later;
 mod listener;
 mod listener_tls;
@@ -62,8 +63,9 @@ mod value;
 mod web;
 mod words;
 
-pub use effective::{effective, schema};
+pub use effective::{effective, effective_json, schema};
 pub use explain::{Explained, explain};
+pub use json::{json_text, parse_json};
 pub use load::{Loaded, load, load_trusting, parse};
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
 pub use probe::{BodyPattern, DnsProbe, Health, HttpProbe, Probe, Role};

@@ -56,6 +56,20 @@ pub enum Probe {
     Exec(Vec<String>),
 }
 
+impl Probe {
+    /// True if files are read to set it up.
+    pub fn reads_files(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.names_files(),
+            Self::Http(http) => http.tls.as_ref().is_some_and(ClientTls::names_files),
+            Self::Grpc { tls, .. } => tls.as_ref().is_some_and(ClientTls::names_files),
+            Self::None | Self::Tcp | Self::SendExpect { .. } | Self::Dns(_) | Self::Exec(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// `probe = "http"` or `"https"`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpProbe {

@@ -128,6 +128,13 @@ pub struct ClientTls {
     pub starttls: Option<StartTls>,
 }
 
+impl ClientTls {
+    /// True if its settings stand in files of their own.
+    pub fn names_files(&self) -> bool {
+        self.identity.is_some() || (self.verify && self.ca.is_some())
+    }
+}
+
 /// `[[listener.NAME.route]]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {

@@ -1,10 +1,10 @@
 //! `[pool.NAME.close]`: what a change of a backend means for the sessions it has.
 //!
-//! Each axis of a standing, health and the operator's wish, has at most one term. A new cause on
+//! Each axis, health, the operator's wish and whether it is in its pool, has at most one term. A new cause on
 //! the same axis may only shorten it, and it lapses when the backend is back on that axis. The term
 //! that ends soonest is the order in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,15 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Closings {
     rules: Close,
     bell: Bell,
-    members: Vec<Terms>,
-    /// Members that have changed since the last list was published.
-    changed: BTreeMap<usize, News>,
+    /// By the number of the backend.
+    terms: HashMap<u64, Terms>,
+    /// Backends that have changed since the last list was published.
+    changed: BTreeMap<u64, (Arc<Backend>, News)>,
     /// Orders whose end has not been logged.
-    open: Vec<(usize, Arc<Order>)>,
+    open: Vec<(Arc<Backend>, Arc<Order>)>,
 }
 
-/// What has changed for one member.
+/// What has changed for one backend.
 #[derive(Debug, Clone, Copy)]
 struct News {
     at: Instant,
@@ -47,41 +48,72 @@ struct Term {
 struct Terms {
     health: Option<Term>,
     operator: Option<Term>,
+    removed: Option<Term>,
 }
 
 impl Closings {
-    pub(super) fn new(rules: Close, bell: Bell, members: usize) -> Self {
-        let members = vec![Terms::default(); members];
-        Self { rules, bell, members, changed: BTreeMap::new(), open: Vec::new() }
+    pub(super) fn new(rules: Close, bell: Bell) -> Self {
+        let (terms, changed) = (HashMap::new(), BTreeMap::new());
+        Self { rules, bell, terms, changed, open: Vec::new() }
+    }
+
+    /// What begins from now on follows these rules.
+    pub(super) fn set_rules(&mut self, rules: Close) {
+        self.rules = rules;
     }
 
     /// Takes note of a change of standing.
-    pub(super) fn note(&mut self, member: usize, before: Standing, after: Standing, now: Instant) {
-        let Some(terms) = self.members.get_mut(member) else { return };
+    pub(super) fn note(
+        &mut self,
+        backend: &Arc<Backend>,
+        before: Standing,
+        after: Standing,
+        now: Instant,
+    ) {
+        let terms = self.terms.entry(backend.id()).or_default();
         let has_new_cause = terms.change(&self.rules, before, after, now);
-        let news = self.changed.entry(member).or_insert(News { at: now, has_new_cause });
-        news.has_new_cause |= has_new_cause;
+        self.changed(backend, News { at: now, has_new_cause });
+    }
+
+    /// The backend has left its pool.
+    pub(super) fn removed(&mut self, backend: &Arc<Backend>, now: Instant) {
+        let terms = self.terms.entry(backend.id()).or_default();
+        let has_new_cause = terms.remove(&self.rules, now);
+        self.changed(backend, News { at: now, has_new_cause });
+    }
+
+    /// The backend is in its pool again, and stands so.
+    pub(super) fn returned(&mut self, backend: &Arc<Backend>, standing: Standing, now: Instant) {
+        // What it was closed for before it left no longer holds; what holds now is noted anew.
+        self.terms.insert(backend.id(), Terms::default());
+        let before = Standing { health: Health::Up, ..Standing::default() };
+        self.note(backend, before, standing, now);
+    }
+
+    /// The backend has no sessions and will have none.
+    pub(super) fn forget(&mut self, backend: u64) {
+        self.terms.remove(&backend);
+        self.changed.remove(&backend);
+        self.open.retain(|(other, _)| other.id() != backend);
+    }
+
+    fn changed(&mut self, backend: &Arc<Backend>, news: News) {
+        let fresh = || (Arc::clone(backend), news);
+        let (_, known) = self.changed.entry(backend.id()).or_insert_with(fresh);
+        known.has_new_cause |= news.has_new_cause;
     }
 
     /// Gives the orders that follow from what was noted. The list without those backends is in
     /// force, so nobody is picked any more whom an order does not know.
     pub(super) fn carry_out(&mut self, pool: &Pool, now: Instant) {
-        for (place, news) in std::mem::take(&mut self.changed) {
-            let terms = self.members.get(place).copied().unwrap_or_default();
-            if let Some(member) = pool.members().get(place) {
-                self.order(pool, place, &member.backend, (terms.soonest(), news));
-            }
+        for (id, (backend, news)) in std::mem::take(&mut self.changed) {
+            let terms = self.terms.get(&id).copied().unwrap_or_default();
+            self.order(pool, &backend, (terms.soonest(), news));
         }
         self.tell_ended(pool, now);
     }
 
-    fn order(
-        &mut self,
-        pool: &Pool,
-        place: usize,
-        backend: &Backend,
-        (term, news): (Option<Term>, News),
-    ) {
+    fn order(&mut self, pool: &Pool, backend: &Arc<Backend>, (term, news): (Option<Term>, News)) {
         let News { at: now, has_new_cause } = news;
         let recall = backend.recall();
         let order = recall.order();
@@ -106,8 +138,8 @@ impl Closings {
         let order = Arc::new(Order::new(term.cause, now, over));
         recall.begin(Arc::clone(&order));
         self.bell.ring();
-        self.open.retain(|(other, _)| *other != place);
-        self.open.push((place, order));
+        self.open.retain(|(other, _)| !Arc::ptr_eq(other, backend));
+        self.open.push((Arc::clone(backend), order));
         let what = match in_force {
             Some(old) if old.end() > term.end => "closing sessions sooner",
             Some(_) => "closing sessions later",
@@ -127,9 +159,7 @@ impl Closings {
     }
 
     fn tell_ended(&mut self, pool: &Pool, now: Instant) {
-        self.open.retain(|(place, order)| {
-            let Some(member) = pool.members().get(*place) else { return false };
-            let backend = &member.backend;
+        self.open.retain(|(backend, order)| {
             if !backend.recall().order().is_some_and(|current| Arc::ptr_eq(&current, order)) {
                 return false;
             }
@@ -170,17 +200,31 @@ impl Terms {
         if health.is_none() && operator.is_none() {
             return false;
         }
-        // Whom those meant are gone; who has come since has its own time.
-        for old in [&mut self.health, &mut self.operator] {
-            old.take_if(|old| old.end < now);
-        }
+        self.forget_past(now);
         self.health = Term::sooner(self.health, health);
         self.operator = Term::sooner(self.operator, operator);
         true
     }
 
+    /// Takes in that the backend has left; true if that is a cause to end sessions.
+    fn remove(&mut self, rules: &Close, now: Instant) -> bool {
+        let removed = Term::begun(Outcome::Removed, rules.removed, now);
+        if removed.is_some() {
+            self.forget_past(now);
+            self.removed = removed;
+        }
+        removed.is_some()
+    }
+
+    /// Whom those meant are gone; who has come since has its own time.
+    fn forget_past(&mut self, now: Instant) {
+        for old in [&mut self.health, &mut self.operator] {
+            old.take_if(|old| old.end < now);
+        }
+    }
+
     fn soonest(self) -> Option<Term> {
-        Term::sooner(self.health, self.operator)
+        Term::sooner(Term::sooner(self.health, self.operator), self.removed)
     }
 }
 
@@ -239,21 +283,22 @@ mod tests {
         fn new(rules: Close) -> Self {
             let address = crate::addr::BackendAddr::Ip("127.0.0.1:1".parse().unwrap());
             let spec = config::Pool { close: rules, ..pool([address], Probe::None) };
-            let pool = Arc::new(Pool::new(&spec, |_| None));
+            let pool = Arc::new(Pool::new(&spec, None));
             let address = Some("127.0.0.1:1".parse().unwrap());
             pool.publish(&[Judged { standing: UP, address, weight: 1, warmth: Warmth::FULL }]);
             let entrance = Entrance::new(&"l".into(), Arc::clone(&pool), None);
             let client = ClientAddr::new("127.0.0.1:2".parse().unwrap());
             let ask = Ask::of(client, 0, 0);
             let lease = entrance.pick(&ask).unwrap().lease;
-            let (closings, now) = (Closings::new(rules, Bell::default(), 1), Instant::now());
+            let (closings, now) = (Closings::new(rules, Bell::default()), Instant::now());
             Self { closings, pool, _lease: lease, standing: UP, started: now, now }
         }
 
         /// The order in force once it stands so, `seconds` after the start: cause and end.
         fn at(&mut self, seconds: u64, standing: Standing) -> Option<(Outcome, u64)> {
             self.now = self.started + secs(seconds);
-            self.closings.note(0, self.standing, standing, self.now);
+            let backend = &self.pool.members()[0].backend;
+            self.closings.note(backend, self.standing, standing, self.now);
             self.standing = standing;
             self.closings.carry_out(&self.pool, self.now);
             let order = self.pool.members()[0].backend.recall().order()?;

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, Policy};
 use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::known::Known;
 use crate::health::probe::{Answer, Miss};
 use crate::pool::{
-    Backend, Ejection, Health, Judge, Judged, LastProbe, Standing, Verdict, Warmth, Warmup,
+    self, Backend, Ejection, Health, Judge, Judged, LastProbe, Standing, Verdict, Warmth, Warmup,
 };
 
 /// One backend under watch.
@@ -28,6 +29,8 @@ pub(super) struct Member {
     pub(super) ejection: Ejection,
     warmup: Warmup,
     warmth: Warmth,
+    /// What the file says of it.
+    pub(super) file: config::Member,
     admin: AdminState,
     weight: u16,
     judge: Judge,
@@ -47,21 +50,22 @@ pub(super) enum Heard {
 impl Member {
     pub(super) fn new(
         backend: Arc<Backend>,
-        course: Course,
+        course: Arc<Course>,
         spec: &config::Pool,
-        (admin, weight): (AdminState, u16),
+        file: config::Member,
     ) -> Self {
         let fresh = Judge::new(spec.health.rise, spec.health.fall);
         let ejection = Ejection::new(spec.passive, backend.marks());
         let mut member = Self {
-            course: Arc::new(course),
+            course,
             turn: None,
             following: None,
             ejection,
             warmup: Warmup::new(slow_start(spec)),
             warmth: Warmth::FULL,
-            admin,
-            weight,
+            admin: file.state,
+            weight: file.weight,
+            file,
             judge: fresh.clone(),
             fresh,
             address: match backend.address() {
@@ -70,24 +74,86 @@ impl Member {
             },
             backend,
         };
-        member.carry_over();
         member.assume();
         member.warmup.observe(member.judged().standing, Duration::ZERO);
         member
     }
 
-    /// A backend that an earlier monitor has judged keeps its health until a probe says otherwise.
-    fn carry_over(&mut self) {
-        let verdict = match self.backend.standing().health {
-            Health::Up => Verdict::Up,
-            Health::Standby => Verdict::Standby,
-            Health::Lagging => Verdict::Lagging,
-            Health::Down => Verdict::Failed,
-            Health::Unknown | Health::Unresolved => return,
-        };
-        if self.admin != AdminState::Maintenance {
-            self.judge.observe(verdict);
+    /// Begins with what a process before this one knew.
+    pub(super) fn recall(&mut self, known: &Known, now: Duration) {
+        let (health, streak) = (Health::named(&known.health).unwrap_or_default(), known.streak);
+        self.address = self.address.or(known.resolved);
+        if AdminState::named(&known.file_state) == Some(self.file.state) {
+            self.admin = AdminState::named(&known.state).unwrap_or(self.admin);
         }
+        if known.file_weight == self.file.weight {
+            self.weight = known.weight;
+        }
+        self.judge = self.fresh.clone();
+        if self.admin != AdminState::Maintenance && health != Health::Unresolved {
+            self.judge = self.fresh.told(health, streak);
+        }
+        if let Some((rest, term)) = known.ejection {
+            self.ejection.resume(term, rest, now);
+        }
+        self.assume();
+        self.warmup.observe(self.judged().standing, now);
+    }
+
+    /// What a process after this one begins with.
+    pub(super) fn known(&self, now: Duration) -> Known {
+        Known {
+            name: self.backend.name().to_string(),
+            address: self.backend.address().to_string(),
+            resolved: self.address,
+            health: self.judge.health().as_str().to_owned(),
+            streak: self.judge.streak(),
+            state: self.admin.as_str().to_owned(),
+            weight: self.weight,
+            file_state: self.file.state.as_str().to_owned(),
+            file_weight: self.file.weight,
+            ejection: self.ejection.rest(now),
+        }
+    }
+
+    /// Goes on under another file: `spec` for its pool, `file` for itself. A state or weight that the
+    /// operator gave it holds until the file's own is another one.
+    pub(super) fn adopt(&mut self, spec: &config::Pool, file: config::Member) {
+        if file.state != self.file.state {
+            self.set_admin(file.state);
+        }
+        if file.weight != self.file.weight {
+            self.weight = file.weight;
+        }
+        self.file = file;
+        let (rise, fall) = (spec.health.rise, spec.health.fall);
+        self.judge.set_rules(rise, fall);
+        self.fresh.set_rules(rise, fall);
+        self.ejection.set_rules(spec.passive);
+        self.warmup.set_over(slow_start(spec));
+    }
+
+    /// Its turns go this way from now on.
+    pub(super) fn redirect(&mut self, course: Arc<Course>) {
+        self.course = course;
+        self.assume();
+    }
+
+    /// Ends what is under way.
+    pub(super) fn stop(&mut self) {
+        let lookup = self.following.take();
+        let turn = self.turn.take().map(|(turn, _)| turn);
+        turn.into_iter().chain(lookup).for_each(|task| task.abort());
+    }
+
+    /// The file's entry as the pool's list has it.
+    pub(super) fn entry(&self) -> pool::Member {
+        pool::Member::new(Arc::clone(&self.backend), &self.file)
+    }
+
+    /// True if it is the backend that `other` means.
+    pub(super) fn is(&self, other: &config::Member) -> bool {
+        *self.backend.name() == other.name && *self.backend.address() == other.address
     }
 
     /// Without a probe, whoever has an address counts as up.

@@ -1,14 +1,17 @@
 //! Health, by probes and by traffic: one monitor a pool, which alone says who may be picked.
 
+mod adoption;
 mod attempt;
 mod closing;
 #[cfg(test)]
 mod fixture;
+mod known;
 mod member;
 mod monitor;
 mod passive;
 mod probe;
 mod report;
+mod roster;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,8 @@ mod watch;
 
 use std::sync::Arc;
 
+pub use adoption::Adoption;
+pub use known::Known;
 pub use monitor::{Monitor, Operator, Steering};
 
 use crate::tls;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::config;
 use crate::health::member::Member;
-use crate::health::watch::Watch;
+use crate::health::watch::{Watch, find};
 use crate::pool::{Allowance, LastEjection, Marks, Ruling};
 
 /// From one look to the next, unless a failure wakes the monitor before.
@@ -38,6 +38,14 @@ impl Looks {
     pub(super) fn new(rules: config::Passive) -> Self {
         let next = (rules.failures > 0).then_some(LOOK);
         Self { rules, next, alarm: Arc::default() }
+    }
+
+    /// Looks by other rules from now on.
+    pub(super) fn set_rules(&mut self, rules: config::Passive, now: Duration) {
+        self.rules = rules;
+        if rules.failures > 0 {
+            self.want(now);
+        }
     }
 
     /// What a backend wakes with the failure that ejects it.
@@ -82,13 +90,14 @@ impl Watch {
         }
         let ejected = self.members.iter().filter(|member| member.ejection.is_ejected()).count();
         let mut allowance = Allowance::new(&self.looks.rules, self.members.len(), ejected);
-        for index in 0..self.members.len() {
-            self.look_at(index, now, &mut allowance);
+        let ids: Vec<_> = self.members.iter().map(|member| member.backend.id()).collect();
+        for id in ids {
+            self.look_at(id, now, &mut allowance);
         }
     }
 
-    fn look_at(&mut self, index: usize, now: Duration, allowance: &mut Allowance) {
-        let Some(member) = self.members.get_mut(index) else { return };
+    fn look_at(&mut self, id: u64, now: Duration, allowance: &mut Allowance) {
+        let Some(member) = find(&mut self.members, id) else { return };
         let before = member.judged();
         let may = before.standing.is_usable();
         let counted = member.backend.marks();
@@ -107,7 +116,7 @@ impl Watch {
             }
             None => String::new(),
         };
-        self.note(index, before, reason);
+        self.note(id, before, reason);
     }
 }
 
@@ -158,16 +167,17 @@ mod tests {
         spec.members[0].name = "a".into();
         spec.members[1].name = "b".into();
         change(&mut spec);
-        let pool = Arc::new(Pool::new(&spec, |_| None));
+        let pool = Arc::new(Pool::new(&spec, None));
         let events = Events::default();
         let monitor =
-            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default()).unwrap();
+            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default(), &[])
+                .unwrap();
         Bench { pool, monitor, watcher: events.watch(100), _events: events }
     }
 
     impl Bench {
         fn fail(&self, member: usize, times: usize) {
-            let backend = &self.pool.members()[member].backend;
+            let backend = Arc::clone(&self.pool.members()[member].backend);
             let refused = ConnectFailure::Refused;
             (0..times).for_each(|_| backend.connect_failed(refused, Some(SECOND), 0));
         }
@@ -184,7 +194,8 @@ mod tests {
         }
 
         async fn steer(&self, member: usize, state: Option<AdminState>, weight: Option<u16>) {
-            assert!(self.monitor.operator().steer(member, Steering { state, weight }).await);
+            let name = Arc::clone(self.pool.members()[member].backend.name());
+            assert!(self.monitor.operator().steer(&name, Steering { state, weight }).await);
         }
 
         fn weight(&self, member: usize) -> f64 {

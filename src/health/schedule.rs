@@ -4,7 +4,7 @@
 //! golden ratio, which keeps any number of points on a circle apart without knowing how many there
 //! will be. Time is an argument: the age of the monitor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// 2^64 divided by the golden ratio.
@@ -13,6 +13,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The grid of one member: `offset`, `offset + interval`, and so on.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
+    ordinal: usize,
     offset: Duration,
 }
 
@@ -20,33 +21,68 @@ struct Grid {
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
-    grids: Box<[Grid]>,
+    /// By the number of the member's backend.
+    grids: HashMap<u64, Grid>,
+    /// Of the next member.
+    ordinal: usize,
     /// One entry at most for each member; none while it is being probed or not probed at all.
-    due: BTreeSet<(Duration, usize)>,
+    due: BTreeSet<(Duration, u64)>,
 }
 
 impl Schedule {
-    /// A schedule of `members` in which nobody is due yet; `first` counts the backends of all pools
-    /// before this one.
-    pub(super) fn new(members: usize, interval: Duration, first: usize) -> Self {
+    /// A schedule without members; `first` counts the backends of all pools before this one.
+    pub(super) fn new(interval: Duration, first: usize) -> Self {
         let interval = interval.max(Duration::from_nanos(1));
-        let grids = (first..first + members).map(|ordinal| Grid::new(interval, ordinal)).collect();
-        Self { interval, grids, due: BTreeSet::new() }
+        Self { interval, grids: HashMap::new(), ordinal: first, due: BTreeSet::new() }
+    }
+
+    /// The member has a grid from now on, and is not due yet.
+    pub(super) fn add(&mut self, member: u64) {
+        self.grids.insert(member, Grid::new(self.interval, self.ordinal));
+        self.ordinal += 1;
+    }
+
+    /// The member is no more.
+    pub(super) fn remove(&mut self, member: u64) {
+        self.forget(member);
+        self.grids.remove(&member);
+    }
+
+    /// Everybody has a grid of another interval, at the same part of it as before. Who is due is due
+    /// at the next point of it.
+    pub(super) fn pace(&mut self, interval: Duration, now: Duration) {
+        let interval = interval.max(Duration::from_nanos(1));
+        if interval == self.interval {
+            return;
+        }
+        self.interval = interval;
+        for grid in self.grids.values_mut() {
+            *grid = Grid::new(interval, grid.ordinal);
+        }
+        for (_, member) in std::mem::take(&mut self.due) {
+            self.ended(member, now, now);
+        }
+    }
+
+    /// The member is due at the next point of its grid.
+    pub(super) fn resume(&mut self, member: u64, now: Duration) {
+        self.forget(member);
+        self.ended(member, now, now);
     }
 
     /// The member is due at `now`, whatever its grid says.
-    pub(super) fn at_once(&mut self, member: usize, now: Duration) {
+    pub(super) fn at_once(&mut self, member: u64, now: Duration) {
         self.forget(member);
         self.due.insert((now, member));
     }
 
     /// The member is due no more.
-    pub(super) fn forget(&mut self, member: usize) {
+    pub(super) fn forget(&mut self, member: u64) {
         self.due.retain(|(_, other)| *other != member);
     }
 
     /// Takes one member whose time has come, with the time it was due.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<(usize, Duration)> {
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<(u64, Duration)> {
         let (due, member) = *self.due.first()?;
         if due > now {
             return None;
@@ -65,8 +101,8 @@ impl Schedule {
     ///
     /// A probe that takes its whole timeout ends a moment late. Were the point missed by that moment
     /// left out, an interval no longer than the timeout would count twice.
-    pub(super) fn ended(&mut self, member: usize, due: Duration, now: Duration) {
-        if let Some(grid) = self.grids.get(member) {
+    pub(super) fn ended(&mut self, member: u64, due: Duration, now: Duration) {
+        if let Some(grid) = self.grids.get(&member) {
             let next = grid.next(self.interval, due, now);
             self.due.insert((next, member));
         }
@@ -79,7 +115,7 @@ impl Grid {
         // In (0, 2^64]: the second probe never coincides with the first round.
         let phase = (1_u128 << 64) - u128::from(turns);
         let offset = (interval.as_nanos() * phase) >> 64;
-        Self { offset: nanos(offset.max(1)) }
+        Self { ordinal, offset: nanos(offset.max(1)) }
     }
 
     fn next(self, interval: Duration, due: Duration, now: Duration) -> Duration {
@@ -108,7 +144,8 @@ mod tests {
     /// When the probes of `member` were due and when they started, each taking as long as `took`
     /// says.
     fn turns(ordinal: usize, took: &[Duration]) -> Vec<(Duration, Duration)> {
-        let mut schedule = Schedule::new(1, INTERVAL, ordinal);
+        let mut schedule = Schedule::new(INTERVAL, ordinal);
+        schedule.add(0);
         schedule.at_once(0, Duration::ZERO);
         let (mut turns, mut now) = (Vec::new(), Duration::ZERO);
         for took in took {

@@ -50,9 +50,10 @@ fn health(pool: &Pool, member: usize) -> Health {
 }
 
 fn start(spec: &config::Pool) -> (Arc<Pool>, Monitor) {
-    let pool = Arc::new(Pool::new(spec, |_| None));
+    let pool = Arc::new(Pool::new(spec, None));
     let monitor =
-        Monitor::start(Arc::clone(&pool), spec, 0, Events::default(), Bell::default()).unwrap();
+        Monitor::start(Arc::clone(&pool), spec, 0, Events::default(), Bell::default(), &[])
+            .unwrap();
     (pool, monitor)
 }
 
@@ -102,7 +103,7 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let spec = pool([ip(address)], Probe::Http(Box::new(probe)));
-    let live = Arc::new(Pool::new(&spec, |_| None));
+    let live = Arc::new(Pool::new(&spec, None));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
     let watched = Arc::clone(&live);
@@ -120,7 +121,7 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
-    let _monitor = Monitor::start(live, &spec, 0, Events::default(), Bell::default()).unwrap();
+    let _monitor = Monitor::start(live, &spec, 0, Events::default(), Bell::default(), &[]).unwrap();
     until(|| seen.lock().unwrap().len() > statuses.len()).await;
     let seen = seen.lock().unwrap();
     seen[..=statuses.len()].to_vec()
@@ -213,10 +214,11 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
     let _kept = log.keep();
     let (refused, _socket) = refusing();
     let spec = pool([ip(refused)], Probe::Tcp);
-    let live = Arc::new(Pool::new(&spec, |_| None));
+    let live = Arc::new(Pool::new(&spec, None));
     live.members()[0].backend.judge(Standing { health: Health::Up, ..Standing::default() });
     let monitor =
-        Monitor::start(Arc::clone(&live), &spec, 0, Events::default(), Bell::default()).unwrap();
+        Monitor::start(Arc::clone(&live), &spec, 0, Events::default(), Bell::default(), &[])
+            .unwrap();
     assert!(live.ready().is_usable());
     first_round(&monitor).await;
     until(|| health(&live, 0) == Health::Down).await;

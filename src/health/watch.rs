@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,92 +13,136 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{self, AdminState};
 use crate::event::Events;
 use crate::health::StartError;
-use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::adoption::{Adoption, courses};
+use crate::health::attempt::{Ending, Turn};
 use crate::health::closing::Closings;
+use crate::health::known::Known;
 use crate::health::member::{Heard, Member};
-use crate::health::monitor::Wish;
+use crate::health::monitor::{Command, Wish};
 use crate::health::passive::Looks;
-use crate::health::probe::{Miss, Prober};
+use crate::health::probe::Miss;
 use crate::health::report::{Change, Shortage, Usability};
+use crate::health::roster::Rosters;
 use crate::health::schedule::Schedule;
-use crate::pool::{Judged, Pool};
+use crate::pool::{Backend, Health, Judged, Pool};
 use crate::session::Bell;
+
+/// Why a backend stands elsewhere that the file has another word for.
+const FILE: &str = "reload";
+
+/// From one look at the backends that have left to the next: whether they have sessions still.
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// A pool under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) pool: Arc<Pool>,
+    /// Pools of the same name before other settings: sessions of then still wait in them.
+    pub(super) earlier: Vec<Weak<Pool>>,
+    pub(super) spec: config::Pool,
+    /// Backends that were discovered, besides those of the file.
+    pub(super) roster: Vec<config::Member>,
+    pub(super) rosters: Rosters,
     events: Events,
     pub(super) members: Vec<Member>,
+    /// Backends that are members no more, and have sessions.
+    pub(super) leaving: Vec<Arc<Backend>>,
     pub(super) looks: Looks,
-    schedule: Schedule,
+    pub(super) schedule: Schedule,
     pub(super) started: Instant,
-    turns: JoinSet<(usize, Turn)>,
-    wishes: mpsc::Receiver<Wish>,
-    first_round: FirstRound,
+    turns: JoinSet<(u64, Turn)>,
+    commands: mpsc::Receiver<Command>,
+    pub(super) first_round: FirstRound,
     shortage: Shortage,
-    closings: Closings,
+    pub(super) closings: Closings,
     usability: Usability,
+    is_retired: bool,
+    is_done: Arc<AtomicBool>,
     /// The list in force is no longer what is known.
-    is_outdated: bool,
+    pub(super) is_outdated: bool,
     /// What is to be logged once the list is out.
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
     /// Who is to be told once the list is out.
-    obeyed: Vec<oneshot::Sender<()>>,
+    pub(super) obeyed: Vec<oneshot::Sender<()>>,
 }
 
 /// What the start of the listeners waits for.
 #[derive(Debug)]
-struct FirstRound {
-    awaited: BTreeSet<usize>,
+pub(super) struct FirstRound {
+    awaited: BTreeSet<u64>,
     /// Until then a resolver may take its time; `None` once that has passed.
     patience: Option<Duration>,
     over: watch::Sender<bool>,
 }
 
+/// The ends of a monitor that its watch has.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) events: Events,
+    pub(super) bell: Bell,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) first_round: watch::Sender<bool>,
+    pub(super) is_done: Arc<AtomicBool>,
+}
+
 impl Watch {
-    /// Publishes the first list: nobody is known yet, but for those that are not probed.
+    /// Publishes the first list: nobody is known yet, but for those that are not probed and those of
+    /// whom a process before this one has told.
     pub(super) fn new(
         pool: Arc<Pool>,
         spec: &config::Pool,
         first_ordinal: usize,
-        events: Events,
-        bell: Bell,
-        wishes: mpsc::Receiver<Wish>,
-        over: watch::Sender<bool>,
+        wires: Wires,
+        known: &[Known],
     ) -> Result<Self, StartError> {
-        let mut probers = Prober::of_all(spec)?.map(Vec::into_iter);
         let looks = Looks::new(spec.passive);
-        let members: Vec<_> = spec
-            .members
-            .iter()
-            .zip(pool.members())
-            .map(|(member, live)| {
-                let prober = probers.as_mut().and_then(Iterator::next);
-                let course = Course::new(spec, member, prober);
-                let wanted = (live.state, live.weight);
-                let member = Member::new(Arc::clone(&live.backend), course, spec, wanted);
-                member.backend.watched_by(looks.waker());
-                member.arm();
-                member
-            })
-            .collect();
-        let mut schedule = Schedule::new(members.len(), spec.health.interval, first_ordinal);
-        let wanting = members.iter().enumerate().filter(|(_, member)| member.wants_turns());
-        let awaited: BTreeSet<_> = wanting.map(|(index, _)| index).collect();
-        awaited.iter().for_each(|index| schedule.at_once(*index, Duration::ZERO));
+        let live = pool.members();
+        let courses = courses(spec, &spec.members)?;
+        let members = spec.members.iter().zip(&*live).zip(courses).map(|((file, live), course)| {
+            let mut member = Member::new(Arc::clone(&live.backend), course, spec, file.clone());
+            let address = file.address.to_string();
+            let known = known.iter().find(|known| known.tells_of(&file.name, &address));
+            known.into_iter().for_each(|known| member.recall(known, Duration::ZERO));
+            member.backend.watched_by(looks.waker());
+            member.arm();
+            member
+        });
+        let members: Vec<_> = members.collect();
+        let mut schedule = Schedule::new(spec.health.interval, first_ordinal);
+        let mut awaited = BTreeSet::new();
+        for member in &members {
+            let id = member.backend.id();
+            schedule.add(id);
+            if !member.wants_turns() {
+                continue;
+            }
+            if member.judged().standing.health == Health::Unknown {
+                schedule.at_once(id, Duration::ZERO);
+                awaited.insert(id);
+            } else {
+                schedule.resume(id, Duration::ZERO);
+            }
+        }
+        let Wires { events, bell, commands, first_round: over, is_done } = wires;
         let mut watch = Self {
             pool,
+            earlier: Vec::new(),
+            spec: spec.clone(),
+            roster: Vec::new(),
+            rosters: Rosters::default(),
             events,
+            leaving: Vec::new(),
             looks,
             schedule,
             started: Instant::now(),
             turns: JoinSet::new(),
-            wishes,
+            commands,
             first_round: FirstRound { awaited, patience: Some(spec.health.timeout), over },
             shortage: Shortage::default(),
-            closings: Closings::new(spec.close, bell, members.len()),
+            closings: Closings::new(spec.close, bell),
             usability: Usability::default(),
+            is_retired: false,
+            is_done,
             is_outdated: true,
             changes: members.iter().filter_map(Change::at_start).collect(),
             obeyed: Vec::new(),
@@ -113,7 +158,8 @@ impl Watch {
             let wake = self.next_wake();
             tokio::select! {
                 Some(ended) = self.turns.join_next_with_id() => self.ended(ended),
-                Some(wish) = self.wishes.recv() => self.obey(wish),
+                Some(command) = self.commands.recv() => self.obey(command),
+                prepared = self.rosters.prepared() => self.take_roster(prepared),
                 () = self.looks.alarm() => self.looks.hurry(),
                 () = wake => {}
             }
@@ -127,9 +173,41 @@ impl Watch {
         }
     }
 
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Steer(wish) => self.steer(wish),
+            Command::View(reply) => drop(reply.send(self.view())),
+            Command::Known(reply) => {
+                let now = self.started.elapsed();
+                let known = self.members.iter().map(|member| member.known(now));
+                drop(reply.send(known.collect()));
+            }
+            Command::Adopt(adoption, done) => {
+                self.is_retired = false;
+                self.adopt(*adoption, FILE);
+                self.obeyed.push(done);
+                self.renew_roster();
+            }
+            Command::Retire(done) => {
+                self.is_retired = true;
+                self.rosters.clear();
+                self.adopt(self.nothing(), FILE);
+                self.obeyed.push(done);
+            }
+            Command::Roster(members, done) => self.seek_roster(members, done),
+        }
+    }
+
+    /// The pool without members.
+    fn nothing(&self) -> Adoption {
+        let (pool, spec) = (Arc::clone(&self.pool), self.spec.clone());
+        Adoption { pool, spec, newcomers: Vec::new(), roster: Vec::new() }
+    }
+
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
         let next = [self.schedule.next(), self.first_round.deadline(), self.looks.next()];
-        let next = next.into_iter().flatten().min();
+        let sweep = (!self.leaving.is_empty()).then(|| self.started.elapsed() + SWEEP);
+        let next = next.into_iter().flatten().chain(sweep).min();
         let next = next.map(|age| self.started + age);
         let next = next.into_iter().chain(self.closings.next().map(Instant::from_std)).min();
         async move {
@@ -142,17 +220,17 @@ impl Watch {
 
     fn start_due(&mut self) {
         let now = self.started.elapsed();
-        while let Some((index, due)) = self.schedule.take_due(now) {
-            let Some(member) = self.members.get_mut(index) else { continue };
+        while let Some((id, due)) = self.schedule.take_due(now) {
+            let Some(member) = find(&mut self.members, id) else { continue };
             let (course, known) = (Arc::clone(&member.course), member.address());
-            let turn = self.turns.spawn(async move { (index, course.run(known).await) });
+            let turn = self.turns.spawn(async move { (id, course.run(known).await) });
             member.turn = Some((turn, due));
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, (usize, Turn)), JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, (u64, Turn)), JoinError>) {
         match ended {
-            Ok((id, (index, turn))) => self.take(index, id, turn),
+            Ok((task, (id, turn))) => self.take(id, task, turn),
             // Aborted by us, and forgotten already.
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.broke(error.id()),
@@ -160,80 +238,86 @@ impl Watch {
     }
 
     /// A turn panicked: that is a bug of ours and says nothing about the backend.
-    fn broke(&mut self, id: Id) {
+    fn broke(&mut self, task: Id) {
         let is_its =
-            |member: &Member| member.turn.as_ref().is_some_and(|(turn, _)| turn.id() == id);
-        if let Some(index) = self.members.iter().position(is_its) {
+            |member: &Member| member.turn.as_ref().is_some_and(|(turn, _)| turn.id() == task);
+        if let Some(id) = self.members.iter().find(|it| is_its(it)).map(|it| it.backend.id()) {
             let miss = Miss::Short("the probe panicked, please report it".to_owned());
             let ending = Ending::Probed { said: Err(miss), took: Duration::ZERO };
-            self.take(index, id, Turn { address: None, ending });
+            self.take(id, task, Turn { address: None, ending });
         }
     }
 
-    fn take(&mut self, index: usize, id: Id, turn: Turn) {
-        let Some(member) = self.members.get_mut(index) else { return };
+    fn take(&mut self, id: u64, task: Id, turn: Turn) {
+        let Some(member) = find(&mut self.members, id) else { return };
         let has_failed = matches!(turn.ending, Ending::Probed { said: Err(Miss::Failed(_)), .. });
-        if member.following.as_ref().is_some_and(|task| task.id() == id) {
+        if member.following.as_ref().is_some_and(|following| following.id() == task) {
             member.following = None;
-        } else if let Some((_, due)) = member.turn.take_if(|(turn, _)| turn.id() == id) {
-            self.first_round.awaited.remove(&index);
-            self.schedule.ended(index, due, self.started.elapsed());
+        } else if let Some((_, due)) = member.turn.take_if(|(turn, _)| turn.id() == task) {
+            self.first_round.awaited.remove(&id);
+            self.schedule.ended(id, due, self.started.elapsed());
         } else {
-            // Of before a maintenance.
+            // Of before a maintenance, or before other settings.
             return;
         }
         let before = member.judged();
         match member.take(turn) {
             Heard::Short(why) => self.shortage.log(&self.pool, &member.backend, &why),
-            Heard::Said(reason) => self.note(index, before, reason),
+            Heard::Said(reason) => self.note(id, before, reason),
         }
-        self.settle(index, has_failed);
+        self.settle(id, has_failed);
     }
 
     /// What follows for the member's next turns.
-    fn settle(&mut self, index: usize, has_failed: bool) {
-        let Some(member) = self.members.get_mut(index) else { return };
+    fn settle(&mut self, id: u64, has_failed: bool) {
+        let Some(member) = find(&mut self.members, id) else { return };
         if !member.wants_turns() {
-            self.schedule.forget(index);
+            self.schedule.forget(id);
         }
         let is_free = has_failed && member.course.is_named() && member.following.is_none();
         if let Some(known) = member.address().filter(|_| is_free) {
             let course = Arc::clone(&member.course);
-            let task = self.turns.spawn(async move { (index, course.follow(known).await) });
+            let task = self.turns.spawn(async move { (id, course.follow(known).await) });
             member.following = Some(task);
         }
     }
 
-    fn obey(&mut self, wish: Wish) {
-        let Wish { member: index, steering, done } = wish;
-        let Some(member) = self.members.get_mut(index) else { return };
-        let before = member.judged();
-        let state = steering.state.unwrap_or(before.standing.admin);
-        member.set_admin(state);
+    fn steer(&mut self, wish: Wish) {
+        let Wish { backend, steering, done } = wish;
+        let named = |member: &Member| **member.backend.name() == *backend;
+        let Some(place) = self.members.iter().position(named) else { return };
+        let mut member = self.members.swap_remove(place);
+        let (id, before) = (member.backend.id(), member.judged());
+        member.set_admin(steering.state.unwrap_or(before.standing.admin));
         member.set_weight(steering.weight.unwrap_or(before.weight));
         if steering.state == Some(AdminState::Ready) {
             member.ejection.end(self.started.elapsed());
         }
-        let is_hidden = state == AdminState::Maintenance;
-        if is_hidden {
-            self.schedule.forget(index);
-            self.first_round.awaited.remove(&index);
-            let lookup = member.following.take();
-            for task in member.turn.take().map(|(turn, _)| turn).into_iter().chain(lookup) {
-                task.abort();
-            }
-        } else if before.standing.admin == AdminState::Maintenance && member.wants_turns() {
-            self.schedule.at_once(index, self.started.elapsed());
-        }
-        self.note(index, before, "operator".to_owned());
+        self.follow_admin(&mut member, before.standing.admin);
+        self.members.push(member);
+        let last = self.members.len() - 1;
+        self.members.swap(place, last);
+        self.note(id, before, "operator".to_owned());
         self.obeyed.push(done);
+    }
+
+    /// What follows for a member's turns from what is wanted of it, which was something else `before`.
+    pub(super) fn follow_admin(&mut self, member: &mut Member, before: AdminState) {
+        let id = member.backend.id();
+        if member.judged().standing.admin == AdminState::Maintenance {
+            self.schedule.forget(id);
+            self.first_round.forget(id);
+            member.stop();
+        } else if before == AdminState::Maintenance && member.wants_turns() {
+            self.schedule.at_once(id, self.started.elapsed());
+        }
     }
 
     /// A member may stand elsewhere than `before`: what follows, what is to be told, what is to be
     /// published.
-    pub(super) fn note(&mut self, index: usize, before: Judged, reason: String) {
+    pub(super) fn note(&mut self, id: u64, before: Judged, reason: String) {
         let now = self.started.elapsed();
-        let Some(member) = self.members.get_mut(index) else { return };
+        let Some(member) = find(&mut self.members, id) else { return };
         if member.settle(before.standing, now) {
             self.looks.want(now);
         }
@@ -243,7 +327,8 @@ impl Watch {
             self.changes.push(Change::of_weight(member, before.weight, reason.clone()));
         }
         if after.standing != before.standing {
-            self.closings.note(index, before.standing, after.standing, Instant::now().into_std());
+            let at = Instant::now().into_std();
+            self.closings.note(&member.backend, before.standing, after.standing, at);
             self.changes.push(Change::new(member, before.standing, reason));
         }
         self.is_outdated |= after != before;
@@ -252,9 +337,14 @@ impl Watch {
     /// Publishes if there is news, then tells of it.
     fn report(&mut self) {
         if std::mem::take(&mut self.is_outdated) {
-            let judged: Vec<_> = self.members.iter().map(Member::judged).collect();
-            self.pool.publish(&judged);
+            self.publish();
         }
+        // Only now is nobody sent to those that have left.
+        if self.see_off() {
+            self.publish();
+        }
+        let is_over = self.is_retired && self.members.is_empty() && self.leaving.is_empty();
+        self.is_done.store(is_over, Ordering::Release);
         self.closings.carry_out(&self.pool, Instant::now().into_std());
         for change in self.changes.drain(..) {
             change.tell(&self.pool, &self.events);
@@ -274,6 +364,11 @@ impl Watch {
 }
 
 impl FirstRound {
+    /// Nobody waits for this one any more.
+    pub(super) fn forget(&mut self, backend: u64) {
+        self.awaited.remove(&backend);
+    }
+
     /// When patience ends, while somebody is awaited.
     fn deadline(&self) -> Option<Duration> {
         self.patience.filter(|_| !self.awaited.is_empty())
@@ -282,11 +377,17 @@ impl FirstRound {
     /// Past the deadline only those are awaited whose probes end by themselves in this instant.
     fn lose_patience(&mut self, now: Duration, members: &[Member]) {
         if self.patience.take_if(|patience| *patience <= now).is_some() {
-            let is_prompt =
-                |index: &usize| members.get(*index).is_some_and(|m| !m.course.may_look_up());
-            self.awaited.retain(is_prompt);
+            let is_prompt = |member: &&Member| !member.course.may_look_up();
+            let prompt = members.iter().filter(is_prompt).map(|member| member.backend.id());
+            let prompt: BTreeSet<_> = prompt.collect();
+            self.awaited.retain(|id| prompt.contains(id));
         }
     }
+}
+
+/// The member with this backend.
+pub(super) fn find(members: &mut [Member], id: u64) -> Option<&mut Member> {
+    members.iter_mut().find(|member| member.backend.id() == id)
 }
 
 #[cfg(test)]
@@ -303,16 +404,19 @@ mod tests {
             BackendAddr::Host("slow.example".into(), 1),
         ];
         let spec = pool(addresses, Probe::Tcp);
-        let live = Arc::new(Pool::new(&spec, |_| None));
-        let (_wishes, wished) = mpsc::channel(1);
+        let live = Arc::new(Pool::new(&spec, None));
+        let (_commands, commands) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
+        let (events, bell, is_done) = (Events::default(), Bell::default(), Arc::default());
+        let wires = Wires { events, bell, commands, first_round: over, is_done };
         let Watch { members, mut first_round, .. } =
-            Watch::new(live, &spec, 0, Events::default(), Bell::default(), wished, over).unwrap();
+            Watch::new(live, &spec, 0, wires, &[]).unwrap();
+        let ids: Vec<_> = members.iter().map(|member| member.backend.id()).collect();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
-        assert_eq!(first_round.awaited, [0, 1].into());
+        assert_eq!(first_round.awaited, [ids[0], ids[1]].into());
         first_round.lose_patience(LONG, &members);
-        assert_eq!(first_round.awaited, [0].into());
+        assert_eq!(first_round.awaited, [ids[0]].into());
         // Or the task would wake without end.
         assert_eq!(first_round.deadline(), None);
     }

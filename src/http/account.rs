@@ -26,6 +26,8 @@ const LONGEST: (usize, usize, usize) = (32, 256, 2048);
 /// One request, from the end of its head on.
 pub(super) struct Account {
     on: Rc<Connection>,
+    /// What was in force when it began, and is for it to its end.
+    pub(super) proxy: Rc<Arc<Proxy>>,
     since: Instant,
     /// Where it counts; unset = with those that no route took.
     requests: RefCell<Option<Arc<Requests>>>,
@@ -39,13 +41,15 @@ pub(super) struct Account {
 impl Account {
     /// Of a request whose head has come.
     pub(super) fn begin<B>(on: &Rc<Connection>, request: &Request<B>) -> Rc<Self> {
-        let line = on.proxy.access.is_some().then(|| {
-            let mut record = begun(on);
+        let proxy = on.in_force();
+        let line = proxy.access.is_some().then(|| {
+            let mut record = begun(on, &proxy);
             record.request = Some(Box::new(facts(request)));
             Box::new(RefCell::new(record))
         });
         Rc::new(Self {
             on: Rc::clone(on),
+            proxy,
             since: Instant::now(),
             requests: RefCell::default(),
             status: Cell::default(),
@@ -123,7 +127,7 @@ impl Account {
         if self.outcome.set(why.as_str()).is_ok()
             && let Unserved::Rejected(why) = why
         {
-            self.on.proxy.admission.figures.reject(why);
+            self.proxy.admission.figures.reject(why);
         }
     }
 
@@ -172,9 +176,9 @@ impl Drop for Account {
         let (status, took) = (self.status.get(), self.since.elapsed());
         let outcome = *self.outcome.get_or_init(|| self.presumed());
         let requests = self.requests.take();
-        let requests = requests.as_ref().unwrap_or(&self.on.proxy.requests.unrouted);
+        let requests = requests.as_ref().unwrap_or(&self.proxy.requests.unrouted);
         requests.ended(status, Some(took).filter(|_| !self.is_tunnel.get()));
-        let (Some(access), Some(line)) = (&self.on.proxy.access, self.line.take()) else { return };
+        let (Some(access), Some(line)) = (&self.proxy.access, self.line.take()) else { return };
         let mut record = line.into_inner();
         (record.time, record.duration, record.outcome) = (SystemTime::now(), took, outcome);
         if let Some(request) = &mut record.request {
@@ -193,7 +197,7 @@ pub(super) fn unread(on: &Connection, status: Option<StatusCode>, why: Rejection
         proxy.requests.unrouted.ended(status, None);
     }
     let Some(access) = &proxy.access else { return };
-    let mut record = begun(on);
+    let mut record = begun(on, proxy);
     record.outcome = why.as_str();
     let status = status.map(|status| status.as_u16());
     record.request = Some(Box::new(RequestFacts { status, ..RequestFacts::default() }));
@@ -210,8 +214,8 @@ pub fn refuse(client: &Client, proxy: &Proxy, why: Unserved) {
     access.write(&record);
 }
 
-fn begun(on: &Connection) -> Record {
-    let mut record = begun_by(&on.proxy, on.client, on.local);
+fn begun(on: &Connection, proxy: &Proxy) -> Record {
+    let mut record = begun_by(proxy, on.client, on.local);
     record.tls.clone_from(&on.tls);
     record
 }

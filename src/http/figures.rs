@@ -54,6 +54,15 @@ impl Requests {
         Self { route, pool, usual, codes: Codes::default(), duration }
     }
 
+    /// Those of before where there are any, so that they go on being counted.
+    pub fn carried(fresh: Box<[Arc<Self>]>, before: &[Arc<Self>]) -> Box<[Arc<Self>]> {
+        let known = |fresh: &Arc<Self>| {
+            let is_it = |known: &&Arc<Self>| known.route == fresh.route && known.pool == fresh.pool;
+            before.iter().find(is_it).cloned()
+        };
+        fresh.into_iter().map(|fresh| known(&fresh).unwrap_or(fresh)).collect()
+    }
+
     /// Counts a request; `took` is `None` for what became a tunnel, which lasts as long as it is liked.
     pub(super) fn ended(&self, status: Option<StatusCode>, took: Option<Duration>) {
         self.codes.count(status.map(|status| status.as_u16()));

@@ -39,7 +39,7 @@ pub(super) async fn serve(
 ) -> Served {
     let asked = Asked::of(&request, &on, account);
     asked.account.asked_by(asked.client, &asked.id);
-    let mut answer = match challenge::answer(&request, &on.proxy) {
+    let mut answer = match challenge::answer(&request, &asked.account.proxy) {
         Some(shown) => shown,
         None => answer_to(request, &asked, &on).await,
     };
@@ -64,7 +64,7 @@ impl Asked {
     fn of(request: &Request<Inflow>, on: &Connection, account: Rc<Account>) -> Self {
         let headers = request.headers();
         Self {
-            client: headers::believed(headers, on.client, &on.proxy.trusted),
+            client: headers::believed(headers, on.client, &account.proxy.trusted),
             id: headers::request_id(headers),
             key: headers.get(SEC_WEBSOCKET_KEY).cloned(),
             account,
@@ -90,7 +90,7 @@ async fn answer_to(
         return answer::plain(StatusCode::BAD_REQUEST);
     }
     let parts = (request.method().as_str(), request.uri(), request.headers());
-    let (way, target, claims) = match way::lead(parts, asked.client.ip(), &on.proxy) {
+    let (way, target, claims) = match way::lead(parts, asked.client.ip(), &account.proxy) {
         Led::Onward(way, target, claims) => (way, target, claims),
         Led::Answered(way, answer) => {
             account.led(&way.to);
@@ -143,7 +143,7 @@ fn make_ready(
         peer: on.client,
         local: on.local,
         is_secure: on.proxy.tls.is_some(),
-        is_trusted: on.proxy.trusted.contain(on.client.ip()),
+        is_trusted: asked.account.proxy.trusted.contain(on.client.ip()),
     };
     let uri = std::mem::take(request.uri_mut());
     let headers = request.headers_mut();
@@ -212,7 +212,7 @@ async fn forward(request: Request<Inflow>, job: &Job<'_>) -> Response<Download> 
             Err(unreached) => return job.unreached(unreached, last),
         };
         job.attempts.set(search.attempts);
-        job.cookie.replace(cookie.cloned());
+        job.cookie.replace(cookie);
         job.asked.account.tries(job.lane, pool.name(), search.attempts);
         // Boxed, since it is larger than all the rest together.
         let tried = Box::pin(attempt::attempt(&mut errand, &mut search, (pool, lease), job)).await;
@@ -317,7 +317,7 @@ impl Job<'_> {
     /// Makes the head of a backend's answer the one that the client gets.
     fn treat(&self, head: &mut Parts, session: &Session, pool: &Pool, is_upgrade: bool) {
         headers::of_answer(&mut head.headers, &self.asked.id, is_upgrade);
-        if self.on.proxy.rules.debug_headers
+        if self.asked.account.proxy.rules.debug_headers
             && let Some(backend) = session.backend()
         {
             let attempts = self.attempts.get();

@@ -11,6 +11,7 @@ use crate::config::{RateKey, RateLimit};
 /// The limit of one route, shared by all workers.
 #[derive(Debug)]
 pub struct Limit {
+    spec: RateLimit,
     limiter: Limiter,
     /// By whose values requests are told apart; `None` = by the client.
     header: Option<HeaderName>,
@@ -23,7 +24,12 @@ impl Limit {
             RateKey::ClientIp => None,
             RateKey::Header(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
         };
-        Self { limiter: Limiter::new(spec.rate), header }
+        Self { spec: spec.clone(), limiter: Limiter::new(spec.rate), header }
+    }
+
+    /// True if it was made of this.
+    pub fn is_of(&self, spec: &RateLimit) -> bool {
+        self.spec == *spec
     }
 
     /// Counts a request. One without the header counts as its client.

@@ -25,6 +25,7 @@ mod upload;
 mod way;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use crate::config;
 use crate::log::AccessLog;
 use crate::relay::Lent;
 use crate::route::{Fixed, Redirection, Routes, Treatment};
-use crate::session::Table;
+use crate::session::{Desk, Table};
 use crate::tls::{Challenges, Inbound};
 use crate::upstream::{Client, Dialer, Gateway};
 pub use account::refuse;
@@ -71,6 +72,8 @@ pub struct Proxy {
     pub admission: Arc<Admission>,
     /// What is counted of requests that no route took, and of the others.
     pub requests: Counted,
+    /// How often routes may be gone, by their names.
+    pub limits: HashMap<Arc<str>, Arc<Limit>>,
     /// Where requests leave their line; `None` = nowhere.
     pub access: Option<AccessLog>,
 }
@@ -176,9 +179,15 @@ impl Tools {
     }
 }
 
-/// Serves one connection to its end.
-pub async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
-    connection::serve(client, proxy, tools).await;
+/// Serves one connection to its end. It begins with `proxy`; each request asks at the `desk` what is in
+/// force by then.
+pub async fn serve(
+    client: Client,
+    desk: Arc<dyn Desk<Proxy>>,
+    proxy: Arc<Proxy>,
+    tools: Rc<Tools>,
+) {
+    connection::serve(client, desk, proxy, tools).await;
 }
 
 /// Runs what the library wants to run beside a connection, on the same thread.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::addr::ClientAddr;
 use crate::listener::crew::Accepted;
-use crate::listener::{Listener, Worker};
+use crate::listener::{Gate, Listener, Post, Worker};
 use crate::net::{AcceptError, Socket, reset_on_close};
 
 /// Connections taken in a row before sessions get their turn.
@@ -25,21 +25,26 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How often a shortage is worth a line.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
-/// Accepts until the worker closes, then takes what still waits in the queue.
-pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Socket) {
+/// Accepts while the post's gate is open. Once it is closed, takes what still waits in the queue.
+pub(super) async fn run(worker: Rc<Worker>, post: Arc<Post>, socket: Socket) {
+    let _attendance = post.attend();
     let (mut complained, mut closing) = (None, None);
     // Past the cut nobody waits any more, so whoever is still queued is left to the kernel's reset:
     // with descriptors short, this loop would otherwise never let the sessions end that hold them.
     while !worker.is_cut() {
-        let is_closing = poll_fn(|cx| {
-            if worker.poll_closing(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            socket.poll_readable(cx).map(|()| false)
+        let gate = poll_fn(|cx| match worker.gate(&post, cx) {
+            Gate::Open => socket.poll_readable(cx).map(|()| Gate::Open),
+            Gate::Paused => Poll::Pending,
+            gate @ (Gate::Closed | Gate::Left) => Poll::Ready(gate),
         })
         .await;
+        if gate == Gate::Left {
+            return;
+        }
+        let is_closing = gate == Gate::Closed;
+        let listener = post.listener();
         let last_call = is_closing.then(|| *closing.get_or_insert_with(Instant::now));
-        let pause = match accept_batch(&worker, &listener, &socket) {
+        let pause = match accept_batch(&worker, &post, &listener, &socket) {
             AcceptError::Empty if is_closing => return,
             _ if last_call.is_some_and(|since| since.elapsed() > LAST_CALL) => return,
             AcceptError::Empty => continue,
@@ -59,10 +64,15 @@ pub(super) async fn run(worker: Rc<Worker>, listener: Arc<Listener>, socket: Soc
 }
 
 /// Takes connections until there is none, an error, or the batch is full (`Skip`).
-fn accept_batch(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: &Socket) -> AcceptError {
+fn accept_batch(
+    worker: &Rc<Worker>,
+    post: &Arc<Post>,
+    listener: &Arc<Listener>,
+    socket: &Socket,
+) -> AcceptError {
     for _ in 0..BATCH {
         match socket.accept() {
-            Ok((fd, from)) => admit(worker, listener, fd, from),
+            Ok((fd, from)) => admit(worker, (post, listener), fd, from),
             Err(errno) => match AcceptError::from(errno) {
                 AcceptError::Skip => {}
                 error => return error,
@@ -72,8 +82,13 @@ fn accept_batch(worker: &Rc<Worker>, listener: &Arc<Listener>, socket: &Socket) 
     AcceptError::Skip
 }
 
-fn admit(worker: &Rc<Worker>, listener: &Arc<Listener>, fd: OwnedFd, from: SocketAddr) {
-    match listener.admit(ClientAddr::new(from)) {
+fn admit(
+    worker: &Rc<Worker>,
+    (post, listener): (&Arc<Post>, &Arc<Listener>),
+    fd: OwnedFd,
+    from: SocketAddr,
+) {
+    match listener.admit(post, ClientAddr::new(from)) {
         Ok(admitted) => worker.take(Accepted { fd, from, since: Instant::now(), admitted }),
         Err(why) => {
             listener.admission.figures.reject(why);

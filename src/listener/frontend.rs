@@ -1,11 +1,11 @@
 //! What stands behind a listener now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 
 use crate::addr::ClientAddr;
 use crate::admission::{Admission, Place};
+use crate::listener::Post;
 use crate::listener::foretold::{Asked, Foretold, foretell};
 use crate::listener::handshake::{Greeting, Handshake};
 use crate::outcome::Rejection;
@@ -24,7 +24,7 @@ pub enum Proxy {
     Http(Arc<http::Proxy>),
 }
 
-/// What stands behind a listener: replaced whole by a reload.
+/// What stands behind a listener.
 #[derive(Debug)]
 pub struct Frontend {
     /// What it wants to hear first.
@@ -33,35 +33,35 @@ pub struct Frontend {
     pub proxy: Proxy,
 }
 
-/// A named listener: who is let in, and what is behind it.
+/// A named listener: who is let in, and what is behind it. A reload makes another one.
 #[derive(Debug)]
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
     /// Who is let in, and the counters.
     pub admission: Arc<Admission>,
-    frontend: ArcSwap<Frontend>,
+    frontend: Frontend,
 }
 
 impl Listener {
     /// A listener that is not bound to anything by itself.
     pub fn new(name: Arc<str>, frontend: Frontend, admission: Arc<Admission>) -> Self {
-        Self { name, admission, frontend: ArcSwap::from_pointee(frontend) }
+        Self { name, admission, frontend }
     }
 
-    /// What is done with what comes now.
-    pub(super) fn proxy(&self) -> Proxy {
-        self.frontend.load().proxy.clone()
+    /// What is done with what comes.
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.frontend.proxy
     }
 
     /// What would become of what comes now and asks for this. Nothing is changed by it.
     pub fn preview(&self, ask: &Ask<'_>, asked: &Asked<'_>) -> Foretold {
-        foretell(&self.frontend.load().proxy, ask, asked)
+        foretell(&self.frontend.proxy, ask, asked)
     }
 
     /// Its routes, the ways to its own pools among them.
     pub fn signposts(&self) -> Vec<Arc<Signpost>> {
-        match &self.frontend.load().proxy {
+        match &self.frontend.proxy {
             Proxy::Tcp(proxy) => {
                 let plain = proxy.plain.iter().map(|way| &way.route);
                 proxy.routes.signposts().chain(plain).cloned().collect()
@@ -73,23 +73,36 @@ impl Listener {
 
     /// What is counted of its requests, if it takes any.
     pub fn requests(&self) -> Vec<Arc<http::Requests>> {
-        match &self.frontend.load().proxy {
+        match &self.frontend.proxy {
             Proxy::Tcp(_) | Proxy::Udp(_) => Vec::new(),
             Proxy::Http(proxy) => proxy.requests.all().cloned().collect(),
         }
     }
 
+    /// How often its routes may be gone, by their names.
+    pub fn limits(&self) -> HashMap<Arc<str>, Arc<http::Limit>> {
+        match &self.frontend.proxy {
+            Proxy::Tcp(_) | Proxy::Udp(_) => HashMap::new(),
+            Proxy::Http(proxy) => proxy.limits.clone(),
+        }
+    }
+
     /// Lets a connection in, or says why not. Whoever must send a header first is screened by what it
     /// names, once that has come.
-    pub(super) fn admit(self: &Arc<Self>, peer: ClientAddr) -> Result<Admitted, Rejection> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        post: &Arc<Post>,
+        peer: ClientAddr,
+    ) -> Result<Admitted, Rejection> {
         let place = self.admission.enter()?;
-        let frontend = self.frontend.load();
-        let greeting = frontend.handshake.greeting(peer.ip());
+        let Frontend { handshake, proxy } = &self.frontend;
+        let greeting = handshake.greeting(peer.ip());
         if !greeting.as_ref().is_some_and(|greeting| greeting.is_introduced) {
             self.admission.screen(peer)?;
         }
-        let permit = Permit { listener: Arc::clone(self), _place: place };
-        Ok(Admitted { permit, proxy: frontend.proxy.clone(), greeting })
+        let (listener, post) = (Arc::clone(self), Arc::clone(post));
+        let permit = Permit { listener, post, _place: place };
+        Ok(Admitted { permit, proxy: proxy.clone(), greeting })
     }
 }
 
@@ -106,11 +119,17 @@ pub(super) struct Admitted {
 #[derive(Debug)]
 pub(super) struct Permit {
     listener: Arc<Listener>,
+    post: Arc<Post>,
     _place: Place,
 }
 
 impl Permit {
     pub(super) fn listener(&self) -> &Arc<Listener> {
         &self.listener
+    }
+
+    /// Where it came in.
+    pub(super) fn post(&self) -> &Arc<Post> {
+        &self.post
     }
 }

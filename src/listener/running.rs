@@ -38,8 +38,9 @@ pub(super) async fn converse(
 ) {
     if running.hear(&mut client, &*proxy, greeting).await.is_some() {
         let tools = Rc::clone(&running.busy.worker.http);
+        let desk = Arc::clone(running.permit.post());
         // Boxed, so that those who are only relayed do not make room for it.
-        Box::pin(http::serve(client, proxy, tools)).await;
+        Box::pin(http::serve(client, desk, proxy, tools)).await;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::addr::ClientAddr;
 use crate::listener::crew::{Accepted, Crew, Door};
 use crate::listener::frontend::Admitted;
 use crate::listener::running::{Busy, Running, converse, relay};
-use crate::listener::{Listener, Proxy, accept};
+use crate::listener::{Gate, Post, Proxy, accept};
 use crate::metric::Gauge;
 use crate::net::{Reactor, Ticker};
 use crate::outcome::Outcome;
@@ -32,13 +32,17 @@ use crate::{http, udp};
 pub enum Order {
     /// Serve this listening socket.
     Listen {
-        /// Whose it is.
-        listener: Arc<Listener>,
+        /// Where it is.
+        post: Arc<Post>,
         /// The socket.
         socket: OwnedFd,
         /// Told once it is served, or why it cannot be.
         served: oneshot::Sender<io::Result<()>>,
     },
+    /// Look at the gates of all posts: some have been turned.
+    Heed(oneshot::Sender<()>),
+    /// Look around this often from now on.
+    Pace(Pace),
     /// Take what waits in the queues, close the listening sockets, end with the last session.
     Close,
     /// End the sessions that are still there.
@@ -93,7 +97,7 @@ pub(super) struct Worker {
     acceptors: RefCell<Vec<Waker>>,
     /// One for each datagram socket.
     switches: RefCell<Vec<Rc<udp::Switch>>>,
-    sweep: Duration,
+    pace: Cell<Pace>,
     /// Accept loops, the door, and sessions that have not ended.
     pub(super) busy: Cell<usize>,
     pub(super) quiet: Notify,
@@ -116,7 +120,7 @@ pub fn run(plan: Plan, orders: mpsc::Receiver<Order>) -> io::Result<()> {
             }
         });
         let ticker = Ticker::new(&worker.tools.dialer.reactor, plan.pace.tick)?;
-        spawn_local(look_around(Rc::clone(&worker), ticker, plan.pace));
+        spawn_local(look_around(Rc::clone(&worker), ticker));
         spawn_local(take_handed(Busy::new(&worker), plan.door));
         worker.obey(orders).await;
         Ok(())
@@ -139,11 +143,16 @@ async fn take_handed(busy: Busy, mut door: Door) {
 }
 
 /// Moves the clock and sweeps the sessions for as long as the worker lives.
-async fn look_around(worker: Rc<Worker>, ticker: Ticker, pace: Pace) {
+async fn look_around(worker: Rc<Worker>, mut ticker: Ticker) {
     let mut swept = Instant::now();
     let mut heard = 0;
+    let mut pace = worker.pace.get();
     loop {
         ticker.tick().await;
+        let paced = worker.pace.get();
+        if paced.tick != std::mem::replace(&mut pace, paced).tick {
+            ticker.set_period(pace.tick);
+        }
         let sessions = &worker.tools.sessions;
         sessions.clock().catch_up();
         sessions.expire();
@@ -166,7 +175,7 @@ async fn look_around(worker: Rc<Worker>, ticker: Ticker, pace: Pace) {
 
 impl Worker {
     fn new(plan: &Plan, reactor: &Rc<Reactor>) -> Self {
-        let (index, sweep, ceiling) = (plan.index, plan.pace.sweep, plan.ceiling);
+        let (index, pace, ceiling) = (plan.index, Cell::new(plan.pace), plan.ceiling);
         let crew = Arc::clone(&plan.crew);
         let sessions = Rc::new(Table::starting(crew.bell().clone()));
         let clock = Rc::clone(sessions.clock());
@@ -188,7 +197,7 @@ impl Worker {
             closing,
             acceptors: RefCell::default(),
             switches: RefCell::default(),
-            sweep,
+            pace,
             busy: Cell::new(0),
             quiet: Notify::new(),
         }
@@ -199,9 +208,14 @@ impl Worker {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Listen { listener, socket, served }) => {
-                        served.send(self.listen(listener, socket)).ok();
+                    Some(Order::Listen { post, socket, served }) => {
+                        served.send(self.listen(post, socket)).ok();
                     }
+                    Some(Order::Heed(heeded)) => {
+                        self.heed();
+                        heeded.send(()).ok();
+                    }
+                    Some(Order::Pace(pace)) => self.pace.set(pace),
                     Some(Order::Close) => self.close(),
                     Some(Order::Cut) | None => self.cut(),
                 },
@@ -213,31 +227,43 @@ impl Worker {
         }
     }
 
-    fn listen(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
-        match listener.proxy() {
-            Proxy::Tcp(_) | Proxy::Http(_) => self.accept(listener, fd),
-            Proxy::Udp(proxy) => self.forward(proxy, fd),
+    fn listen(self: &Rc<Self>, post: Arc<Post>, fd: OwnedFd) -> io::Result<()> {
+        match post.listener().proxy() {
+            Proxy::Tcp(_) | Proxy::Http(_) => self.accept(post, fd),
+            Proxy::Udp(proxy) => self.forward(post, proxy, fd),
         }
     }
 
-    fn forward(self: &Rc<Self>, proxy: Arc<udp::Proxy>, fd: OwnedFd) -> io::Result<()> {
+    fn forward(
+        self: &Rc<Self>,
+        post: Arc<Post>,
+        proxy: &Arc<udp::Proxy>,
+        fd: OwnedFd,
+    ) -> io::Result<()> {
         let tools = udp::Tools {
             reactor: Rc::clone(&self.tools.dialer.reactor),
             clock: Rc::clone(self.clock()),
             loads: (Arc::clone(self.crew.loads()), self.index),
-            sweep: self.sweep,
+            flows: Arc::clone(post.flows()),
+            sweep: self.pace.get().sweep,
             bell: self.crew.bell().clone(),
         };
         let switch = Rc::new(udp::Switch::default());
-        let forwarder = udp::Forwarder::new(fd, proxy, tools, Rc::clone(&switch))?;
-        self.switches.borrow_mut().push(switch);
-        self.spawn(forwarder.run());
+        let (desk, proxy) = (Arc::clone(&post), Arc::clone(proxy));
+        let forwarder = udp::Forwarder::new(fd, desk, proxy, tools, Rc::clone(&switch))?;
+        self.switches.borrow_mut().push(Rc::clone(&switch));
+        let (worker, attendance) = (Rc::clone(self), post.attend());
+        self.spawn(async move {
+            forwarder.run().await;
+            worker.switches.borrow_mut().retain(|known| !Rc::ptr_eq(known, &switch));
+            drop(attendance);
+        });
         Ok(())
     }
 
-    fn accept(self: &Rc<Self>, listener: Arc<Listener>, fd: OwnedFd) -> io::Result<()> {
+    fn accept(self: &Rc<Self>, post: Arc<Post>, fd: OwnedFd) -> io::Result<()> {
         let socket = self.tools.dialer.reactor.watch(fd)?;
-        self.spawn(accept::run(Rc::clone(self), listener, socket));
+        self.spawn(accept::run(Rc::clone(self), post, socket));
         Ok(())
     }
 
@@ -252,11 +278,15 @@ impl Worker {
 
     fn close(&self) {
         self.closing.set(true);
-        for acceptor in self.acceptors.take() {
-            acceptor.wake();
-        }
         self.switches.borrow().iter().for_each(|switch| switch.close());
         self.http.close();
+        self.heed();
+    }
+
+    /// Has everybody look at the gates who waits behind one.
+    fn heed(&self) {
+        self.acceptors.take().into_iter().for_each(Waker::wake);
+        self.switches.borrow().iter().for_each(|switch| switch.nudge());
         self.clock().rouse();
     }
 
@@ -269,6 +299,15 @@ impl Worker {
     /// True once sessions are ended instead of waited for.
     pub(super) fn is_cut(&self) -> bool {
         self.tools.sessions.is_over()
+    }
+
+    /// What becomes of those who come to a post; whoever asks is woken when that changes.
+    pub(super) fn gate(&self, post: &Post, cx: &Context<'_>) -> Gate {
+        let is_closing = self.poll_closing(cx).is_ready();
+        match post.gate() {
+            Gate::Open if is_closing => Gate::Closed,
+            gate => gate,
+        }
     }
 
     /// Ready once the worker takes no more connections.

@@ -1,30 +1,37 @@
 //! The access log: one JSON object a line for each finished session or request.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::log::writer::{Queue, Source};
 use crate::record::{Record, RequestFacts};
 
-/// Where finished sessions are written; clones lead to the same place.
+/// What the access log leads to now; nothing while it is off.
+pub(super) type Slot = Arc<ArcSwapOption<Queue>>;
+
+/// Where finished sessions are written; clones lead to the same place, wherever a reload moves it.
 #[derive(Debug, Clone)]
-pub struct AccessLog(Queue);
+pub struct AccessLog(Slot);
 
 impl AccessLog {
-    pub(super) fn new(queue: Queue) -> Self {
-        Self(queue)
+    pub(super) fn new(slot: &Slot) -> Self {
+        Self(Arc::clone(slot))
     }
 
     /// Writes one line, or loses it if there is no room. Never waits.
     pub fn write(&self, record: &Record) {
+        let queue = self.0.load();
+        let Some(queue) = &*queue else { return };
         let mut line = Vec::with_capacity(512);
         // Writing numbers and words into memory does not fail.
         if serde_json::to_writer(&mut line, &Line::of(record)).is_ok() {
             line.push(b'\n');
-            self.0.offer(Source::Access, line);
+            queue.offer(Source::Access, line);
         }
     }
 }
@@ -120,10 +127,9 @@ fn rfc3339<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::addr::ClientAddr;
+    use crate::config::Access;
 
     fn record() -> Record {
         Record {
@@ -184,21 +190,60 @@ mod tests {
     fn a_written_line_ends_up_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let log = crate::log::Log::open(&crate::config::Log {
-            level: crate::config::Level::Info,
-            format: crate::config::LogFormat::Text,
-            access: crate::config::Access::File(path.clone()),
-        })
-        .unwrap();
-        log.access().unwrap().write(&record());
-        log.reopen().unwrap();
+        let log = crate::log::Log::open(&spec(Access::File(path.clone()))).unwrap();
         log.access().unwrap().write(&record());
         assert!(log.flush(Duration::from_secs(5)));
+        assert_eq!(outcomes(&path), ["refused"]);
+        assert_eq!(log.access_dropped().get(), 0);
+    }
+
+    fn spec(access: Access) -> crate::config::Log {
+        crate::config::Log { access, ..crate::config::Log::default() }
+    }
+
+    fn outcomes(path: &std::path::Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0]["outcome"], "refused");
+        let lines =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.map(|line| line["outcome"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_reload_moves_what_leads_there_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let log = crate::log::Log::open(&spec(Access::File(file("a")))).unwrap();
+        let said = |outcome| Record { outcome, ..record() };
+        let access = log.access().unwrap();
+        let apply = |to: Access| {
+            let prepared = log.prepare(&spec(to)).unwrap();
+            log.apply(prepared);
+        };
+        access.write(&said("one"));
+        // Rotated: the same name is another file afterwards.
+        assert!(log.flush(Duration::from_secs(5)));
+        std::fs::rename(file("a"), file("a.1")).unwrap();
+        apply(Access::File(file("a")));
+        access.write(&said("two"));
+        apply(Access::Off);
+        access.write(&said("nowhere"));
+        assert!(log.access().is_none());
+        apply(Access::File(file("b")));
+        access.write(&said("three"));
+        assert!(log.flush(Duration::from_secs(5)));
+        assert_eq!(outcomes(&file("a.1")), ["one"]);
+        assert_eq!(outcomes(&file("a")), ["two"]);
+        assert_eq!(outcomes(&file("b")), ["three"]);
+
+        let nowhere = Access::File(folder.path().join("no/such/folder"));
+        assert!(log.prepare(&spec(nowhere)).is_err());
+        // Prepared and not applied: nothing has changed.
+        let given = log.prepare(&spec(Access::File(file("c")))).unwrap();
+        assert!(given.access().is_some());
+        drop(given);
+        access.write(&said("four"));
+        assert!(log.flush(Duration::from_secs(5)));
+        assert_eq!(outcomes(&file("b")), ["three", "four"]);
         assert_eq!(log.access_dropped().get(), 0);
     }
 }

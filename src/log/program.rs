@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Filtered, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{self as lines, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 
 use crate::config::{Level, LogFormat};
 use crate::log::writer::{Queue, Source};
@@ -33,16 +34,48 @@ pub(super) fn level(file: Level, asked: Option<String>) -> (Level, Option<String
     }
 }
 
-/// What turns events into lines on `queue`.
-pub(super) fn subscriber(queue: Queue, level: Level, format: LogFormat) -> impl Subscriber {
+/// What turns events into lines on `queue`, and what turns that while it runs.
+pub(super) fn subscriber(queue: Queue, level: Level, format: LogFormat) -> (impl Subscriber, Dial) {
+    let wanted = layer(queue.clone(), format).with_filter(wanted(level));
+    let (layer, handle) = reload::Layer::new(wanted);
+    (tracing_subscriber::registry().with(layer), Dial { queue, handle })
+}
+
+type Shape = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn layer(queue: Queue, format: LogFormat) -> Shape {
     let lines = lines::layer::<Registry>().with_timer(Utc).with_writer(Lines(queue));
-    let lines = match format {
+    match format {
         LogFormat::Text => lines.with_ansi(false).with_target(false).boxed(),
         LogFormat::Json => {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
-    };
-    tracing_subscriber::registry().with(lines.with_filter(wanted(level)))
+    }
+}
+
+/// Turns the level and the format of a program log.
+pub(super) struct Dial {
+    queue: Queue,
+    handle: reload::Handle<Filtered<Shape, Targets, Registry>, Registry>,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
+impl Dial {
+    /// Takes effect with the next event.
+    pub(super) fn turn(&self, level: Level, format: LogFormat) {
+        // In place: a filter that took the other's place would not be known to the registry.
+        let turned = self.handle.modify(|lines| {
+            *lines.filter_mut() = wanted(level);
+            *lines.inner_mut() = layer(self.queue.clone(), format);
+        });
+        // Only if the subscriber is gone, and with it all lines.
+        turned.unwrap_or_default();
+    }
 }
 
 /// Other crates' lines only when somebody should act on them.
@@ -113,9 +146,34 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let sink = File::create(file.path()).unwrap().into();
         let queue = Queue::start("test", sink, Lost::default()).unwrap();
-        tracing::subscriber::with_default(subscriber(queue.clone(), level, format), say);
+        let (subscriber, _) = subscriber(queue.clone(), level, format);
+        tracing::subscriber::with_default(subscriber, say);
         assert!(queue.flush(Duration::from_secs(5)));
         read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn level_and_format_turn_while_it_runs() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let sink = File::create(file.path()).unwrap().into();
+        let queue = Queue::start("test", sink, Lost::default()).unwrap();
+        let (subscriber, dial) = subscriber(queue.clone(), Level::Info, LogFormat::Text);
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |what: &str| tracing::debug!(target: "evenkeel::turn", what, "said");
+            say("unheard");
+            dial.turn(Level::Debug, LogFormat::Json);
+            say("heard");
+            dial.turn(Level::Warn, LogFormat::Text);
+            say("unheard");
+            tracing::warn!(target: "evenkeel::turn", "last");
+        });
+        assert!(queue.flush(Duration::from_secs(5)));
+        let text = read_to_string(file.path()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let heard: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!((&heard["what"], &heard["level"]), (&"heard".into(), &"DEBUG".into()));
+        assert!(lines[1].contains("WARN") && lines[1].contains("last"), "{text}");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,18 @@ fn bind_one(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Sock
     }
     socket.bind(&SockAddr::from(address))?;
     Ok(socket)
+}
+
+/// Sets the keepalive idle time that accepted connections inherit; `None` = off.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_keepalive(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
+    let socket = SockRef::from(&socket);
+    match keepalive {
+        Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+        None => socket.set_keepalive(false),
+    }
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -37,6 +37,12 @@ impl Ticker {
         Ok(Self { timer: reactor.watch(timer)?, period })
     }
 
+    /// Ticks each `period` from now on.
+    pub fn set_period(&mut self, period: Duration) {
+        self.period = timespec(period);
+        self.tick_after(period);
+    }
+
     /// Ticks next after `pause`, which must not be zero, and then each period from there.
     pub fn tick_after(&self, pause: Duration) {
         let once = Itimerspec { it_interval: self.period, it_value: timespec(pause) };

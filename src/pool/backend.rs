@@ -1,12 +1,12 @@
 //! One upstream address with its live counters. It survives reloads; weights and caps do not.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_utils::CachePadded;
 
 use crate::addr::BackendAddr;
@@ -15,16 +15,20 @@ use crate::outcome::{ConnectFailure, RequestFailure};
 use crate::pool::failure::{Failure, Failures, Marks};
 use crate::pool::latency::PeakEwma;
 use crate::pool::links::Links;
-use crate::pool::queue::Queue;
+use crate::pool::queue::Line;
 use crate::pool::standing::Standing;
 use crate::session::{Recall, Tally};
 
 /// Milliseconds from one complaint about a backend to the next.
 const COMPLAINTS: u64 = 10_000;
 
+/// The number of the next backend.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// One upstream address. Identity is pool, name and address.
 #[derive(Debug)]
 pub struct Backend {
+    id: u64,
     name: Arc<str>,
     address: BackendAddr,
     load: CachePadded<Load>,
@@ -32,7 +36,12 @@ pub struct Backend {
     failures: Failures,
     standing: AtomicU8,
     recall: Arc<Recall>,
-    tallies: Mutex<Vec<(Arc<str>, Arc<Tally>)>>,
+    /// Replaced whole when a listener comes; there are few.
+    tallies: ArcSwap<Vec<(Arc<str>, Arc<Tally>)>>,
+    /// It belongs to its pool no more.
+    is_removed: AtomicBool,
+    /// Those who wait for a place in its pool.
+    line: OnceLock<Arc<Line>>,
     /// When it was last complained of.
     complained: AtomicU64,
     /// The connections that carry requests to it.
@@ -107,6 +116,7 @@ impl Backend {
     /// A backend that nobody has probed or used yet.
     pub fn new(name: Arc<str>, address: BackendAddr) -> Self {
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
             address,
             load: CachePadded::new(Load::default()),
@@ -114,11 +124,18 @@ impl Backend {
             failures: Failures::new(),
             standing: AtomicU8::new(Standing::default().to_bits()),
             recall: Arc::default(),
-            tallies: Mutex::default(),
+            tallies: ArcSwap::default(),
+            is_removed: AtomicBool::new(false),
+            line: OnceLock::new(),
             complained: AtomicU64::new(0),
             links: CachePadded::default(),
             stats: Stats::new(),
         }
+    }
+
+    /// Its number: no other backend of this process ever has it.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Its name, unique in its pool.
@@ -151,6 +168,22 @@ impl Backend {
         self.standing.store(standing.to_bits(), Ordering::Release);
     }
 
+    /// True if it has left its pool: it takes nothing new, and may have sessions still.
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
+    }
+
+    /// It has left its pool, or is back. Written by the pool's monitor alone.
+    pub fn set_removed(&self, is_removed: bool) {
+        self.is_removed.store(is_removed, Ordering::Relaxed);
+    }
+
+    /// Whoever waits there is called when a session leaves. A backend has one pool in its life, and
+    /// the pool one line.
+    pub(super) fn called_for(&self, line: &Arc<Line>) {
+        self.line.get_or_init(|| Arc::clone(line));
+    }
+
     /// What its sessions are told; ordered by the pool's monitor alone.
     pub fn recall(&self) -> &Arc<Recall> {
         &self.recall
@@ -158,18 +191,24 @@ impl Backend {
 
     /// The counters of one listener's sessions with this backend, made at the first call.
     pub fn tally(&self, listener: &Arc<str>) -> Arc<Tally> {
-        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, tally)) = tallies.iter().find(|(name, _)| name == listener) {
-            return Arc::clone(tally);
+        if let Some(tally) = find(&self.tallies.load(), listener) {
+            return tally;
         }
-        let tally = Arc::new(Tally::of(Arc::clone(&self.recall)));
-        tallies.push((Arc::clone(listener), Arc::clone(&tally)));
-        tally
+        let fresh = Arc::new(Tally::of(Arc::clone(&self.recall)));
+        self.tallies.rcu(|known| {
+            let mut tallies = Vec::clone(known);
+            if find(known, listener).is_none() {
+                tallies.push((Arc::clone(listener), Arc::clone(&fresh)));
+            }
+            tallies
+        });
+        // Whoever else made one at the same time may have been first.
+        find(&self.tallies.load(), listener).unwrap_or(fresh)
     }
 
     /// The counters of all listeners, with their names.
     pub fn tallies(&self) -> Vec<(Arc<str>, Arc<Tally>)> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Vec::clone(&self.tallies.load())
     }
 
     /// Counts a connect that took `took`; `now` is milliseconds on any steady clock.
@@ -265,6 +304,11 @@ impl Backend {
     }
 }
 
+fn find(tallies: &[(Arc<str>, Arc<Tally>)], listener: &Arc<str>) -> Option<Arc<Tally>> {
+    let known = tallies.iter().find(|(name, _)| name == listener);
+    known.map(|(_, tally)| Arc::clone(tally))
+}
+
 /// Sessions on a backend and, in the upper half of the same word, how many have ever left it.
 ///
 /// The upper half lets a picker see that somebody left between two looks, even if somebody else
@@ -332,21 +376,15 @@ pub struct Lease {
     backend: Arc<Backend>,
     tally: Arc<Tally>,
     address: SocketAddr,
-    queue: Option<Arc<Queue>>,
     epoch: u32,
 }
 
 impl Lease {
-    /// Wraps a place that was already taken on the backend's load; `queue` waits for its end.
-    pub(super) fn of_taken(
-        backend: Arc<Backend>,
-        tally: Arc<Tally>,
-        address: SocketAddr,
-        queue: Option<Arc<Queue>>,
-    ) -> Self {
+    /// Wraps a place that was already taken on the backend's load.
+    pub(super) fn of_taken(backend: Arc<Backend>, tally: Arc<Tally>, address: SocketAddr) -> Self {
         tally.active.increment();
         let epoch = backend.recall.epoch();
-        Self { backend, tally, address, queue, epoch }
+        Self { backend, tally, address, epoch }
     }
 
     /// Whom it counts on.
@@ -374,8 +412,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.tally.active.decrement();
         self.backend.load.give_back();
-        if let Some(queue) = &self.queue {
-            queue.call();
+        if let Some(line) = self.backend.line.get() {
+            line.call();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How many retries a pool may make: a share of its requests, so that retries cannot bring down what
 //! is left of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metric::Counter;
@@ -19,18 +20,28 @@ const PLACES: usize = 16;
 #[derive(Debug)]
 pub struct Budget {
     percent: u64,
-    requests: Counts,
-    retries: Counts,
+    requests: Arc<Counts>,
+    retries: Arc<Counts>,
     /// Retries that were refused.
-    pub exhausted: Counter,
+    pub exhausted: Arc<Counter>,
 }
 
 impl Budget {
     /// Retries may be so many percent of the requests.
     pub fn new(percent: u8) -> Self {
         let percent = u64::from(percent);
-        let (requests, retries) = (Counts::default(), Counts::default());
-        Self { percent, requests, retries, exhausted: Counter::default() }
+        let (requests, retries) = (Arc::default(), Arc::default());
+        Self { percent, requests, retries, exhausted: Arc::default() }
+    }
+
+    /// The same requests and retries, of which another share may be retries.
+    pub(super) fn with(&self, percent: u8) -> Self {
+        Self {
+            percent: u64::from(percent),
+            requests: Arc::clone(&self.requests),
+            retries: Arc::clone(&self.retries),
+            exhausted: Arc::clone(&self.exhausted),
+        }
     }
 
     /// Counts a request; `now` is milliseconds on a steady clock that all callers share.

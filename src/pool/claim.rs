@@ -16,8 +16,8 @@ use crate::pool::{Entrance, Pool};
 pub struct Claim {
     /// What is hashed in place of the client's address; `None` = it does not say.
     pub(super) key: Option<u64>,
-    /// The backend that its cookie names, by its place among the members.
-    pub(super) home: Option<usize>,
+    /// The number of the backend that its cookie names.
+    pub(super) home: Option<u64>,
 }
 
 impl Entrance {
@@ -32,7 +32,7 @@ impl Entrance {
 
     /// True if the request's cookie names a backend of this pool, the fallback not counted.
     pub fn has_kept(&self, headers: &HeaderMap) -> bool {
-        self.pool.cookies.as_ref().is_some_and(|cookies| cookies.home(headers).is_some())
+        self.pool.home(headers).is_some()
     }
 
     /// This pool, and those it falls back on in their order.
@@ -53,8 +53,14 @@ impl Pool {
 
     fn claim(&self, path: &str, headers: &HeaderMap) -> Claim {
         let key = self.balancer.hash_key().and_then(|key| key_of(key, path, headers));
-        let home = self.cookies.as_ref().and_then(|cookies| cookies.home(headers));
-        Claim { key: key.map(hash_of), home }
+        Claim { key: key.map(hash_of), home: self.home(headers) }
+    }
+
+    /// The number of the backend that the client's cookie names.
+    fn home(&self, headers: &HeaderMap) -> Option<u64> {
+        // Most pools have none: these need not look at their list.
+        self.cookies.as_ref()?;
+        self.ready.load().cookies.as_ref()?.home(headers)
     }
 }
 

@@ -13,55 +13,78 @@ use http::{HeaderMap, HeaderValue};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::config::{SameSite, StickyCookie};
-use crate::pool::Member;
+use crate::pool::{Backend, Member};
 
 /// Without a secret. Whoever knows the file can then make a value up, and pick a backend by it.
 const PUBLIC: (u64, u64) = (0x6576_656e_6b65_656c, 0x7374_6963_6b79_636b);
 /// What turns a secret into a key.
 const SECRET: (u64, u64) = (0x6576_656e_6b65_656c, 0x7374_6963_6b79_6b65);
 
-/// The cookie of a pool.
+/// The cookie of a pool, whoever its members are.
 #[derive(Debug)]
 pub(super) struct Cookies {
+    pool: Arc<str>,
+    rules: StickyCookie,
+    key: (u64, u64),
+}
+
+/// What the values of a pool's cookie are, and whom they mean.
+#[derive(Debug)]
+pub(super) struct Values {
     name: Arc<str>,
-    /// The members' places by what their values are.
-    members: HashMap<u128, usize>,
-    /// What a client is told, by member.
-    set: Box<[HeaderValue]>,
+    /// The backends' numbers by what their values are.
+    homes: HashMap<u128, u64>,
+    /// What a client is told, by the number of its backend.
+    set: HashMap<u64, HeaderValue>,
 }
 
 impl Cookies {
     /// For the members of `pool`; `secret` keys the values.
-    pub(super) fn new(
-        pool: &str,
-        rules: &StickyCookie,
-        members: &[Member],
-        secret: Option<&[u8]>,
-    ) -> Self {
+    pub(super) fn new(pool: &Arc<str>, rules: &StickyCookie, secret: Option<&[u8]>) -> Self {
         let key = secret.map_or(PUBLIC, |secret| {
             let key = SipHasher24::new_with_keys(SECRET.0, SECRET.1).hash(secret);
             (key.h1, key.h2)
         });
-        let values: Vec<u128> =
-            members.iter().map(|member| value_of(key, pool, &rules.name, member)).collect();
+        Self { pool: Arc::clone(pool), rules: rules.clone(), key }
+    }
+
+    /// The values of these members; those of the `last` list if its members were the same.
+    pub(super) fn values(&self, members: &[Member], last: Option<&Arc<Values>>) -> Arc<Values> {
+        let is_same = |last: &&Arc<Values>| {
+            let known = |member: &Member| last.set.contains_key(&member.backend.id());
+            last.set.len() == members.len() && members.iter().all(known)
+        };
+        last.filter(is_same).map_or_else(|| Arc::new(self.made(members)), Arc::clone)
+    }
+
+    fn made(&self, members: &[Member]) -> Values {
+        let value = |member: &Member| {
+            let value = value_of(self.key, &self.pool, &self.rules.name, member);
+            (member.backend.id(), value)
+        };
+        let values: Vec<_> = members.iter().map(value).collect();
         // A name and an address are made of what may stand in a header.
-        let told = |value: &u128| HeaderValue::try_from(set_cookie(rules, *value)).ok();
-        Self {
-            name: Arc::clone(&rules.name),
+        let told = |&(id, value): &(u64, u128)| {
+            Some((id, HeaderValue::try_from(set_cookie(&self.rules, value)).ok()?))
+        };
+        Values {
+            name: Arc::clone(&self.rules.name),
             set: values.iter().filter_map(told).collect(),
-            members: values.into_iter().enumerate().map(|(place, value)| (value, place)).collect(),
+            homes: values.into_iter().map(|(id, value)| (value, id)).collect(),
         }
     }
+}
 
-    /// The place of the member that the client's cookie names: of several values the first that
+impl Values {
+    /// The number of the backend that the client's cookie names: of several values the first that
     /// names one.
-    pub(super) fn home(&self, headers: &HeaderMap) -> Option<usize> {
-        values(headers, &self.name).find_map(|value| self.members.get(&parse(value)?).copied())
+    pub(super) fn home(&self, headers: &HeaderMap) -> Option<u64> {
+        values(headers, &self.name).find_map(|value| self.homes.get(&parse(value)?).copied())
     }
 
-    /// What tells a client that it belongs to a member from now on.
-    pub(super) fn set(&self, member: usize) -> Option<&HeaderValue> {
-        self.set.get(member)
+    /// What tells a client that it belongs to a backend from now on.
+    pub(super) fn set(&self, backend: &Backend) -> Option<&HeaderValue> {
+        self.set.get(&backend.id())
     }
 }
 

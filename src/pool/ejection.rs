@@ -100,6 +100,22 @@ impl Ejection {
         }
     }
 
+    /// What counts from now on; who is out stays out for the term it was given.
+    pub fn set_rules(&mut self, rules: Passive) {
+        self.rules = rules;
+    }
+
+    /// It was ejected by another monitor, for `term`, of which `rest` is left.
+    pub fn resume(&mut self, term: Duration, rest: Duration, now: Duration) {
+        self.term = term;
+        self.until = Some(now.saturating_add(rest));
+    }
+
+    /// What is left of the ejection that is in force, and how long that was to last.
+    pub fn rest(&self, now: Duration) -> Option<(Duration, Duration)> {
+        self.until.map(|until| (until.saturating_sub(now), self.term))
+    }
+
     /// True while it is out.
     pub fn is_ejected(&self) -> bool {
         self.until.is_some()

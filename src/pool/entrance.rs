@@ -7,26 +7,25 @@ use http::HeaderValue;
 use crate::pool::ready::{Candidates, ReadySet, Share};
 use crate::pool::sticky::Placed;
 use crate::pool::{Ask, Lease, Picked, Pool, Ticket, Unpicked};
-use crate::session::Tally;
 
 /// A pool as one listener sees it: with that listener's counters, and the pool to fall back on.
 #[derive(Debug)]
 pub struct Entrance {
     pub(super) pool: Arc<Pool>,
-    pub(super) tallies: Box<[Arc<Tally>]>,
+    listener: Arc<str>,
     pub(super) fallback: Option<Box<Self>>,
 }
 
 impl Entrance {
     /// The entrance of `listener` to `pool`.
     pub fn new(listener: &Arc<str>, pool: Arc<Pool>, fallback: Option<Self>) -> Self {
-        let tallies = pool.members.iter().map(|member| member.backend.tally(listener)).collect();
+        pool.serve(listener);
         let mut below = fallback.as_ref();
         while let Some(entrance) = below {
             pool.lead_to(&entrance.pool.queue);
             below = entrance.fallback.as_deref();
         }
-        Self { pool, tallies, fallback: fallback.map(Box::new) }
+        Self { pool, listener: Arc::clone(listener), fallback: fallback.map(Box::new) }
     }
 
     /// The pool itself, not its fallback.
@@ -74,10 +73,10 @@ impl Entrance {
     ) -> Result<Picked<'_>, Unpicked<'_>> {
         let home = set.draining_home(ask);
         if let Some(home) = home.filter(|home| home.backend.load().take_below(home.cap)) {
-            return self.lease(home, None);
+            return Ok(self.lease(home, None));
         }
         if !set.usable.is_empty() {
-            let picked = self.take(&set.usable, ask, ticket)?;
+            let picked = self.take(set, &set.usable, ask, ticket)?;
             // Home is only full: it is a guest elsewhere.
             return Ok(Picked { cookie: picked.cookie.filter(|_| home.is_none()), ..picked });
         }
@@ -90,11 +89,12 @@ impl Entrance {
         if set.last_resort.is_empty() {
             return Err(Unpicked::NoBackend);
         }
-        self.take(&set.last_resort, ask, ticket)
+        self.take(set, &set.last_resort, ask, ticket)
     }
 
     fn take(
         &self,
+        set: &ReadySet,
         candidates: &Candidates,
         ask: &Ask<'_>,
         ticket: Option<&Ticket>,
@@ -105,26 +105,19 @@ impl Entrance {
             return Err(full);
         }
         let placed = pool.place(candidates, ask).ok_or(full)?;
-        let cookie = pool.cookies.as_ref().and_then(|cookies| match placed {
-            Placed::Home(share) if ask.claim().home != Some(share.member) => {
-                cookies.set(share.member)
+        let cookie = set.cookies.as_ref().and_then(|cookies| match placed {
+            Placed::Home(share) if ask.claim().home != Some(share.backend.id()) => {
+                cookies.set(&share.backend)
             }
             Placed::Home(_) | Placed::Guest(_) => None,
         });
-        self.lease(placed.share(), cookie)
+        Ok(self.lease(placed.share(), cookie.cloned()))
     }
 
     /// A place that was taken.
-    fn lease<'a>(
-        &'a self,
-        share: &Share,
-        cookie: Option<&'a HeaderValue>,
-    ) -> Result<Picked<'a>, Unpicked<'a>> {
-        let pool = &self.pool;
-        let tally = self.tallies.get(share.member).ok_or(Unpicked::NoBackend)?;
-        let (backend, tally) = (Arc::clone(&share.backend), Arc::clone(tally));
-        let queue = pool.queue.is_open().then(|| Arc::clone(&pool.queue));
-        let lease = Lease::of_taken(backend, tally, share.address, queue);
-        Ok(Picked { lease, pool, cookie })
+    fn lease(&self, share: &Share, cookie: Option<HeaderValue>) -> Picked<'_> {
+        let (backend, tally) = (Arc::clone(&share.backend), share.backend.tally(&self.listener));
+        let lease = Lease::of_taken(backend, tally, share.address);
+        Picked { lease, pool: &self.pool, cookie }
     }
 }

@@ -31,6 +31,23 @@ impl Judge {
         Self { rise, fall, health: Health::Unknown, streak: 0 }
     }
 
+    /// The same memory under other rules.
+    pub fn set_rules(&mut self, rise: u32, fall: u32) {
+        (self.rise, self.fall) = (rise, fall);
+    }
+
+    /// A judge by the same rules who has been told `health`, and after it `streak` results in a row
+    /// that speak against it.
+    #[must_use]
+    pub fn told(&self, health: Health, streak: u32) -> Self {
+        Self { health, streak, ..self.clone() }
+    }
+
+    /// Results in a row that speak against the present health.
+    pub fn streak(&self) -> u32 {
+        self.streak
+    }
+
     /// The health as judged so far.
     pub fn health(&self) -> Health {
         self.health

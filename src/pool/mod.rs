@@ -6,6 +6,7 @@ mod backend;
 mod balance;
 mod budget;
 mod claim;
+mod connecting;
 mod cookie;
 mod ejection;
 mod entrance;
@@ -14,6 +15,7 @@ mod interleave;
 mod judge;
 mod latency;
 mod links;
+mod membership;
 mod place;
 mod preview;
 mod queue;
@@ -22,59 +24,36 @@ mod standing;
 mod sticky;
 mod warmup;
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use http::HeaderValue;
 
 use crate::addr::ClientAddr;
-use crate::config::{self, AdminState};
+use crate::config;
 use crate::metric::Counter;
 use crate::outcome::Rejection;
 pub use backend::{Backend, LastEjection, LastProbe, Lease, Stats};
 use balance::Balancer;
 pub use budget::Budget;
 pub use claim::Claim;
+pub use connecting::Connecting;
 use cookie::Cookies;
 pub use ejection::{Allowance, Ejection, Ruling};
 pub use entrance::Entrance;
 pub use failure::{Failure, Marks};
 pub use judge::{Judge, Verdict};
 pub use links::Links;
+pub use membership::{Member, Membership, Tier};
 pub use preview::{Because, Candidate, Ending, Preview, Reason};
+use queue::Line;
 pub use queue::{Queue, Ticket};
 pub use ready::{Judged, ReadySet};
 pub use standing::{Health, STATES, Standing};
 pub use sticky::Sticky;
 pub use warmup::{Warmth, Warmup};
-
-/// Ordinary backends come first; backups only while no ordinary one is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tier {
-    /// Used as long as one of them is up.
-    Ordinary,
-    /// Used while no ordinary one is up.
-    Backup,
-}
-
-/// A backend in a pool: what the file says about it. Dies on reload, unlike its [`Backend`].
-#[derive(Debug)]
-pub struct Member {
-    /// The backend with its live counters.
-    pub backend: Arc<Backend>,
-    /// 0 to 256; 0 takes nothing new.
-    pub weight: u16,
-    /// Cap on its sessions; 0 = none.
-    pub max_sessions: u32,
-    /// When it is used.
-    pub tier: Tier,
-    /// What the file wants of it.
-    pub state: AdminState,
-}
 
 /// What a picker knows about the session it picks for.
 #[derive(Debug, Clone, Copy)]
@@ -133,71 +112,36 @@ impl Unpicked<'_> {
     }
 }
 
-/// A named set of backends with one policy.
+/// A named set of backends with one policy: settings that never change, and the list of those who may
+/// be picked, which does.
 #[derive(Debug)]
 pub struct Pool {
     name: Arc<str>,
-    members: Box<[Member]>,
-    fail_open: bool,
+    /// What it was made of, without what may change under it.
+    spec: config::Pool,
     balancer: Balancer,
     ready: ArcSwap<ReadySet>,
     /// Of the last list whose publication is complete; written by the monitor alone.
     generation: CachePadded<AtomicU64>,
     queue: Arc<Queue>,
-    /// Of the pools that are used while this one has no backend up.
-    downstream: Mutex<Vec<Arc<Queue>>>,
+    neighbours: Mutex<Neighbours>,
     sticky: Option<Sticky>,
     cookies: Option<Cookies>,
     /// Attempts beyond the first.
-    pub retries: Counter,
+    pub retries: Arc<Counter>,
     /// Of its requests, how many may be asked again.
     pub budget: Budget,
     /// How its backends are connected to.
     pub connecting: Connecting,
 }
 
-/// How a pool's backends are connected to.
-#[derive(Debug)]
-pub struct Connecting {
-    /// Bound of one attempt.
-    pub timeout: Duration,
-    /// How long the head of an answer may take; `None` = as long as it likes.
-    pub response_timeout: Option<Duration>,
-    /// TCP keepalive idle time; `None` = off.
-    pub keepalive: Option<Duration>,
-    /// Further attempts after a failed one.
-    pub retry: config::Retry,
-    /// The PROXY header that goes ahead of the client's bytes.
-    pub proxy_header: Option<config::ProxyVersion>,
-    /// How http is spoken to them.
-    pub http: config::PoolHttp,
-    sources: Box<[IpAddr]>,
-    turn: AtomicUsize,
-}
-
-impl Connecting {
-    fn new(spec: &config::Pool) -> Self {
-        Self {
-            timeout: spec.connect_timeout,
-            response_timeout: spec.response_timeout,
-            keepalive: spec.keepalive,
-            retry: spec.retry,
-            proxy_header: spec.send_proxy_protocol,
-            http: spec.http,
-            sources: spec.source.clone().into(),
-            turn: AtomicUsize::new(0),
-        }
-    }
-
-    /// The local address to connect to `to` from: those of its family in turn, else the kernel's.
-    pub fn source(&self, to: SocketAddr) -> Option<IpAddr> {
-        if self.sources.is_empty() {
-            return None;
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let fitting = || self.sources.iter().filter(|source| source.is_ipv4() == to.is_ipv4());
-        fitting().nth(turn % fitting().count().max(1)).copied()
-    }
+/// Who is concerned by a new list, besides those who pick.
+#[derive(Debug, Default)]
+struct Neighbours {
+    /// Listeners whose sessions come here: each backend counts for each of them from the start.
+    listeners: Vec<Arc<str>>,
+    /// Where those wait who might be placed here: in the pools that this one is used before.
+    downstream: Vec<Weak<Line>>,
 }
 
 /// A place taken in a pool.
@@ -209,56 +153,46 @@ pub struct Picked<'a> {
     pub pool: &'a Arc<Pool>,
     /// What the client is told with the answer, so that it comes here again: a `Set-Cookie`. `None` =
     /// it knows, or is here for this once.
-    pub cookie: Option<&'a HeaderValue>,
+    pub cookie: Option<HeaderValue>,
 }
 
 impl Pool {
     /// A pool in which nobody may be picked until the first list is published.
     ///
-    /// `carried` gives the backend that an earlier pool had under the same name and address.
-    pub fn new(
-        spec: &config::Pool,
-        carried: impl Fn(&config::Member) -> Option<Arc<Backend>>,
-    ) -> Self {
-        let members: Box<[Member]> = spec
-            .members
-            .iter()
-            .map(|member| {
-                let fresh = || Backend::new(Arc::clone(&member.name), member.address.clone());
-                Member {
-                    backend: carried(member).unwrap_or_else(|| Arc::new(fresh())),
-                    weight: member.weight,
-                    max_sessions: member.max_sessions,
-                    tier: if member.backup { Tier::Backup } else { Tier::Ordinary },
-                    state: member.state,
-                }
-            })
-            .collect();
+    /// With the pool of this name `before`, it has that one's members until then, and shares with it
+    /// what outlives other settings: who waits, who was where, whose turn it is, what was counted.
+    pub fn new(spec: &config::Pool, before: Option<&Self>) -> Self {
+        let (budget, kept) = (spec.retry.http.budget, before.and_then(|it| it.sticky.as_ref()));
+        let membership = before.map(|before| before.ready.load().membership.clone());
+        let membership = membership.unwrap_or_else(|| Membership::of(&spec.members));
         Self {
             name: Arc::clone(&spec.name),
-            fail_open: spec.fail_open,
-            balancer: Balancer::new(&spec.policy, &members),
-            ready: ArcSwap::from_pointee(ReadySet::of(&members, &[], false, None)),
+            spec: settings(spec),
+            balancer: Balancer::new(&spec.policy, before.map(|before| &before.balancer)),
+            ready: ArcSwap::from_pointee(ReadySet::of(&membership, &[], false, None)),
             generation: CachePadded::new(AtomicU64::new(0)),
-            queue: Arc::new(Queue::new(spec.queue)),
-            downstream: Mutex::default(),
-            sticky: spec.sticky.map(Sticky::new),
-            cookies: spec
-                .cookie
-                .as_ref()
-                .map(|rules| Cookies::new(&spec.name, rules, &members, None)),
-            retries: Counter::default(),
-            budget: Budget::new(spec.retry.http.budget),
+            queue: Arc::new(Queue::new(spec.queue, before.map(|before| &*before.queue))),
+            neighbours: Mutex::default(),
+            sticky: spec.sticky.map(|rules| Sticky::new(rules, kept)),
+            cookies: spec.cookie.as_ref().map(|rules| Cookies::new(&spec.name, rules, None)),
+            retries: before.map(|before| Arc::clone(&before.retries)).unwrap_or_default(),
+            budget: before.map_or_else(|| Budget::new(budget), |it| it.budget.with(budget)),
             connecting: Connecting::new(spec),
-            members,
         }
     }
 
     /// The same, before anybody was picked, with the values of its cookie keyed by this secret.
     #[must_use]
     pub fn with_secret(mut self, rules: &config::StickyCookie, secret: &[u8]) -> Self {
-        self.cookies = Some(Cookies::new(&self.name, rules, &self.members, Some(secret)));
+        self.cookies = Some(Cookies::new(&self.name, rules, Some(secret)));
         self
+    }
+
+    /// True if a pool made of `spec` would differ in its members at most. The file of a secret may
+    /// hold another one now.
+    pub fn fits(&self, spec: &config::Pool) -> bool {
+        let has_file = |cookie: &config::StickyCookie| cookie.secret_file.is_some();
+        self.spec == settings(spec) && !spec.cookie.as_ref().is_some_and(has_file)
     }
 
     /// Its name.
@@ -266,9 +200,9 @@ impl Pool {
         &self.name
     }
 
-    /// Its members in file order.
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    /// Its members in file order, as the list in force has them.
+    pub fn members(&self) -> Arc<[Member]> {
+        Arc::clone(&self.ready.load().membership.members)
     }
 
     /// Those who wait while its backends are full.
@@ -286,39 +220,96 @@ impl Pool {
         self.ready.load_full()
     }
 
-    /// Judges all members at once; `judged` stands in their order.
+    /// Judges all members at once; `judged` stands in their order. As [`renew`](Self::renew), with the
+    /// members that the list in force has.
+    pub fn publish(&self, judged: &[Judged]) {
+        let membership = self.ready.load().membership.clone();
+        self.renew(&membership, judged);
+    }
+
+    /// Has these members from now on; `judged` stands in their order.
     ///
     /// Called by the pool's monitor alone. Once it returns, no picker hands out a backend that the
     /// new list does not hold.
-    pub fn publish(&self, judged: &[Judged]) {
+    pub fn renew(&self, membership: &Membership, judged: &[Judged]) {
+        let members = &*membership.members;
+        let mut neighbours = self.neighbours();
+        neighbours.expect(members);
+        members.iter().for_each(|member| member.backend.called_for(self.queue.line()));
         let generation = self.generation.load(Ordering::Relaxed) + 1;
-        let tables = self.balancer.tables(&self.members, judged, &self.ready.load());
-        let set = ReadySet::of(&self.members, judged, self.fail_open, tables);
-        let set = ReadySet { generation, ..set };
-        self.ready.store(Arc::new(set));
+        let last = self.ready.load_full();
+        let tables = self.balancer.tables(members, judged, &last);
+        let cookies = self.cookies.as_ref();
+        let cookies = cookies.map(|cookies| cookies.values(members, last.cookies.as_ref()));
+        let set = ReadySet::of(membership, judged, self.spec.fail_open, tables);
+        self.ready.store(Arc::new(ReadySet { generation, cookies, ..set }));
         self.generation.store(generation, Ordering::SeqCst);
         // Last: whoever reads in a report that a backend is up may count on the next pick.
-        for (member, judged) in self.members.iter().zip(judged) {
+        for (member, judged) in members.iter().zip(judged) {
             member.backend.judge(judged.standing);
         }
         // There may be more room, or nobody left to wait for.
-        self.queue.call();
-        let downstream = self.downstream.lock().unwrap_or_else(PoisonError::into_inner);
-        downstream.iter().for_each(|queue| queue.call_all());
+        self.queue.line().call();
+        neighbours.call();
     }
 
     /// From now on those who wait in `queue` are woken when this pool's list changes.
-    fn lead_to(&self, queue: &Arc<Queue>) {
-        let mut downstream = self.downstream.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.is_open() && !downstream.iter().any(|known| Arc::ptr_eq(known, queue)) {
-            downstream.push(Arc::clone(queue));
+    fn lead_to(&self, queue: &Queue) {
+        if queue.is_open() {
+            self.neighbours().lead_to(queue.line());
         }
+    }
+
+    /// Sessions of this listener come here.
+    fn serve(&self, listener: &Arc<str>) {
+        let mut neighbours = self.neighbours();
+        if !neighbours.listeners.contains(listener) {
+            neighbours.listeners.push(Arc::clone(listener));
+        }
+        neighbours.expect(self.ready.load().members());
+    }
+
+    fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
+        // What is added to a list is added whole.
+        self.neighbours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if a newer list than `set` has been published whole.
     fn has_outdated(&self, set: &ReadySet) -> bool {
         self.generation.load(Ordering::SeqCst) > set.generation
     }
+}
+
+impl Neighbours {
+    /// Members are counted for by all listeners, from zero.
+    fn expect(&self, members: &[Member]) {
+        for member in members {
+            for listener in &self.listeners {
+                member.backend.tally(listener);
+            }
+        }
+    }
+
+    fn lead_to(&mut self, line: &Arc<Line>) {
+        let line = Arc::downgrade(line);
+        if !self.downstream.iter().any(|known| known.ptr_eq(&line)) {
+            self.downstream.push(line);
+        }
+    }
+
+    /// Has all look who wait for the sake of this pool. Lines of pools that are gone are forgotten.
+    fn call(&mut self) {
+        self.downstream.retain(|line| {
+            let line = line.upgrade();
+            line.iter().for_each(|line| line.call_all());
+            line.is_some()
+        });
+    }
+}
+
+/// What a pool cannot change while it lives. Whom it falls back on stands with its entrances.
+fn settings(spec: &config::Pool) -> config::Pool {
+    config::Pool { members: Vec::new(), fallback: None, discover: None, ..spec.clone() }
 }
 
 #[cfg(test)]

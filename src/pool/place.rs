@@ -21,7 +21,7 @@ impl Pool {
             return sticky.place(ask.client.ip(), ask.now, at_home);
         }
         match ask.claim().home {
-            Some(home) => self.place_at_home(candidates, ask, |share| share.member == home),
+            Some(home) => self.place_at_home(candidates, ask, |share| share.backend.id() == home),
             None => self.place_anew(candidates, ask).map(Placed::Home),
         }
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::pool::balance::Odds;
 use crate::pool::ready::{Candidates, ReadySet, Share};
-use crate::pool::{Ask, Entrance, Member, Pool, Standing, Tier};
+use crate::pool::{Ask, Backend, Entrance, Member, Pool, Standing, Tier};
 
 /// What a pick would come to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Preview {
     /// How it would end.
     pub ending: Ending,
@@ -45,14 +45,12 @@ pub enum Ending {
 }
 
 /// One backend that was looked at.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// Its pool.
     pub pool: Arc<str>,
-    /// Its place among the pool's members.
-    pub member: usize,
-    /// Its name.
-    pub backend: Arc<str>,
+    /// The backend itself.
+    pub backend: Arc<Backend>,
     /// Why it would be picked, or why not.
     pub reason: Reason,
 }
@@ -201,7 +199,8 @@ impl Pool {
     fn choice<'a>(&self, candidates: &'a Candidates, ask: &Ask<'_>) -> Option<Choice<'a>> {
         let remembered =
             self.sticky.as_ref().and_then(|known| known.home(ask.client.ip(), ask.now));
-        let kept = ask.claim().home.map(|member| (candidates.of_member(member), Because::Cookie));
+        let named = |home| candidates.shares.iter().find(|share| share.backend.id() == home);
+        let kept = ask.claim().home.map(|home| (named(home), Because::Cookie));
         let is_home = |share: &&Share| remembered.as_ref() == Some(share.backend.name());
         let last = || (candidates.shares.iter().find(is_home), Because::Remembered);
         let (home, past) = kept.unwrap_or_else(last);
@@ -220,12 +219,11 @@ impl Pool {
         seen: &mut Vec<Candidate>,
     ) {
         let tier = candidates.map(|candidates| candidates.tier);
-        seen.extend(self.members.iter().enumerate().map(|(place, member)| {
+        seen.extend(set.members().iter().enumerate().map(|(place, member)| {
             let share = candidates.and_then(|candidates| candidates.of_member(place));
             Candidate {
                 pool: Arc::clone(&self.name),
-                member: place,
-                backend: Arc::clone(member.backend.name()),
+                backend: Arc::clone(&member.backend),
                 reason: share.map_or_else(|| left_out(member, set.weight(place), tier), reason),
             }
         }));

@@ -17,28 +17,37 @@ use crate::config;
 use crate::metric::{Counter, Histogram, LATENCY};
 
 /// The queue of a pool. Of size 0 nobody can enter it.
+///
+/// A pool with other settings is another queue in the same line: who came before a reload is served
+/// before those who come after it.
 #[derive(Debug)]
 pub struct Queue {
     rules: config::Queue,
-    /// As many as stand in `line`: whoever ends a session looks here, and nearly always goes on.
+    line: Arc<Line>,
+    /// How long those waited who got a place, or waited until the timeout.
+    pub wait: Arc<Histogram>,
+    /// Those who left while they waited.
+    pub abandoned: Arc<Counter>,
+}
+
+/// Those who wait, under whatever rules they came.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// As many as stand in `order`: whoever ends a session looks here, and nearly always goes on.
     length: CachePadded<AtomicUsize>,
-    line: Mutex<Line>,
+    order: Mutex<Order>,
     /// Nobody is served from it any more.
     is_over: AtomicBool,
-    /// How long those waited who got a place, or waited until the timeout.
-    pub wait: Histogram,
-    /// Those who left while they waited.
-    pub abandoned: Counter,
 }
 
 /// Numbers rise, so the first is the head. A waker that was used is gone until its task is back.
 #[derive(Debug, Default)]
-struct Line {
+struct Order {
     next: u64,
     waiting: BTreeMap<u64, Option<Waker>>,
 }
 
-impl Line {
+impl Order {
     fn is_head(&self, number: u64) -> bool {
         self.waiting.first_key_value().is_some_and(|(head, _)| *head == number)
     }
@@ -49,15 +58,19 @@ impl Line {
 }
 
 impl Queue {
-    pub(super) fn new(rules: config::Queue) -> Self {
-        Self {
-            rules,
-            length: CachePadded::default(),
-            line: Mutex::default(),
-            is_over: AtomicBool::new(false),
-            wait: Histogram::new(LATENCY),
-            abandoned: Counter::default(),
-        }
+    /// A queue in the line of the one `before`, or in one of its own.
+    pub(super) fn new(rules: config::Queue, before: Option<&Self>) -> Self {
+        let Some(before) = before else {
+            let wait = Arc::new(Histogram::new(LATENCY));
+            return Self { rules, line: Arc::default(), wait, abandoned: Arc::default() };
+        };
+        let (wait, abandoned) = (Arc::clone(&before.wait), Arc::clone(&before.abandoned));
+        Self { rules, line: Arc::clone(&before.line), wait, abandoned }
+    }
+
+    /// Where those stand who wait in it.
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     /// How long each may wait.
@@ -67,7 +80,7 @@ impl Queue {
 
     /// How many wait now.
     pub fn len(&self) -> usize {
-        self.length.load(Ordering::SeqCst)
+        self.line.len()
     }
 
     /// True if nobody waits.
@@ -91,34 +104,48 @@ impl Queue {
         if !self.has_room() {
             return None;
         }
-        let mut line = self.line();
-        if line.waiting.len() >= self.rules.size as usize {
+        let mut order = self.line.order();
+        if order.waiting.len() >= self.rules.size as usize {
             return None;
         }
-        let number = line.next;
-        line.next += 1;
-        line.waiting.insert(number, None);
-        self.length.store(line.waiting.len(), Ordering::SeqCst);
+        let number = order.next;
+        order.next += 1;
+        order.waiting.insert(number, None);
+        self.line.length.store(order.waiting.len(), Ordering::SeqCst);
         Some(Ticket { queue: Arc::clone(self), number })
     }
 
     /// From now on nobody is served from it: whoever waits is to leave.
     pub fn end(&self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        self.call_all();
+        self.line.is_over.store(true, Ordering::SeqCst);
+        self.line.call_all();
     }
 
     /// True once it was ended.
     pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::SeqCst)
+        self.line.is_over.load(Ordering::SeqCst)
+    }
+
+    /// True if whoever holds `ticket`, or comes without one, is next.
+    pub(super) fn admits(&self, ticket: Option<&Ticket>) -> bool {
+        match ticket.filter(|ticket| Arc::ptr_eq(&ticket.queue.line, &self.line)) {
+            Some(ticket) => self.line.order().is_head(ticket.number),
+            None => self.is_empty(),
+        }
+    }
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        self.length.load(Ordering::SeqCst)
     }
 
     /// A place may have come free: the head is to look.
     pub(super) fn call(&self) {
-        if self.is_empty() {
+        if self.len() == 0 {
             return;
         }
-        let head = self.line().take_head();
+        let head = self.order().take_head();
         if let Some(waker) = head {
             waker.wake();
         }
@@ -126,24 +153,16 @@ impl Queue {
 
     /// There may be a place for anybody, somewhere else: all are to look.
     pub(super) fn call_all(&self) {
-        if self.is_empty() {
+        if self.len() == 0 {
             return;
         }
-        let wakers: Vec<_> = self.line().waiting.values_mut().filter_map(Option::take).collect();
+        let wakers: Vec<_> = self.order().waiting.values_mut().filter_map(Option::take).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// True if whoever holds `ticket`, or comes without one, is next.
-    pub(super) fn admits(self: &Arc<Self>, ticket: Option<&Ticket>) -> bool {
-        match ticket.filter(|ticket| Arc::ptr_eq(&ticket.queue, self)) {
-            Some(ticket) => self.line().is_head(ticket.number),
-            None => self.is_empty(),
-        }
-    }
-
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn order(&self) -> MutexGuard<'_, Order> {
         // Each change is whole before the lock is given back.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,7 +176,7 @@ pub struct Ticket {
 impl Ticket {
     /// Has `waker` woken when it may be this one's turn. To be called before each try to pick.
     pub fn wake_with(&self, waker: &Waker) {
-        if let Some(known) = self.queue.line().waiting.get_mut(&self.number)
+        if let Some(known) = self.queue.line.order().waiting.get_mut(&self.number)
             && known.as_ref().is_none_or(|known| !known.will_wake(waker))
         {
             *known = Some(waker.clone());
@@ -172,12 +191,13 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut line = self.queue.line();
-        let was_head = line.is_head(self.number);
-        let own = line.waiting.remove(&self.number);
-        self.queue.length.store(line.waiting.len(), Ordering::SeqCst);
-        let next = if was_head { line.take_head() } else { None };
-        drop(line);
+        let line = &self.queue.line;
+        let mut order = line.order();
+        let was_head = order.is_head(self.number);
+        let own = order.waiting.remove(&self.number);
+        line.length.store(order.waiting.len(), Ordering::SeqCst);
+        let next = if was_head { order.take_head() } else { None };
+        drop(order);
         // Wakers of other threads: what they do on drop is theirs, not to be done under the lock.
         drop(own);
         if let Some(waker) = next {

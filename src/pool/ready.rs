@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::pool::backend::Backend;
 use crate::pool::balance::Tables;
+use crate::pool::cookie::Values;
 use crate::pool::interleave::interleave;
+use crate::pool::membership::Membership;
 use crate::pool::standing::Standing;
 use crate::pool::warmup::Warmth;
 use crate::pool::{Ask, Member, Tier};
@@ -133,17 +135,22 @@ pub struct ReadySet {
     pub(super) draining: Box<[Share]>,
     /// What the file or the operator gave each member.
     pub(super) weights: Box<[u16]>,
+    /// Whose list it is.
+    pub(super) membership: Membership,
+    /// What the cookies of clients mean.
+    pub(super) cookies: Option<Arc<Values>>,
 }
 
 impl ReadySet {
-    /// Makes the list; `judged` stands in the order of `members`, `tables` are for a policy that
+    /// Makes the list; `judged` stands in the order of the members, `tables` are for a policy that
     /// hashes.
     pub(super) fn of(
-        members: &[Member],
+        membership: &Membership,
         judged: &[Judged],
         fail_open: bool,
         tables: Option<Arc<Tables>>,
     ) -> Self {
+        let members = &*membership.members;
         let among = |tier, may| Candidates {
             tables: tables.clone(),
             ..Candidates::of(members, judged, tier, may)
@@ -160,7 +167,23 @@ impl ReadySet {
             .flat_map(|tier| Candidates::of(members, judged, tier, Standing::is_draining).shares);
         let draining = draining.collect();
         let weights = judged.iter().map(|judged| judged.weight).collect();
-        Self { generation: 0, usable, last_resort, draining, weights }
+        let membership = membership.clone();
+        Self { generation: 0, usable, last_resort, draining, weights, membership, cookies: None }
+    }
+
+    /// The pool's members, in the order of the file.
+    pub fn members(&self) -> &[Member] {
+        &self.membership.members
+    }
+
+    /// Backends that have left the pool and still had sessions when the list was made.
+    pub fn leaving(&self) -> &[Arc<Backend>] {
+        &self.membership.leaving
+    }
+
+    /// All that may have sessions: the backends of the members, and those that are leaving.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.members().iter().map(|member| &member.backend).chain(self.leaving())
     }
 
     /// True if some backend is up and may be used.
@@ -172,7 +195,7 @@ impl ReadySet {
     pub(super) fn draining_home(&self, ask: &Ask<'_>) -> Option<&Share> {
         let home = ask.claim().home?;
         let mut draining = self.draining.iter().filter(|share| !ask.has_tried(&share.backend));
-        draining.find(|share| share.member == home)
+        draining.find(|share| share.backend.id() == home)
     }
 
     /// The weight that the file or the operator gave a member.

@@ -21,6 +21,14 @@ pub enum Health {
 }
 
 impl Health {
+    const ALL: [Self; 6] =
+        [Self::Unknown, Self::Up, Self::Down, Self::Standby, Self::Lagging, Self::Unresolved];
+
+    /// The health that this word means.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == word)
+    }
+
     /// The word in status and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

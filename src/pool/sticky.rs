@@ -21,9 +21,9 @@ pub struct Sticky {
     /// Milliseconds.
     ttl: u64,
     most: usize,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
     /// Addresses forgotten before their time, to make room.
-    pub evicted: Counter,
+    pub evicted: Arc<Counter>,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +63,13 @@ impl<'a> Placed<'a> {
 }
 
 impl Sticky {
-    pub(super) fn new(rules: config::Sticky) -> Self {
+    /// The memory of the one `before`, or an empty one.
+    pub(super) fn new(rules: config::Sticky, before: Option<&Self>) -> Self {
         Self {
             ttl: u64::try_from(rules.ttl.as_millis()).unwrap_or(u64::MAX),
             most: rules.max_entries as usize,
-            memory: Mutex::default(),
-            evicted: Counter::default(),
+            memory: before.map(|before| Arc::clone(&before.memory)).unwrap_or_default(),
+            evicted: before.map(|before| Arc::clone(&before.evicted)).unwrap_or_default(),
         }
     }
 

@@ -52,6 +52,11 @@ impl Warmup {
         Self { over, was_out: false, since: None }
     }
 
+    /// Takes so long from now on; who warms up already has got as far as that makes it.
+    pub fn set_over(&mut self, over: Duration) {
+        self.over = over;
+    }
+
     /// Takes in where it stands from now on.
     pub fn observe(&mut self, standing: Standing, now: Duration) {
         let is_lost = matches!(standing.health, Health::Down | Health::Unresolved);

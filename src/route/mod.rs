@@ -101,6 +101,12 @@ impl Signpost {
     pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
         Arc::new(Self { name: name.into(), ..Self::default() })
     }
+
+    /// The one of this name among those `before`, or else a new one.
+    pub fn after(before: &[Arc<Self>], name: &str) -> Arc<Self> {
+        let known = before.iter().find(|known| *known.name == *name).cloned();
+        known.unwrap_or_else(|| Self::new(name))
+    }
 }
 
 /// What keeps a session from a route: the first of its matchers that does not match.
@@ -223,8 +229,18 @@ impl<T: Clone> Routes<T> {
         default: Option<usize>,
         to: impl Fn(Option<&Route>, Target<'_>) -> Option<T>,
     ) -> Self {
+        Self::after(&[], specs, default, to)
+    }
+
+    /// The same, where there were routes `before`: those of the same name go on being counted.
+    pub fn after(
+        before: &[Arc<Signpost>],
+        specs: &[Route],
+        default: Option<usize>,
+        to: impl Fn(Option<&Route>, Target<'_>) -> Option<T>,
+    ) -> Self {
         let rule = |spec: &Route| {
-            let route = Signpost::new(Arc::clone(&spec.name));
+            let route = Signpost::after(before, &spec.name);
             let way = |target| Some(Way { route: Arc::clone(&route), to: to(Some(spec), target)? });
             let ways = match &spec.leads {
                 Leads::Pool(pool) => Ways::One(way(Target::Pool(*pool))?),
@@ -243,8 +259,8 @@ impl<T: Clone> Routes<T> {
             Some(Rule { when: When::new(&spec.when), ways, route })
         };
         let own = |pool| to(None, Target::Pool(pool));
-        let default =
-            default.and_then(|pool| Some(Way { route: Signpost::new(DEFAULT), to: own(pool)? }));
+        let default = default
+            .and_then(|pool| Some(Way { route: Signpost::after(before, DEFAULT), to: own(pool)? }));
         let rules: Box<[_]> = specs.iter().filter_map(rule).collect();
         let index = (rules.len() >= WORTHWHILE).then(|| {
             let asked = match rules.iter().any(|rule| !rule.when.names(Asked::Host).is_empty()) {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::api;
 use crate::config;
+use crate::metric::Counter;
 
 /// Commands that may stand in line: each comes from somebody who waits for its answer.
 pub(super) const COMMANDS: usize = 16;
@@ -26,6 +27,15 @@ pub(super) enum Command {
     Plan(String, Reply<api::Changes>),
     /// Let a new process take over.
     Upgrade(Reply<api::Upgraded>),
+}
+
+/// Reloads so far, by how they went; the first load is none.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// That have taken effect.
+    pub ok: Counter,
+    /// That have changed nothing, whatever the reason.
+    pub refused: Counter,
 }
 
 /// Why a command was not obeyed. Nothing has changed then.

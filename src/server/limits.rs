@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::admission::Cost;
-use crate::config::Protocol;
+use crate::admission::{Cost, Gate};
+use crate::config::{Config, Protocol};
 
 /// Descriptors kept back for everything that is not a session.
 const KEPT_BACK: u64 = 128;
@@ -16,6 +16,14 @@ pub(super) fn cost(protocol: Protocol) -> Cost {
     match protocol {
         Protocol::Tcp | Protocol::Http => Cost::Pair,
         Protocol::Udp => Cost::Flow,
+    }
+}
+
+/// The cap over all listeners that a configuration asks for, or that follows from the limits.
+pub(super) fn gate(config: &Config, open_files: u64, workers: usize) -> Gate {
+    match config.process.max_sessions {
+        0 => Gate::of_descriptors(descriptors_for(open_files, workers)),
+        cap => Gate::of_sessions(u64::from(cap)),
     }
 }
 

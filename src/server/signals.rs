@@ -48,8 +48,11 @@ impl Signals {
         }
     }
 
-    /// Waits for the next request to stop.
+    /// Waits for the next request to stop. Other signals are kept for whoever waits for those.
     pub async fn stop(&mut self) {
-        while self.next().await != Told::Stop {}
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
     }
 }

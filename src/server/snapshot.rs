@@ -22,11 +22,11 @@ use crate::metric::Gauge;
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
-use crate::server::command::{self, COMMANDS, Command, Refusal};
+use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// What the file says.
     pub config: Arc<Config>,
@@ -34,10 +34,12 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerView>,
     /// In the order of [`Config::pools`].
     pub pools: Vec<Arc<Pool>>,
+    /// In the same order; empty until the pools are watched.
+    pub operators: Vec<Operator>,
 }
 
 /// A listener as reports see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerView {
     /// Its name.
     pub name: Arc<str>,
@@ -102,8 +104,10 @@ pub struct Handle {
     pub workers: Arc<[CachePadded<Gauge>]>,
     /// Changes of state, as they happen.
     pub events: Events,
-    /// In the order of the pools; empty until they are watched.
-    operators: ArcSwap<Vec<Operator>>,
+    /// How often the file was read again.
+    pub reloads: Reloads,
+    /// Processes of before an upgrade that still have sessions, the latest first.
+    pub draining: ArcSwap<Vec<api::DrainingProcess>>,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
@@ -123,7 +127,8 @@ impl Handle {
             started: Instant::now(),
             workers,
             events: Events::default(),
-            operators: ArcSwap::default(),
+            reloads: Reloads::default(),
+            draining: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -149,10 +154,11 @@ impl Handle {
         let named = snapshot.pools.iter().position(|known| **known.name() == *pool);
         let place = named.ok_or(SteerError::NoPool)?;
         let members = snapshot.pools.get(place).map(|pool| pool.members()).unwrap_or_default();
-        let member = members.iter().position(|member| **member.backend.name() == *backend);
-        let member = member.ok_or(SteerError::NoBackend)?;
-        let operator = self.operators.load().get(place).cloned().ok_or(SteerError::Unwatched)?;
-        if operator.steer(member, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
+        if !members.iter().any(|member| **member.backend.name() == *backend) {
+            return Err(SteerError::NoBackend);
+        }
+        let operator = snapshot.operators.get(place).cloned().ok_or(SteerError::Unwatched)?;
+        if operator.steer(backend, steering).await { Ok(()) } else { Err(SteerError::Unwatched) }
     }
 
     /// What would become of a session or a request of this client at a listener, as far as it is known
@@ -209,9 +215,16 @@ impl Handle {
         self.commanded.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The pools are watched from now on.
-    pub fn set_operators(&self, operators: Vec<Operator>) {
-        self.operators.store(Arc::new(operators));
+    /// Puts another world in force.
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Puts the same world in force with something of it changed. For the supervisor alone.
+    pub(super) fn amend(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        self.publish(snapshot);
     }
 
     /// Live sessions of all workers.

@@ -1,50 +1,154 @@
-//! The listening sockets before they listen: bound for every worker, looked at again, opened.
+//! The listening sockets: bound for every worker, looked at again, opened, and kept over reloads.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::config::{Config, Protocol};
-use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken};
-use crate::server::StartError;
+use crate::config::{self, Config, Protocol};
+use crate::listener::{Listener, Post};
+use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken, set_keepalive};
 use crate::server::workers::Thread;
-use crate::server::world::World;
+use crate::server::{Inheritance, StartError};
 
-/// The sockets of one listener address, one for each worker.
+/// The sockets of one listener address that do not listen yet.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    /// Index into the configuration's listeners.
-    pub(super) listener: usize,
+    /// The listener's name.
+    pub(super) listener: Arc<str>,
+    /// As the file says it.
+    configured: SocketAddr,
     /// As bound: port 0 has become a real one.
     pub(super) address: SocketAddr,
-    protocol: Protocol,
+    is_datagram: bool,
+    /// Somebody else has opened them.
+    is_inherited: bool,
     fds: Vec<OwnedFd>,
+}
+
+/// The sockets of one address that workers serve.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The name of the listener that stands there.
+    pub(super) listener: Arc<str>,
+    configured: SocketAddr,
+    pub(super) is_datagram: bool,
+    pub(super) post: Arc<Post>,
+    /// Duplicates of what the workers have, to be handed on, and to be changed.
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 impl Sockets {
     /// The kernel's numbers of the sockets, if they are for datagrams.
     pub(super) fn datagram_inodes(&self) -> Vec<u64> {
-        match self.protocol {
-            Protocol::Tcp | Protocol::Http => Vec::new(),
-            Protocol::Udp => self.fds.iter().filter_map(|fd| inode(fd).ok()).collect(),
+        if self.is_datagram { inodes(&self.fds) } else { Vec::new() }
+    }
+
+    /// Binds, or takes what was inherited for it.
+    pub(super) fn bind(
+        spec: &config::Listener,
+        configured: SocketAddr,
+        workers: usize,
+        inheritance: &mut Inheritance,
+    ) -> Result<Self, BindError> {
+        let is_datagram = spec.protocol == Protocol::Udp;
+        let inherited = inheritance.take(&spec.name, configured, spec.protocol);
+        let is_inherited = inherited.is_some();
+        let (address, fds) = match inherited {
+            Some(inherited) => (inherited.address, inherited.fds),
+            None if is_datagram => bind_datagrams(configured, workers)?,
+            None => bind_listener(configured, workers, spec.keepalive)?,
+        };
+        let listener = Arc::clone(&spec.name);
+        Ok(Self { listener, configured, address, is_datagram, is_inherited, fds })
+    }
+
+    /// True if they were bound for this address of the file.
+    pub(super) fn is_for(&self, configured: SocketAddr) -> bool {
+        self.configured == configured
+    }
+
+    /// Has the sockets listen; connections queue up from now on.
+    pub(super) fn listen(&self, spec: &config::Listener) -> Result<(), StartError> {
+        if self.is_datagram {
+            return Ok(());
         }
+        let what = || format!("listen on {}", self.address);
+        let refused =
+            |errno: rustix::io::Errno| StartError::Kernel { what: what(), why: errno.into() };
+        self.fds.iter().try_for_each(|fd| rustix::net::listen(fd, backlog(spec))).map_err(refused)
+    }
+
+    /// Gives each worker its socket. What cannot be served by any worker is an error.
+    pub(super) async fn open(
+        self,
+        live: Arc<Listener>,
+        workers: &[Thread],
+    ) -> Result<Held, StartError> {
+        let Self { listener, configured, address, is_datagram, fds, .. } = self;
+        let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
+        let post = Arc::new(Post::new(address, live));
+        let copies = fds.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
+        let copies = copies.map_err(refused)?;
+        // There may be more sockets than workers, or fewer: they are used as they are, all of them.
+        for (fd, worker) in fds.into_iter().zip(workers.iter().cycle()) {
+            worker.listen(Arc::clone(&post), fd).await.map_err(refused)?;
+        }
+        tracing::info!(listener = &*listener, %address, "listening");
+        Ok(Held { listener, configured, is_datagram, post, fds: copies })
     }
 }
 
+impl Held {
+    /// True if this address of a listener is served here.
+    pub(super) fn serves(&self, spec: &config::Listener, configured: SocketAddr) -> bool {
+        if self.is_datagram != (spec.protocol == Protocol::Udp) {
+            return false;
+        }
+        match configured.port() {
+            0 => self.configured == configured && self.listener == spec.name,
+            _ => self.post.address() == configured,
+        }
+    }
+
+    /// The kernel's numbers of the sockets, if they are for datagrams.
+    pub(super) fn datagram_inodes(&self) -> Vec<u64> {
+        if self.is_datagram { inodes(&self.fds) } else { Vec::new() }
+    }
+
+    /// Stands for this listener from now on, and as it is set.
+    pub(super) fn adopt(&mut self, spec: &config::Listener, live: Arc<Listener>) {
+        self.listener = Arc::clone(&spec.name);
+        if !self.is_datagram {
+            for fd in &self.fds {
+                // What the kernel refuses stays as it was, for connections to come.
+                rustix::net::listen(fd, backlog(spec)).ok();
+                set_keepalive(fd, spec.keepalive).ok();
+            }
+        }
+        self.post.replace(live);
+    }
+}
+
+fn inodes(fds: &[OwnedFd]) -> Vec<u64> {
+    fds.iter().filter_map(|fd| inode(fd).ok()).collect()
+}
+
+fn backlog(spec: &config::Listener) -> i32 {
+    i32::try_from(spec.backlog).unwrap_or(i32::MAX)
+}
+
 /// Binds every address of the configuration, or says which cannot be bound.
-pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, StartError> {
-    let mut bound = Vec::new();
-    let mut refused = Vec::new();
-    for (listener, spec) in config.listeners.iter().enumerate() {
+pub(super) fn bind_all(
+    config: &Config,
+    workers: usize,
+    inheritance: &mut Inheritance,
+) -> Result<Vec<Sockets>, StartError> {
+    let (mut bound, mut refused) = (Vec::new(), Vec::new());
+    for spec in &config.listeners {
         for address in &spec.bind {
-            let protocol = spec.protocol;
-            let fds = match protocol {
-                Protocol::Tcp | Protocol::Http => bind_listener(*address, workers, spec.keepalive),
-                Protocol::Udp => bind_datagrams(*address, workers),
-            };
-            match fds {
-                Ok((address, fds)) => bound.push(Sockets { listener, address, protocol, fds }),
+            match Sockets::bind(spec, *address, workers, inheritance) {
+                Ok(sockets) => bound.push(sockets),
                 Err(error) => refused.push(error),
             }
         }
@@ -55,39 +159,15 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Vec<Sockets>, 
 /// Looks once more whether the addresses are ours alone, before any of them listens: a socket that
 /// is bound but does not listen yet keeps nobody else from binding, another evenkeel in its first
 /// round included. A datagram socket does.
-pub(super) fn still_free(sockets: &[Sockets]) -> Result<(), StartError> {
+pub(super) fn still_free<'a>(sockets: impl Iterator<Item = &'a Sockets>) -> Result<(), StartError> {
     let is_lost = |sockets: &&Sockets| {
-        sockets.protocol != Protocol::Udp && is_taken(sockets.address).is_ok_and(|taken| taken)
+        let may_be = !sockets.is_datagram && !sockets.is_inherited;
+        may_be && is_taken(sockets.address).is_ok_and(|taken| taken)
     };
-    let lost = sockets.iter().filter(is_lost).map(|sockets| BindError {
+    let lost = sockets.filter(is_lost).map(|sockets| BindError {
         address: sockets.address,
         source: io::ErrorKind::AddrInUse.into(),
     });
     let lost: Vec<_> = lost.collect();
     if lost.is_empty() { Ok(()) } else { Err(StartError::Bind(lost)) }
-}
-
-/// Opens the sockets of one address and gives each worker its own.
-pub(super) async fn open(
-    config: &Config,
-    world: &World,
-    sockets: Sockets,
-    workers: &[Thread],
-) -> Result<(), StartError> {
-    let Sockets { listener, address, protocol, fds } = sockets;
-    let (Some(spec), Some(live)) = (config.listeners.get(listener), world.listeners.get(listener))
-    else {
-        return Ok(());
-    };
-    let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
-    let backlog = i32::try_from(spec.backlog).unwrap_or(i32::MAX);
-    let to_listen = if protocol != Protocol::Udp { &*fds } else { &[] };
-    for fd in to_listen {
-        rustix::net::listen(fd, backlog).map_err(|errno| refused(errno.into()))?;
-    }
-    for (fd, worker) in fds.into_iter().zip(workers) {
-        worker.listen(Arc::clone(live), fd).await.map_err(refused)?;
-    }
-    tracing::info!(listener = &*live.name, %address, "listening");
-    Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{self, AcceptProxy, Config};
-use crate::listener::{self, Listener, Order, Pace, Plan};
+use crate::listener::{self, Order, Pace, Plan, Post};
 use crate::server::StartError;
 
 /// Orders a worker may have waiting: all come from one task that waits for room.
@@ -46,10 +46,18 @@ impl Thread {
     }
 
     /// Has the worker serve a listening socket, and waits until it does.
-    pub(super) async fn listen(&self, listener: Arc<Listener>, socket: OwnedFd) -> io::Result<()> {
+    pub(super) async fn listen(&self, post: Arc<Post>, socket: OwnedFd) -> io::Result<()> {
         let (served, is_served) = oneshot::channel();
-        self.tell(Order::Listen { listener, socket, served }).await;
+        self.tell(Order::Listen { post, socket, served }).await;
         is_served.await.unwrap_or_else(|_| Err(io::Error::other("its worker has ended")))
+    }
+
+    /// Has the worker look at the gates of all posts; returns when it goes by them.
+    pub(super) async fn heed(&self) {
+        let (heeded, is_heeded) = oneshot::channel();
+        self.tell(Order::Heed(heeded)).await;
+        // An error means that it has ended, and so lets nobody in.
+        is_heeded.await.ok();
     }
 
     /// Waits for the end of the thread; at once if it has been seen.

@@ -6,6 +6,7 @@
 //! that were spread over a tenth of a short lifetime must not end together at the next sweep.
 
 mod clock;
+mod desk;
 mod recall;
 mod roll;
 mod tally;
@@ -22,6 +23,7 @@ use slab::Slab;
 use crate::outcome::Outcome;
 use clock::ticks;
 pub use clock::{Alarm, Clock, Overdue, Tick};
+pub use desk::Desk;
 pub use recall::{Bell, Order, Recall};
 pub use roll::{Called, Roll};
 pub use tally::Tally;

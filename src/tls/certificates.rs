@@ -22,7 +22,11 @@ pub struct Certificates {
 impl Certificates {
     /// One slot for each.
     pub fn new(slots: Vec<Certified>) -> Self {
-        let slots = slots.into_iter().map(Arc::new).collect();
+        Self::of(slots.into_iter().map(Arc::new).collect())
+    }
+
+    /// One slot for each; some may be shown elsewhere too.
+    pub(super) fn of(slots: Vec<Arc<Certified>>) -> Self {
         Self { held: ArcSwap::from_pointee(Held::new(slots)) }
     }
 

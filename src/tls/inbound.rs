@@ -13,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::config::{ClientAuth, ListenerTls, TlsVersion};
 use crate::tls::certified::{load, self_signed};
 use crate::tls::challenges::{ACME_TLS, Challenges};
-use crate::tls::{Certificates, Error, Figures, Session, client, provider};
+use crate::tls::{Certificates, Certified, Error, Figures, Session, client, provider};
 
 /// How TLS ends at one listener.
 #[derive(Debug)]
@@ -26,6 +26,22 @@ pub struct Inbound {
     /// For an authority that asks whether a name is ours.
     challenge: Arc<ServerConfig>,
     policy: Policy,
+    spec: ListenerTls,
+}
+
+/// A certificate that was read and is not shown yet.
+#[derive(Debug)]
+pub struct Fresh {
+    certificates: Arc<Certificates>,
+    slot: usize,
+    certified: Certified,
+}
+
+impl Fresh {
+    /// Shows it from the next handshake on.
+    pub fn show(self) {
+        self.certificates.replace(self.slot, self.certified);
+    }
 }
 
 impl Inbound {
@@ -42,12 +58,58 @@ impl Inbound {
         challenges: &Arc<Challenges>,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
-        let mut slots = spec.certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let slots = spec.certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let mut slots: Vec<_> = slots.into_iter().map(Arc::new).collect();
         if let Some(acme) = &spec.acme {
-            slots.push(self_signed(&acme.domains)?);
+            let known = before.filter(|before| before.spec.acme.as_ref() == Some(acme));
+            slots.push(match known.and_then(|before| before.certificates.list().pop()) {
+                Some(known) => known,
+                None => Arc::new(self_signed(&acme.domains)?),
+            });
         }
-        let certificates = Arc::new(Certificates::new(slots));
+        let certificates = Arc::new(Certificates::of(slots));
         let policy = Policy::read(spec.client_auth.as_ref())?;
+        Self::showing(certificates, spec, policy, challenges, before)
+    }
+
+    /// What serves a listener after a reload: the one of `before` where nothing but the certificates
+    /// may have changed, for they are read again. Those are to be shown when the new file takes
+    /// effect.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn renew(
+        spec: &ListenerTls,
+        challenges: &Arc<Challenges>,
+        before: &Arc<Self>,
+    ) -> Result<(Arc<Self>, Vec<Fresh>), Error> {
+        let names = |spec: &ListenerTls| (spec.certificates.clone(), spec.acme.clone());
+        if names(spec) != names(&before.spec) {
+            return Ok((Arc::new(Self::new(spec, challenges, Some(before))?), Vec::new()));
+        }
+        let certificates = &before.certificates;
+        let fresh = |(slot, identity)| {
+            let certificates = Arc::clone(certificates);
+            Ok(Fresh { certificates, slot, certified: load(identity)? })
+        };
+        let fresh =
+            spec.certificates.iter().enumerate().map(fresh).collect::<Result<_, Error>>()?;
+        let policy = Policy::read(spec.client_auth.as_ref())?;
+        if policy == before.policy && *spec == before.spec {
+            return Ok((Arc::clone(before), fresh));
+        }
+        let certificates = Arc::clone(certificates);
+        let inbound = Self::showing(certificates, spec, policy, challenges, Some(before))?;
+        Ok((Arc::new(inbound), fresh))
+    }
+
+    fn showing(
+        certificates: Arc<Certificates>,
+        spec: &ListenerTls,
+        policy: Policy,
+        challenges: &Arc<Challenges>,
+        before: Option<&Self>,
+    ) -> Result<Self, Error> {
         // A resumed session is not asked for its certificate again: tickets given under another
         // policy must not let anybody in.
         let kept = before.filter(|before| before.policy == policy);
@@ -64,6 +126,7 @@ impl Inbound {
             config: Arc::new(config),
             challenge: challenge(challenges)?,
             policy,
+            spec: spec.clone(),
         })
     }
 

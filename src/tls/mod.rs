@@ -19,7 +19,7 @@ pub use challenges::{ACME_TLS, Challenges};
 pub use client::{client, in_words, server_name, valid_until, why_refused};
 pub use figures::{Figures, Handshaken};
 pub use handshake::{Unshaken, accept, shake};
-pub use inbound::{Inbound, is_challenge};
+pub use inbound::{Fresh, Inbound, is_challenge};
 pub use outbound::Outbound;
 pub use session::Session;
 pub use tokens::Tokens;

@@ -2,8 +2,10 @@
 //! resumed with the backend that it began with.
 
 use std::collections::HashMap;
+use std::fs;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -14,13 +16,22 @@ use crate::tls::{Error, Session, client, server_name};
 /// Sessions that are kept for each backend.
 const KEPT: usize = 8;
 
+/// Backends that are remembered before all are forgotten, with the sessions that they could resume:
+/// names that are looked up may lead to ever new ones.
+const MOST: usize = 4096;
+
 /// How TLS is spoken to the backends of one pool.
 #[derive(Debug)]
 pub struct Outbound {
     /// The upgrade that is asked for before the handshake.
     pub starttls: Option<StartTls>,
-    /// By name.
-    backends: HashMap<Arc<str>, Ways>,
+    spec: ClientTls,
+    version: HttpVersion,
+    /// What was in the files that `spec` names.
+    material: Vec<u8>,
+    config: Arc<ClientConfig>,
+    /// By name; filled as they are first connected to.
+    backends: ArcSwap<HashMap<Arc<str>, Arc<Ways>>>,
 }
 
 /// How TLS is spoken to one backend.
@@ -34,37 +45,83 @@ struct Ways {
 }
 
 impl Outbound {
-    /// As `spec` says it, for these backends, to which requests go in this version. Reads files.
+    /// As `spec` says it, for these backends and others, to which requests go in this version. Reads
+    /// files.
     ///
     /// # Errors
     /// A file that is missing or does not hold what it should, a name that no certificate can hold.
     pub fn new(spec: &ClientTls, members: &[Member], version: HttpVersion) -> Result<Self, Error> {
-        let config = client(spec, &[])?;
+        for member in members {
+            server_name(spec.server_name.as_deref(), &member.address.host())?;
+        }
+        Ok(Self {
+            starttls: spec.starttls,
+            material: material(spec)?,
+            config: client(spec, &[])?,
+            spec: spec.clone(),
+            version,
+            backends: ArcSwap::default(),
+        })
+    }
+
+    /// True if it was made of this, and the files are still the same. Reads them.
+    pub fn is_of(&self, spec: &ClientTls, version: HttpVersion) -> bool {
+        let is_same = self.spec == *spec && self.version == version;
+        is_same && material(spec).is_ok_and(|material| material == self.material)
+    }
+
+    /// A connection to the backend of this name and host that is about to begin its handshake; for
+    /// requests it offers the version of http that the pool speaks.
+    ///
+    /// # Errors
+    /// No certificate can hold the name of the host, or the library refuses.
+    pub fn session(
+        &self,
+        backend: &Arc<str>,
+        host: impl FnOnce() -> String,
+        for_requests: bool,
+    ) -> Result<Session, rustls::Error> {
+        let known = self.backends.load().get(backend).cloned();
+        let ways = match known {
+            Some(ways) => ways,
+            None => self.enter(backend, &host())?,
+        };
+        let config = if for_requests { &ways.http } else { &ways.any };
+        Session::client(Arc::clone(config), ways.name.clone())
+    }
+
+    fn enter(&self, backend: &Arc<str>, host: &str) -> Result<Arc<Ways>, rustls::Error> {
+        let refused = |why: Error| rustls::Error::General(why.to_string());
+        let name = server_name(self.spec.server_name.as_deref(), host).map_err(refused)?;
         let way = |protocols: Vec<Vec<u8>>| {
-            let mut config = ClientConfig::clone(&config);
+            let mut config = ClientConfig::clone(&self.config);
             config.alpn_protocols = protocols;
             config.resumption = Resumption::in_memory_sessions(KEPT);
             Arc::new(config)
         };
-        let backend = |member: &Member| {
-            let name = server_name(spec.server_name.as_deref(), &member.address.host())?;
-            let (any, http) = (way(Vec::new()), way(vec![version.alpn().to_vec()]));
-            Ok((Arc::clone(&member.name), Ways { name, any, http }))
-        };
-        let backends = members.iter().map(backend).collect::<Result<_, Error>>()?;
-        Ok(Self { starttls: spec.starttls, backends })
+        let (any, http) = (way(Vec::new()), way(vec![self.version.alpn().to_vec()]));
+        let ways = Arc::new(Ways { name, any, http });
+        // Whoever comes at the same time makes the same: one of the two is kept.
+        self.backends.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            if known.len() >= MOST {
+                known.clear();
+            }
+            known.insert(Arc::clone(backend), Arc::clone(&ways));
+            known
+        });
+        Ok(ways)
     }
+}
 
-    /// A connection to the backend of this name that is about to begin its handshake; for requests it
-    /// offers the version of http that the pool speaks.
-    ///
-    /// # Errors
-    /// There is no such backend, or the library refuses.
-    pub fn session(&self, backend: &str, for_requests: bool) -> Result<Session, rustls::Error> {
-        let ways = self.backends.get(backend).ok_or_else(|| {
-            rustls::Error::General(format!("no TLS is set up for backend {backend}"))
-        })?;
-        let config = if for_requests { &ways.http } else { &ways.any };
-        Session::client(Arc::clone(config), ways.name.clone())
+/// What is in the files that are read.
+fn material(spec: &ClientTls) -> Result<Vec<u8>, Error> {
+    let identity = spec.identity.iter().flat_map(|(cert, key)| [cert, key]);
+    let mut all = Vec::new();
+    for path in identity.chain(spec.ca.iter().filter(|_| spec.verify)) {
+        let read = fs::read(path).map_err(|why| Error::Unreadable { path: path.clone(), why })?;
+        all.extend(read.len().to_be_bytes());
+        all.extend(read);
     }
+    Ok(all)
 }

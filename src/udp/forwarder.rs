@@ -23,7 +23,7 @@ use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals
 use crate::outcome::{Outcome, Rejection};
 use crate::pool::Backend;
 use crate::route::Flight;
-use crate::session::{Direction, Roll};
+use crate::session::{Desk, Direction, Roll};
 use crate::udp::flow::{self, Course, Ends};
 use crate::udp::opening::{self, Opening, Unopened};
 use crate::udp::refusal::{Refusal, is_lost, why_dropped};
@@ -41,6 +41,9 @@ pub(super) const BURST: usize = 4;
 pub struct Forwarder {
     pub(super) listener: Socket,
     bound: SocketAddr,
+    /// Where its clients come in.
+    desk: Arc<dyn Desk<Proxy>>,
+    /// What is in force there, as of the latest look.
     pub(super) proxy: Arc<Proxy>,
     pub(super) tools: Tools,
     switch: Rc<Switch>,
@@ -61,26 +64,36 @@ impl Forwarder {
     /// The process is out of descriptors or memory.
     pub fn new(
         fd: OwnedFd,
+        desk: Arc<dyn Desk<Proxy>>,
         proxy: Arc<Proxy>,
         tools: Tools,
         switch: Rc<Switch>,
     ) -> io::Result<Self> {
         let listener = tools.reactor.watch_datagrams(fd)?;
-        let idle = proxy.idle_timeout.map(|idle| idle.as_millis() as Tick);
         Ok(Self {
             bound: listener.local().ok_or(io::ErrorKind::AddrNotAvailable)?,
             listener,
             switch,
             stage: Stage::default(),
-            table: Table::new(Rules { idle, responses: proxy.responses }),
+            table: Table::new(rules(&proxy)),
             queue: Rc::default(),
             outlet: Outlet::new()?,
             is_merging: false,
             roll: Roll::new(tools.bell.clone()),
             now: tools.clock.exact(),
+            desk,
             proxy,
             tools,
         })
+    }
+
+    /// Follows what has been put in force since the latest look. Flows keep the limits they began
+    /// with.
+    fn catch_up(&mut self) {
+        if let Some(newer) = self.desk.newer(&self.proxy) {
+            self.table.set_rules(rules(&newer));
+            self.proxy = newer;
+        }
     }
 
     /// Serves until the switch is turned and the last flow has ended.
@@ -92,7 +105,9 @@ impl Forwarder {
         while !self.is_over() {
             let mut is_called = false;
             let is_due = poll_fn(|cx| {
-                let stage = self.switch.stage(cx);
+                let is_closed = self.desk.is_closed();
+                let closed = if is_closed { Stage::Closing } else { Stage::Open };
+                let stage = self.switch.poll_stage(cx).max(closed);
                 let has_turned = std::mem::replace(&mut self.stage, stage) != stage;
                 is_called |= self.roll.is_due(Instant::now);
                 let is_due = sweep.as_mut().poll(cx).is_ready() || is_called;
@@ -105,6 +120,7 @@ impl Forwarder {
                 return self.end_all();
             }
             self.now = clock.exact();
+            self.catch_up();
             self.take_in(&mut intake);
             self.queue.take(&mut ready);
             for slot in ready.drain(..) {
@@ -122,10 +138,12 @@ impl Forwarder {
         }
     }
 
-    /// True once it is closing and no worker has a flow of this listener. Before, it must not close
-    /// its socket: the kernel would spread all clients anew over those that are left.
+    /// True once its address is given up, or the process stops and no worker has a flow of this
+    /// address. Before, it must not close its socket: the kernel would spread all clients anew over
+    /// those that are left.
     fn is_over(&self) -> bool {
-        self.stage >= Stage::Closing && self.figures().admitted.get() == 0
+        let has_stopped = self.switch.stage() >= Stage::Closing && self.tools.flows.get() == 0;
+        has_stopped || self.desk.is_left()
     }
 
     /// Takes what clients have sent.
@@ -340,9 +358,15 @@ impl Forwarder {
     }
 
     pub(super) fn load(&self, change: fn(&Gauge)) {
+        change(&self.tools.flows);
         let (loads, index) = &self.tools.loads;
         if let Some(load) = loads.get(*index) {
             change(load);
         }
     }
+}
+
+fn rules(proxy: &Proxy) -> Rules {
+    let idle = proxy.idle_timeout.map(|idle| idle.as_millis() as Tick);
+    Rules { idle, responses: proxy.responses }
 }

@@ -59,6 +59,8 @@ pub struct Tools {
     pub clock: Rc<Clock>,
     /// Live sessions of each worker, and which of them is this one's.
     pub loads: (Arc<[CachePadded<Gauge>]>, usize),
+    /// Flows at the forwarder's address, over all workers.
+    pub flows: Arc<CachePadded<Gauge>>,
     /// How often limits of flows are checked and bytes counted.
     pub sweep: Duration,
     /// Says that there are new orders to end flows.

@@ -15,7 +15,8 @@ pub(super) enum Stage {
     Cut,
 }
 
-/// Turned by the worker, watched by the forwarder; it only goes forward.
+/// Turned by the worker, watched by the forwarder; it only goes forward. Whether its address is still
+/// served is another question, which the forwarder asks at its desk.
 #[derive(Debug, Default)]
 pub struct Switch {
     stage: Cell<Stage>,
@@ -46,8 +47,13 @@ impl Switch {
     }
 
     /// Where it stands; all calls must come from one task, which is woken when that changes.
-    pub(super) fn stage(&self, cx: &Context<'_>) -> Stage {
+    pub(super) fn poll_stage(&self, cx: &Context<'_>) -> Stage {
         self.waker.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        self.stage()
+    }
+
+    /// Where it stands.
+    pub(super) fn stage(&self) -> Stage {
         self.stage.get()
     }
 }

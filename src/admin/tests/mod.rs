@@ -75,7 +75,7 @@ fn publish(pool: &Pool, health: [Health; 2]) {
 /// A server that has had one backend up and a session, a rejection and a failure.
 fn handle() -> Arc<Handle> {
     let config = configuration();
-    let pool = Arc::new(Pool::new(&config.pools[0], |_| None));
+    let pool = Arc::new(Pool::new(&config.pools[0], None));
     publish(&pool, [Health::Up, Health::Down]);
     let name: Arc<str> = Arc::from("front");
     let entrance = Entrance::new(&name, Arc::clone(&pool), None);

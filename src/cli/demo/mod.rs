@@ -12,6 +12,7 @@ mod view;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
@@ -47,6 +48,7 @@ fn perform(seconds: Option<u64>) -> anyhow::Result<()> {
     let backends = backends.context("cannot start the demo's backends")?;
     let mut stage = set_stage(&backends).context("cannot start the demo's backends")?;
     let log = log::start(&stage.config()?.log).context("cannot open the log")?;
+    let log = Arc::new(log);
     let (control, opened) = raise_curtain(&mut stage, &log)?;
     let played = match opened {
         Some(opened) => control.block_on(play(stage, opened, seconds)),
@@ -72,7 +74,7 @@ struct Opened {
 
 /// Opens the balancer on the usual ports, or on free ones when that fails. Whether it fails is
 /// known only when they are open: another demo may start in the same moment.
-fn raise_curtain(stage: &mut Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
+fn raise_curtain(stage: &mut Stage, log: &Arc<Log>) -> anyhow::Result<(Runtime, Option<Opened>)> {
     open(stage, log).or_else(|_| {
         stage.move_elsewhere();
         open(stage, log)
@@ -80,7 +82,7 @@ fn raise_curtain(stage: &mut Stage, log: &Log) -> anyhow::Result<(Runtime, Optio
 }
 
 /// Nothing if told to stop meanwhile.
-fn open(stage: &Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
+fn open(stage: &Stage, log: &Arc<Log>) -> anyhow::Result<(Runtime, Option<Opened>)> {
     let (control, ready) = prepare(stage.config()?, log)?;
     let opened = control.block_on(async {
         // Before anything listens: a signal that comes early must find its handler.
@@ -96,11 +98,11 @@ fn open(stage: &Stage, log: &Log) -> anyhow::Result<(Runtime, Option<Opened>)> {
 }
 
 async fn play(stage: Stage, opened: Opened, seconds: Option<u64>) -> anyhow::Result<()> {
-    let Opened { running, admin, mut signals } = opened;
+    let Opened { mut running, admin, mut signals } = opened;
     let handle = running.handle().clone();
     let out = io::stdout();
     let live = out.is_terminal();
-    let played = stage.play(handle, admin, seconds, signals.stop(), (out, live)).await;
+    let played = stage.play(handle, admin, seconds, running.obey(&mut signals), (out, live)).await;
     running.stop(signals.stop()).await;
     match played {
         // Whoever read along has seen enough.

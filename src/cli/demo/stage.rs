@@ -272,7 +272,7 @@ mod tests {
     /// A balancer that sends everybody to the first backend, and whose judgement we are.
     fn stand_in(stage: &Stage) -> Arc<Handle> {
         let config = stage.config().unwrap();
-        let pool = Arc::new(Pool::new(&config.pools[0], |_| None));
+        let pool = Arc::new(Pool::new(&config.pools[0], None));
         let view = ListenerView {
             name: Arc::from("demo"),
             addresses: vec![stage.backends[0].address],

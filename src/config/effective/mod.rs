@@ -39,6 +39,12 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     Ok(env::escape(&toml::to_string(&fill::file(config))?))
 }
 
+/// The same as JSON. All paths are absolute, so that it means the same wherever it is read.
+pub fn effective_json(config: &Config) -> serde_json::Value {
+    // Structs, texts, numbers and maps by text always become JSON.
+    serde_json::to_value(fill::file(config)).unwrap_or_default()
+}
+
 /// The JSON Schema (2020-12) of the file, for editors.
 pub fn schema() -> serde_json::Value {
     schema::of_file()

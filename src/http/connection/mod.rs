@@ -30,7 +30,7 @@ use crate::net::Socket;
 use crate::outcome::Outcome;
 use crate::pool::Pool;
 use crate::record::TlsFacts;
-use crate::session::Alarm;
+use crate::session::{Alarm, Desk};
 use crate::upstream::Client;
 use crate::wire::http2::PREFACE;
 pub(super) use exchange::Inflow;
@@ -46,7 +46,12 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) client: ClientAddr,
     pub(super) local: SocketAddr,
+    /// What was in force when it came: its own limits stay those.
     pub(super) proxy: Arc<Proxy>,
+    /// Where it came in.
+    desk: Arc<dyn Desk<Proxy>>,
+    /// What was in force at its latest request.
+    latest: RefCell<Rc<Arc<Proxy>>>,
     pub(super) tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     pub(super) socket: Option<Rc<Socket>>,
@@ -97,6 +102,15 @@ impl Connection {
         self.own_backends.get_or_init(|| shared.for_one_client())
     }
 
+    /// What is in force for a request that begins now.
+    pub(super) fn in_force(&self) -> Rc<Arc<Proxy>> {
+        let mut latest = self.latest.borrow_mut();
+        if let Some(newer) = self.desk.newer(&latest) {
+            *latest = Rc::new(newer);
+        }
+        Rc::clone(&latest)
+    }
+
     fn figures(&self) -> &Figures {
         &self.proxy.admission.figures
     }
@@ -124,7 +138,12 @@ impl Drop for Counted {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
+pub(super) async fn serve(
+    client: Client,
+    desk: Arc<dyn Desk<Proxy>>,
+    proxy: Arc<Proxy>,
+    tools: Rc<Tools>,
+) {
     proxy.admission.figures.http_connections.increment();
     let _counted = Counted(Arc::clone(&proxy.admission));
     let (address, local) = (client.address, client.local());
@@ -139,7 +158,9 @@ pub(super) async fn serve(client: Client, proxy: Arc<Proxy>, tools: Rc<Tools>) {
     let mut connection = Connection {
         client: address,
         local,
+        latest: RefCell::new(Rc::new(Arc::clone(&proxy))),
         proxy,
+        desk,
         tools,
         socket: Some(Rc::clone(&socket)),
         sni,
@@ -214,9 +235,9 @@ async fn begins_with_preface(
 const FIRST_READ: usize = 8 * 1024;
 
 impl Connection {
-    /// True once the worker takes nothing new.
+    /// True once nothing new is taken, by the worker or where it came in.
     fn is_closing(&self) -> bool {
-        self.tools.closing.get()
+        self.tools.closing.get() || self.desk.is_closed()
     }
 
     /// True once all is ended that is still there.

@@ -29,14 +29,11 @@ const SECOND: (u64, u64) = (0x6576_656e_6b65_656c, 0x7365_636f_6e64_6873);
 pub(in crate::pool) struct Maglev {
     key: HashKey,
     bounded_load: Option<f64>,
-    /// Hash of each member's name, for the second hash.
-    names: Box<[u64]>,
 }
 
 impl Maglev {
-    pub(super) fn new(members: &[Member], key: HashKey, bounded_load: Option<f64>) -> Self {
-        let names = members.iter().map(|m| hash(SECOND, m.backend.name().as_bytes())).collect();
-        Self { key, bounded_load, names }
+    pub(super) fn new(key: HashKey, bounded_load: Option<f64>) -> Self {
+        Self { key, bounded_load }
     }
 
     pub(super) fn key(&self) -> &HashKey {
@@ -69,8 +66,9 @@ impl Maglev {
         key: u64,
         may: impl Fn(&&Share) -> bool,
     ) -> Option<&'a Share> {
+        let tables = candidates.tables.as_deref();
         let score = |share: &Share| {
-            let name = self.names.get(share.member).copied().unwrap_or_default();
+            let name = tables.map(|tables| tables.name(share.member)).unwrap_or_default();
             let drawn = hash(SECOND, &[key.to_be_bytes(), name.to_be_bytes()].concat());
             let uniform = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
             -f64::from(share.weight) / uniform.ln()
@@ -104,7 +102,11 @@ impl Bound {
 /// The tables of a pool by certain weights.
 #[derive(Debug)]
 pub(in crate::pool) struct Tables {
+    /// Of which members.
+    of: Box<[(u64, Tier)]>,
     weights: Box<[u16]>,
+    /// Hash of each member's name, for the second hash.
+    names: Box<[u64]>,
     ordinary: Table,
     backup: Table,
 }
@@ -114,12 +116,18 @@ impl Tables {
     pub(super) fn of(members: &[Member], weights: Box<[u16]>) -> Self {
         let ordinary = Table::of(members, &weights, Tier::Ordinary);
         let backup = Table::of(members, &weights, Tier::Backup);
-        Self { weights, ordinary, backup }
+        let of = members.iter().map(identity).collect();
+        let names = members.iter().map(|m| hash(SECOND, m.backend.name().as_bytes())).collect();
+        Self { of, weights, names, ordinary, backup }
     }
 
-    /// True if they were made by these weights.
-    pub(super) fn are_of(&self, weights: &[u16]) -> bool {
-        *self.weights == *weights
+    /// True if they were made of these members by these weights.
+    pub(super) fn are_of(&self, members: &[Member], weights: &[u16]) -> bool {
+        *self.weights == *weights && members.iter().map(identity).eq(self.of.iter().copied())
+    }
+
+    fn name(&self, member: usize) -> u64 {
+        self.names.get(member).copied().unwrap_or_default()
     }
 
     fn of_tier(&self, tier: Tier) -> &Table {
@@ -128,6 +136,10 @@ impl Tables {
             Tier::Backup => &self.backup,
         }
     }
+}
+
+fn identity(member: &Member) -> (u64, Tier) {
+    (member.backend.id(), member.tier)
 }
 
 /// Slots, each with the place of a member. Empty if no member has a weight.

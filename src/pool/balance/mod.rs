@@ -15,8 +15,8 @@ use crate::pool::{Ask, Member};
 /// A policy with the state that outlives each list.
 #[derive(Debug)]
 pub(in crate::pool) enum Balancer {
-    RoundRobin(round_robin::Turn),
-    LeastConnections(round_robin::Turn),
+    RoundRobin(Arc<round_robin::Turn>),
+    LeastConnections(Arc<round_robin::Turn>),
     ConsistentHash(Box<maglev::Maglev>),
     Random,
     PowerOfTwo,
@@ -25,12 +25,17 @@ pub(in crate::pool) enum Balancer {
 }
 
 impl Balancer {
-    pub(in crate::pool) fn new(policy: &Policy, members: &[Member]) -> Self {
+    /// Goes on with the turn of the one `before`, if that took turns too.
+    pub(in crate::pool) fn new(policy: &Policy, before: Option<&Self>) -> Self {
+        let turn = match before {
+            Some(Self::RoundRobin(turn) | Self::LeastConnections(turn)) => Arc::clone(turn),
+            _ => Arc::default(),
+        };
         match policy {
-            Policy::RoundRobin => Self::RoundRobin(round_robin::Turn::default()),
-            Policy::LeastConnections => Self::LeastConnections(round_robin::Turn::default()),
+            Policy::RoundRobin => Self::RoundRobin(turn),
+            Policy::LeastConnections => Self::LeastConnections(turn),
             Policy::ConsistentHash { key, bounded_load } => {
-                let maglev = maglev::Maglev::new(members, key.clone(), *bounded_load);
+                let maglev = maglev::Maglev::new(key.clone(), *bounded_load);
                 Self::ConsistentHash(Box::new(maglev))
             }
             Policy::Random => Self::Random,
@@ -49,7 +54,7 @@ impl Balancer {
     }
 
     /// What a hashing policy's next list needs: the tables of the last one, made anew only if a
-    /// weight has changed.
+    /// name or a weight has changed.
     pub(in crate::pool) fn tables(
         &self,
         members: &[Member],
@@ -58,7 +63,8 @@ impl Balancer {
     ) -> Option<Arc<Tables>> {
         let Self::ConsistentHash(_) = self else { return None };
         let weights: Box<[u16]> = judged.iter().map(|judged| judged.weight).collect();
-        let kept = last.usable.tables.as_ref().filter(|tables| tables.are_of(&weights));
+        let kept = last.usable.tables.as_ref();
+        let kept = kept.filter(|tables| tables.are_of(members, &weights));
         Some(kept.map_or_else(|| Arc::new(Tables::of(members, weights)), Arc::clone))
     }
 

@@ -177,7 +177,7 @@ fn a_value_is_of_one_pool_backend_address_and_secret_and_survives_a_restart() {
     moved.members[0].address = BackendAddr::Ip(SocketAddr::from(([127, 0, 0, 2], 1)));
     assert_ne!(cookies(&moved)[0], first[0]);
     let secret = |secret: &[u8]| {
-        let pool = Pool::new(&kept("web", 2), |_| None).with_secret(&rules("stick"), secret);
+        let pool = Pool::new(&kept("web", 2), None).with_secret(&rules("stick"), secret);
         pool.cookies.unwrap().set(0).unwrap().clone()
     };
     assert_eq!(secret(b"one"), secret(b"one"));
@@ -245,7 +245,7 @@ fn a_full_backend_is_missed_this_once_and_one_that_failed_for_good() {
         let (at, set) = bench.comes(&cookie);
         assert!(at != "b0" && set.is_none(), "a guest at {at}, told {set:?}");
         drop(held);
-        let failed = [Arc::clone(&bench.entrance.pool.members[0].backend)];
+        let failed = [Arc::clone(&bench.entrance.pool.members()[0].backend)];
         let (lease, set) = bench.asks("/", &lines, &failed);
         assert!(name(&lease) != "b0" && set.is_some(), "{} {set:?}", name(&lease));
     }

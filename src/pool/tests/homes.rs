@@ -84,7 +84,7 @@ fn a_full_backend_is_missed_this_once_and_one_that_failed_for_good() {
     assert!((0..4).all(|i| bench.home(i, 1) != "b0"));
     drop(held);
     assert!((0..4).all(|i| bench.home(TTL + i, 1) == "b0"), "a visit renews as well");
-    let failed = [Arc::clone(&bench.entrance.pool.members[0].backend)];
+    let failed = [Arc::clone(&bench.entrance.pool.members()[0].backend)];
     let other = name(&bench.at(TTL, 1, &failed));
     assert_ne!(other, "b0");
     assert!((0..4).all(|_| bench.home(TTL, 1) == other));

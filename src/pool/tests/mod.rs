@@ -6,8 +6,11 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 use crate::addr::BackendAddr;
+use crate::config::AdminState;
 use crate::config::{HashKey, Health as Check, Policy, Probe};
 use crate::outcome::ConnectFailure;
 
@@ -43,7 +46,7 @@ impl Bench {
     }
 
     fn with_fallback(spec: &config::Pool, fallback: Option<Entrance>) -> Self {
-        let pool = Arc::new(Pool::new(spec, |_| None));
+        let pool = Arc::new(Pool::new(spec, None));
         let standing = Standing { health: Health::Up, ..Standing::default() };
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
         let judged = |member: &config::Member| Judged {
@@ -90,7 +93,7 @@ impl Bench {
     }
 
     fn sessions(&self) -> Vec<u32> {
-        self.entrance.pool.members.iter().map(|member| member.backend.sessions()).collect()
+        self.entrance.pool.members().iter().map(|member| member.backend.sessions()).collect()
     }
 
     fn homes(&self, clients: u32) -> Vec<String> {
@@ -232,7 +235,7 @@ fn nobody_gets_a_session_that_a_published_list_denies_them() {
 #[test]
 fn whoever_reads_that_a_backend_is_up_gets_it_at_the_next_pick() {
     let bench = Bench::equal(Policy::RoundRobin, 1);
-    let standing = || bench.entrance.pool.members[0].backend.standing();
+    let standing = || bench.entrance.pool.members()[0].backend.standing();
     // 3 of 4: it is being published as up.
     let phase = AtomicU64::new(0);
     let mut judged = bench.judged.clone();
@@ -407,15 +410,15 @@ fn bounded_load_keeps_a_popular_key_from_filling_one_backend() {
 fn least_latency_avoids_the_slow_one_and_power_of_two_the_busy_one() {
     const SECOND: Duration = Duration::from_secs(1);
     let mut bench = Bench::equal(Policy::LeastLatency, 2);
-    for (member, ms) in bench.entrance.pool.members.iter().zip([50, 1]) {
+    for (member, ms) in bench.entrance.pool.members().iter().zip([50, 1]) {
         member.backend.connected(Duration::from_millis(ms), 0);
     }
     assert!(bench.names(50).iter().all(|name| name == "b1"));
     // However quickly it refuses.
     let refused = ConnectFailure::Refused;
-    bench.entrance.pool.members[1].backend.connect_failed(refused, Some(SECOND), 0);
+    bench.entrance.pool.members()[1].backend.connect_failed(refused, Some(SECOND), 0);
     assert!(bench.names(50).iter().all(|name| name == "b0"));
-    bench.entrance.pool.members[0].backend.connect_failed(ConnectFailure::Other, None, 0);
+    bench.entrance.pool.members()[0].backend.connect_failed(ConnectFailure::Other, None, 0);
     assert!(bench.names(50).iter().all(|name| name == "b0"), "our own shortage is not its fault");
     bench.judge(1, Health::Down);
     bench.judge(1, Health::Up);

@@ -38,6 +38,8 @@ pub struct Flow<T> {
     pub key: Key,
     /// What its owner keeps.
     pub load: T,
+    /// Those of its beginning.
+    rules: Rules,
     began: Tick,
     last: Tick,
     datagrams: u64,
@@ -46,13 +48,19 @@ pub struct Flow<T> {
 
 impl<T> Flow<T> {
     /// A flow of which nothing has moved yet.
-    fn new(now: Tick, key: Key, load: T) -> Self {
-        Self { key, load, began: now, last: now, datagrams: 0, replies: 0 }
+    fn new(rules: Rules, now: Tick, key: Key, load: T) -> Self {
+        Self { key, load, rules, began: now, last: now, datagrams: 0, replies: 0 }
     }
 
     /// When the latest datagram moved.
     pub fn last(&self) -> Tick {
         self.last
+    }
+
+    /// It has had all the replies that it may expect.
+    fn has_all(&self) -> bool {
+        let each = u64::from(self.rules.responses);
+        each > 0 && self.replies >= each.saturating_mul(self.datagrams)
     }
 
     /// It has had one datagram and no reply: it may be made up.
@@ -75,6 +83,11 @@ impl<T> Table<T> {
     /// An empty table. Its hash is keyed anew in each, since keys are the clients' choice.
     pub fn new(rules: Rules) -> Self {
         Self { rules, flows: Slab::new(), by_key: HashMap::new(), unanswered: BTreeSet::new() }
+    }
+
+    /// Flows that come from now on go by these; those there are keep theirs.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Flows in the table.
@@ -110,7 +123,7 @@ impl<T> Table<T> {
     /// Enters a flow of which nothing has moved yet. A key that is there already is replaced; its
     /// flow should have been removed before.
     pub fn insert(&mut self, now: Tick, key: Key, load: T) -> usize {
-        let slot = self.flows.insert(Flow::new(now, key, load));
+        let slot = self.flows.insert(Flow::new(self.rules, now, key, load));
         self.unanswered.insert((now, slot));
         if let Some(old) = self.by_key.insert(key, slot) {
             self.forget(old);
@@ -126,9 +139,7 @@ impl<T> Table<T> {
     /// Counts replies that were handed on; true if the flow has now had all that it may expect.
     pub fn on_replies(&mut self, slot: usize, now: Tick, count: u64) -> bool {
         self.on_moved(slot, now, |flow| flow.replies += count);
-        let each = u64::from(self.rules.responses);
-        let flow = self.flows.get(slot);
-        each > 0 && flow.is_some_and(|flow| flow.replies >= each.saturating_mul(flow.datagrams))
+        self.flows.get(slot).is_some_and(Flow::has_all)
     }
 
     fn on_moved(&mut self, slot: usize, now: Tick, count: impl Fn(&mut Flow<T>)) {
@@ -144,7 +155,7 @@ impl<T> Table<T> {
     /// Puts a flow where another one is, which is given back.
     pub fn replace(&mut self, slot: usize, now: Tick, key: Key, load: T) -> Option<Flow<T>> {
         let flow = self.flows.get_mut(slot)?;
-        let old = std::mem::replace(flow, Flow::new(now, key, load));
+        let old = std::mem::replace(flow, Flow::new(self.rules, now, key, load));
         self.unanswered.remove(&(old.began, slot));
         self.unanswered.insert((now, slot));
         if self.by_key.get(&old.key) == Some(&slot) {
@@ -176,8 +187,9 @@ impl<T> Table<T> {
 
     /// Puts into `overdue` who has been idle for too long.
     pub fn overdue(&self, now: Tick, overdue: &mut Vec<usize>) {
-        let Some(idle) = self.rules.idle else { return };
-        let is_idle = |flow: &Flow<T>| now >= flow.last.saturating_add(idle);
+        let is_idle = |flow: &Flow<T>| {
+            flow.rules.idle.is_some_and(|idle| now >= flow.last.saturating_add(idle))
+        };
         overdue.extend(self.flows.iter().filter(|(_, flow)| is_idle(flow)).map(|(slot, _)| slot));
     }
 

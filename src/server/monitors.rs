@@ -1,0 +1,163 @@
+//! The monitors of all pools by their names, those included whose pool is gone from the file and whose
+//! backends still have sessions.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::config::{self, Config};
+use crate::event::Events;
+use crate::health::{Adoption, Monitor, Operator};
+use crate::pool::Pool;
+use crate::server::StartError;
+use crate::server::world::World;
+use crate::session::Bell;
+
+/// All monitors.
+#[derive(Debug)]
+pub(super) struct Monitors {
+    all: BTreeMap<Arc<str>, Monitor>,
+    events: Events,
+    bell: Bell,
+}
+
+/// What becomes of the monitors when a configuration takes effect.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    /// Of pools that are new; they have had their first round.
+    started: Vec<(Arc<str>, Monitor)>,
+    /// Of pools that differ.
+    adoptions: Vec<(Arc<str>, Adoption)>,
+}
+
+impl Monitors {
+    /// Starts the monitor of every pool.
+    pub(super) fn start(
+        config: &Config,
+        world: &World,
+        events: &Events,
+        bell: &Bell,
+    ) -> Result<Self, StartError> {
+        let mut monitors =
+            Self { all: BTreeMap::new(), events: events.clone(), bell: bell.clone() };
+        for (ordinal, spec, pool) in in_order(config, world) {
+            let monitor = monitors.begin(pool, spec, ordinal)?;
+            monitors.all.insert(Arc::clone(&spec.name), monitor);
+        }
+        Ok(monitors)
+    }
+
+    fn begin(
+        &self,
+        pool: &Arc<Pool>,
+        spec: &config::Pool,
+        ordinal: usize,
+    ) -> Result<Monitor, StartError> {
+        let (events, bell) = (self.events.clone(), self.bell.clone());
+        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, events, bell, &[])?)
+    }
+
+    /// Those who tell them what is wanted, in the order of the configuration.
+    pub(super) fn operators(&self, config: &Config) -> Vec<Operator> {
+        let operator = |spec: &config::Pool| self.all.get(&spec.name).map(Monitor::operator);
+        config.pools.iter().filter_map(operator).collect()
+    }
+
+    /// Waits until every backend has been probed once.
+    pub(super) async fn first_round(&self) {
+        for monitor in self.all.values() {
+            monitor.first_round().await;
+        }
+    }
+
+    /// Makes ready what becomes of the monitors: each backend that is new is probed once. Nothing
+    /// that serves is changed.
+    pub(super) async fn prepare(
+        &self,
+        (old, before): (&Config, &World),
+        (new, after): (&Config, &World),
+    ) -> Result<Next, StartError> {
+        let mut next = Next::default();
+        let mut differing = Vec::new();
+        for (ordinal, spec, pool) in in_order(new, after) {
+            let name = Arc::clone(&spec.name);
+            let Some(monitor) = self.all.get(&name) else {
+                next.started.push((name, self.begin(pool, spec, ordinal)?));
+                continue;
+            };
+            let was = in_order(old, before).find(|(_, was, _)| was.name == name);
+            let is_same =
+                was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
+            if !is_same {
+                differing.push(async move { (name, monitor.prepare(pool, spec).await) });
+            }
+        }
+        for (name, adoption) in all_of(differing).await {
+            next.adoptions.push((name, adoption?));
+        }
+        for (_, monitor) in &next.started {
+            monitor.first_round().await;
+        }
+        Ok(next)
+    }
+
+    /// Has the monitors go by what was prepared; returns when the next pick does. Those of pools that
+    /// are gone end with the last session of their backends.
+    pub(super) async fn take(&mut self, next: Next, config: &Config) {
+        for (name, adoption) in next.adoptions {
+            if let Some(monitor) = self.all.get(&name) {
+                monitor.adopt(adoption).await;
+            }
+        }
+        self.all.extend(next.started);
+        let is_named = |name: &Arc<str>| config.pools.iter().any(|spec| spec.name == *name);
+        self.all.retain(|name, monitor| is_named(name) || !monitor.is_done());
+        for (_, monitor) in self.all.iter().filter(|(name, _)| !is_named(name)) {
+            monitor.retire().await;
+        }
+    }
+}
+
+/// The pools with their tables, and how many backends are named before each.
+fn in_order<'a>(
+    config: &'a Config,
+    world: &'a World,
+) -> impl Iterator<Item = (usize, &'a config::Pool, &'a Arc<Pool>)> {
+    let ordinals = config.pools.iter().scan(0, |next, spec| {
+        let ordinal = *next;
+        *next += spec.members.len();
+        Some(ordinal)
+    });
+    ordinals
+        .zip(&config.pools)
+        .zip(world.pools())
+        .map(|((ordinal, spec), pool)| (ordinal, spec, pool))
+}
+
+/// True if nothing about a pool can have changed: its table is the same, and names no file that a
+/// probe reads.
+fn is_untouched(was: &config::Pool, is: &config::Pool) -> bool {
+    // Which pool has which number says nothing about this one.
+    let settled = config::Pool { fallback: is.fallback, ..was.clone() };
+    settled == *is && !is.health.probe.reads_files()
+}
+
+/// Waits for all at once.
+async fn all_of<T>(work: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<Pin<Box<_>>> = work.into_iter().map(Box::pin).collect();
+    let mut done = Vec::new();
+    poll_fn(|cx| {
+        waiting.retain_mut(|work| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done
+}
