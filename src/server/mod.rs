@@ -3,12 +3,14 @@
 //! `Bound` holds sockets that do not listen yet, so a start that fails has disturbed nobody;
 //! `Server` is a running balancer.
 
+pub mod activation;
 mod automation;
 pub mod changes;
 mod command;
 mod inheritance;
 mod limits;
 mod monitors;
+mod notify;
 mod privileges;
 mod reload;
 mod running;
@@ -36,6 +38,7 @@ use crate::tls;
 pub use command::{Refusal, Reloads};
 pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
+pub use notify::ServiceManager;
 pub use privileges::{Account, PrivilegeError};
 pub use running::Server;
 pub use signals::{Signals, Told};

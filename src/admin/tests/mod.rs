@@ -146,6 +146,7 @@ fn site() -> Site {
         loopback: true,
         token: None,
         streams: Streams::default(),
+        waiters: Waiters::default(),
         writing: Arc::default(),
     }
 }
