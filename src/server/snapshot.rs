@@ -220,11 +220,10 @@ impl Handle {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Puts the same world in force with something of it changed. For the supervisor alone.
-    pub(super) fn amend(&self, change: impl FnOnce(&mut Snapshot)) {
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        change(&mut snapshot);
-        self.publish(snapshot);
+    /// The pools are watched from now on: those who steer them, in their order.
+    pub fn set_operators(&self, operators: Vec<Operator>) {
+        let snapshot = Snapshot::clone(&self.snapshot.load());
+        self.publish(Snapshot { operators, ..snapshot });
     }
 
     /// Live sessions of all workers.

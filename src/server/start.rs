@@ -83,7 +83,7 @@ impl Bound {
         let config = Arc::clone(&self.handle.snapshot().config);
         let (events, bell) = (&self.handle.events, self.crew.bell());
         let monitors = Monitors::start(&config, &self.world, events, bell)?;
-        self.handle.amend(|snapshot| snapshot.operators = monitors.operators(&config));
+        self.handle.set_operators(monitors.operators(&config));
         monitors.first_round().await;
         sockets::still_free(self.sockets.iter())?;
         let (workers, pace) = (self.doors.len(), workers::pace(&config));

@@ -110,7 +110,12 @@ fn handle() -> Arc<Handle> {
         orders: Some(Arc::default()),
         live: None,
     };
-    let snapshot = Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
+    let snapshot = Snapshot {
+        config: Arc::new(config),
+        listeners: vec![view],
+        pools: vec![pool],
+        operators: Vec::new(),
+    };
     let handle = Handle::new(snapshot, Arc::new([Default::default(), Default::default()]));
     handle.set_listening();
     Arc::new(handle)

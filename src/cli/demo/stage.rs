@@ -284,8 +284,12 @@ mod tests {
             orders: None,
             live: None,
         };
-        let snapshot =
-            Snapshot { config: Arc::new(config), listeners: vec![view], pools: vec![pool] };
+        let snapshot = Snapshot {
+            config: Arc::new(config),
+            listeners: vec![view],
+            pools: vec![pool],
+            operators: Vec::new(),
+        };
         Arc::new(Handle::new(snapshot, Arc::default()))
     }
 
