@@ -58,6 +58,12 @@ fn health_is_kept_and_a_new_backend_has_been_probed_by_the_time_of_the_answer() 
         ("up".into(), "down".into(), "up".into())
     );
     assert_eq!(["a", "dead", "b", "c"].map(|name| probes(&proxy, name)), [1; 4]);
+    // The log has it in the order in which it came to be.
+    let events = proxy.events();
+    let first = |is_it: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(is_it).unwrap();
+    let up = first(&|event| event["backend"] == "b" && event["to"] == "up");
+    let reloaded = first(&|event| event["message"].to_string().contains("reloaded"));
+    assert!(up < reloaded, "{}", proxy.log());
 }
 
 #[test]
