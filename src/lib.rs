@@ -12,6 +12,7 @@
 //! | 1 | [`api`] | the JSON of the admin interface, for both ends of it |
 //! | 1 | [`config`] | the file: text to checked values, and back |
 //! | 1 | [`event`] | changes of state, for those who watch |
+//! | 1 | [`lookout`] | hears of changes to files, whatever way they come about |
 //! | 1 | [`net`] | sockets, and a worker's own epoll set |
 //! | 1 | [`record`] | the line that a session leaves |
 //! | 1 | [`session`] | a worker's live sessions, their limits, its clock |
@@ -63,6 +64,7 @@ pub mod health;
 pub mod http;
 pub mod listener;
 pub mod log;
+pub mod lookout;
 pub mod metric;
 pub mod net;
 pub mod outcome;

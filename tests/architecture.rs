@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("api", 1, &["addr"]),
     ("config", 1, &["addr"]),
     ("event", 1, &[]),
+    ("lookout", 1, &[]),
     ("net", 1, &["addr", "metric", "outcome"]),
     ("record", 1, &["addr"]),
     ("session", 1, &["addr", "metric", "outcome"]),
@@ -36,8 +37,8 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
         &["pool", "tls", "net", "config", "record", "addr", "metric", "outcome", "session", "wire"],
     ),
     ("acme", 4, &["tls", "net", "config", "metric", "event"]),
-    ("certificates", 4, &["tls", "config", "metric", "event"]),
-    ("discover", 4, &["config", "net", "addr", "metric", "event"]),
+    ("certificates", 4, &["tls", "config", "lookout", "metric", "event"]),
+    ("discover", 4, &["config", "net", "lookout", "addr", "metric", "event"]),
     (
         "health",
         4,
@@ -159,7 +160,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
             "addr",
         ],
     ),
-    ("cli", 8, &["admin", "server", "api", "config", "log", "addr"]),
+    ("cli", 8, &["admin", "server", "api", "config", "log", "net", "addr"]),
     ("main", 9, &["cli"]),
 ];
 

@@ -58,6 +58,7 @@ fn every_key_stands_in_the_reference_with_its_default() {
         ("ConnectionRate", "### `connection_rate`"),
         ("Pool", "## `[pool.NAME]`"),
         ("Backend", "### A backend as a table"),
+        ("Discover", "## `[pool.NAME.discover]`"),
         ("Balance", "### `balance` as a table"),
         ("Retry", "## `[pool.NAME.retry]`"),
         ("Health", "## `[pool.NAME.health]`"),

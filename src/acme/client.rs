@@ -124,8 +124,9 @@ impl Https {
         // Authorities keep everything under one name; one that does not is looked up all the same.
         let found = match *self.lookup.host() == *host {
             true => self.lookup.addresses().await,
-            false => Lookup::new(host.into()).addresses().await,
+            false => self.lookup.of(host.into()).addresses().await,
         };
+        let found = found.map(|found| found.addresses);
         found.map_err(|error| format!("cannot look up {host}: {error}").into())
     }
 }
@@ -234,7 +235,7 @@ mod tests {
         let any = ClientTls { verify: false, ..ClientTls::default() };
         let wait = Arc::<Asked>::default();
         wait.set(Some(Duration::from_secs(1)));
-        let lookup = Arc::new(Lookup::new("127.0.0.1".into()));
+        let lookup = Arc::new(Lookup::new(&net::Resolver::default(), "127.0.0.1".into()));
         let https = Https::new(tls::client(&any, &[]).unwrap(), lookup, Arc::clone(&wait));
         let request = Request::builder().uri(format!("https://{address}/dir"));
         let answer = https.ask(request.body(BodyWrapper::default()).unwrap());

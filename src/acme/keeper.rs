@@ -320,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = dir.path().join("acme");
         let (_stop, stopping) = watch::channel(true);
-        let lookup = Arc::new(Lookup::new("acme.test".into()));
+        let lookup = Arc::new(Lookup::new(&crate::net::Resolver::default(), "acme.test".into()));
         keeper(&storage).run(lookup, Events::default(), stopping).await;
         assert!(!storage.exists());
     }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::config::{Acme, Challenge};
 use crate::event::Events;
 use crate::metric::Counter;
-use crate::net::{BindError, Lookup};
+use crate::net::{BindError, Lookup, Resolver};
 use crate::tls::{Certificates, Challenges};
 use http01::Booth;
 use keeper::Keeper;
@@ -98,6 +98,7 @@ impl Keepers {
     pub fn bind(
         holders: Vec<(Acme, Holder)>,
         challenges: Arc<Challenges>,
+        resolver: &Resolver,
         answers: impl Fn(SocketAddr) -> bool,
     ) -> Result<Self, Error> {
         let tables = gather(holders)?;
@@ -117,7 +118,7 @@ impl Keepers {
                 directory: table.directory.clone(),
             })?;
             let keeper = Keeper::new(table, holders, proofs.clone(), Arc::clone(&turn));
-            Ok((keeper, Arc::new(Lookup::new(authority.into()))))
+            Ok((keeper, Arc::new(Lookup::new(resolver, authority.into()))))
         };
         let keepers = tables.into_iter().map(keeper).collect::<Result<_, Error>>()?;
         Ok(Self { keepers, booths, challenges })
@@ -264,7 +265,12 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let taken_by_us = |it: SocketAddr| it == address;
         let bound = |answers: &dyn Fn(SocketAddr) -> bool| {
-            Keepers::bind(vec![(at(address), holder("l"))], Arc::default(), answers)
+            Keepers::bind(
+                vec![(at(address), holder("l"))],
+                Arc::default(),
+                &Resolver::default(),
+                answers,
+            )
         };
         assert_eq!(bound(&taken_by_us).unwrap().booths.len(), 0);
         let refused = bound(&|_| false);
@@ -273,7 +279,7 @@ mod tests {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let other = Acme { storage: "/other".into(), ..at(free) };
         let both = vec![(at(free), holder("l")), (other, holder("m"))];
-        let keepers = Keepers::bind(both, Arc::default(), |_| false).unwrap();
+        let keepers = Keepers::bind(both, Arc::default(), &Resolver::default(), |_| false).unwrap();
         assert_eq!((keepers.keepers.len(), keepers.booths.len()), (2, 1));
     }
 }

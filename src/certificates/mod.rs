@@ -1,10 +1,7 @@
 //! Certificate files under watch: a changed pair serves the next handshake, a broken one is refused
 //! while the old one serves on, and one that ends is spoken of.
 
-mod debounce;
 mod expiry;
-mod links;
-mod lookout;
 mod pair;
 mod report;
 #[cfg(test)]

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::certificates::Watcher;
 use crate::certificates::expiry::day;
-use crate::certificates::lookout::Lookout;
 use crate::certificates::watch::Watch;
 use crate::config::{Identity, ListenerTls, TlsVersion};
 use crate::event::{self, Event, Events, Heard, Subject};
+use crate::lookout::Lookout;
 use crate::tls::Inbound;
 
 /// Far beyond anything that is waited for.
@@ -145,7 +145,7 @@ async fn what_nobody_hears_of_is_found_by_looking() {
     let mut scene = Scene::new(&["l"], "a.example", 100);
     let mut watch = Watch::new(&scene.shown, &scene.events);
     // It tells somebody else.
-    watch.lookout = Some(Lookout::new(Arc::new(Notify::new())));
+    watch.lookout = Some(Lookout::new(Arc::new(Notify::new()), ("files", super::watch::POLL)));
     let mut task = tokio::task::JoinSet::new();
     task.spawn(watch.run());
     scene.write(&made("b.example", 200));

@@ -9,14 +9,13 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use crate::certificates::debounce::Debounce;
 use crate::certificates::expiry::{Left, Reminder, day};
-use crate::certificates::lookout::Lookout;
 use crate::certificates::pair::{Reading, read};
 use crate::certificates::report::Reporter;
 use crate::certificates::verdict::{Fingerprint, Found, Judge, Verdict};
 use crate::config::Identity;
 use crate::event::Events;
+use crate::lookout::{Debounce, Lookout};
 use crate::tls::{Certificates, Certified, Figures, Inbound, Source};
 
 /// All files are looked at so often, whatever was heard.
@@ -111,7 +110,10 @@ impl Watch {
             return;
         }
         let changed = Arc::clone(&self.changed);
-        let lookout = self.lookout.take().unwrap_or_else(|| Lookout::new(changed));
+        let lookout = self
+            .lookout
+            .take()
+            .unwrap_or_else(|| Lookout::new(changed, ("certificate files", POLL)));
         // Whoever is in doubt is read again: what is wrong is said as it is then.
         let ask = |pair: &Pair| {
             let seen = pair.seen.filter(|_| pair.judge.due().is_none());

@@ -50,7 +50,8 @@ pub(crate) fn execute(args: Args) -> ExitCode {
     match read(&file) {
         Ok(mut loaded) => {
             let lookups = std::mem::take(&mut loaded.lookups);
-            loaded.warnings.extend(resolve::unresolved(lookups));
+            let nameservers = &loaded.config.process.nameservers;
+            loaded.warnings.extend(resolve::unresolved(lookups, nameservers));
             loaded.warnings.extend(broken_promises(&loaded));
             loaded.warnings.extend(out_of_reach(&loaded));
             let (problems, doubtful) = expired(&loaded);

@@ -7,6 +7,9 @@ use crate::addr::BackendAddr;
 
 use super::words::quoted;
 
+/// What name servers listen on.
+const DNS_PORT: u16 = 53;
+
 /// Why a text is no address, with the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadAddress {
@@ -60,6 +63,29 @@ pub(super) fn backend(text: &str) -> Result<BackendAddr, BadAddress> {
         return Ok(BackendAddr::Host(Arc::from(host), port));
     }
     Err(not_an_address(text, "8080", "write host:port, as in \"10.0.0.7:8080\""))
+}
+
+/// A name server: an IP address, its port 53 if there is none.
+pub(super) fn nameserver(text: &str) -> Result<SocketAddr, BadAddress> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let parsed = match bare.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, DNS_PORT)),
+        Err(_) => text.parse().ok(),
+    };
+    match parsed.map(unmapped) {
+        Some(address) if address.port() == 0 => {
+            Err(bad(text, "has port 0", "write the port that the name server listens on"))
+        }
+        Some(address) if address.ip().is_unspecified() => {
+            Err(bad(text, "is no single address", "write that of the name server"))
+        }
+        Some(address) => Ok(address),
+        None => Err(bad(
+            text,
+            "is not an IP address",
+            "write it as in \"10.0.0.2\" or \"127.0.0.1:5353\"",
+        )),
+    }
 }
 
 /// A host or an IP address without a port, brackets removed.

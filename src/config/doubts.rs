@@ -17,7 +17,8 @@ pub(super) fn unused(sections: &[(&str, Section<'_>)], carried: &[Carried]) {
 
 /// Whatever is doubtful about one pool of the file.
 pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, pools: &[Pool], carried: Carried) {
-    if let Some(value) = section.value("backends") {
+    // What is looked up may bring others.
+    if let Some(value) = section.value("backends").filter(|_| pool.discover.is_none()) {
         weights(&value, pool);
         alone(&value, pool, pools);
     }
@@ -89,7 +90,11 @@ fn alone(value: &Value<'_>, pool: &Pool, pools: &[Pool]) {
 fn desperate(section: &Section<'_>, pool: &Pool) {
     let Some(value) = section.value("fail_open").filter(|_| pool.fail_open) else { return };
     let is_blind = matches!(pool.health.probe, Probe::None);
-    if is_blind && most_ejected(pool) == 0 {
+    let never_ejects = match &pool.discover {
+        Some(_) => pool.passive.failures == 0,
+        None => most_ejected(pool) == 0,
+    };
+    if is_blind && never_ejects {
         let message = "has no effect: nothing is probed or ejected, so that every backend is up";
         value.warn(message, "remove it");
     } else if !is_blind && pool.close.down == Closing::Now {

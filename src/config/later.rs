@@ -90,9 +90,6 @@ const fn no_http(key: &'static str, owner: &'static str, off: Off, instead: &'st
 
 const REMOVE: &str = "remove the key";
 
-pub(super) const PROCESS: &[Later] =
-    &[later("upgrade_timeout", "replacing the running binary is", Off::Never, REMOVE)];
-
 const OR_HTTP: &str = "remove the key, or set protocol = \"http\"";
 
 const TCP_LISTENER: &[Later] = &[
@@ -202,20 +199,12 @@ pub(super) fn of_route(protocol: Protocol) -> &'static [Later] {
     }
 }
 
-pub(super) const POOL: &[Later] = &[
-    later(
-        "single_writer",
-        "holding back sessions while two backends claim a role is",
-        Off::False,
-        "remove the key; sessions would otherwise go to either of two primaries",
-    ),
-    later(
-        "discover",
-        "looking up the backends of a pool is",
-        Off::Never,
-        "list them in `backends`; a host name there follows its DNS record",
-    ),
-];
+pub(super) const POOL: &[Later] = &[later(
+    "single_writer",
+    "holding back sessions while two backends claim a role is",
+    Off::False,
+    "remove the key; sessions would otherwise go to either of two primaries",
+)];
 
 const TCP_OR_EXEC: &str = "use probe = \"tcp\", \"send-expect\" or \"exec\"";
 
@@ -242,7 +231,7 @@ mod tests {
     fn no_list_names_a_key_twice() {
         let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Http];
         let foreign = protocols.into_iter().flat_map(|it| [of_listener(it), of_route(it)]);
-        for list in foreign.chain([PROCESS, POOL, HEALTH]) {
+        for list in foreign.chain([POOL, HEALTH]) {
             let mut keys: Vec<_> = list.iter().map(|later| later.key).collect();
             keys.sort_unstable();
             let all = keys.len();

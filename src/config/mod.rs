@@ -18,6 +18,7 @@ mod carried;
 mod credentials;
 mod datagrams;
 mod defaults;
+mod discover;
 mod dns_probe;
 mod doubtful_answers;
 mod doubtful_routes;
@@ -36,6 +37,7 @@ mod later;
 mod listener;
 mod listener_tls;
 mod load;
+mod members;
 mod names;
 mod network;
 mod pem;
@@ -67,6 +69,7 @@ pub use effective::{effective, effective_json, schema};
 pub use explain::{Explained, explain};
 pub use json::{json_text, parse_json};
 pub use load::{Loaded, load, load_admin, load_trusting, parse};
+pub use members::listed;
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
 pub use probe::{BodyPattern, DnsProbe, Health, HttpProbe, Probe, Role};
 pub use problem::{Problem, Refused};
@@ -201,7 +204,7 @@ impl Protocol {
 pub struct Pool {
     /// Unique among pools.
     pub name: Arc<str>,
-    /// In file order, at least one, names unique.
+    /// In file order, names unique; at least one, unless others are looked up.
     pub members: Vec<Member>,
     /// How a backend is picked.
     pub policy: Policy,

@@ -16,6 +16,8 @@ const DAY: i64 = 86_400;
 pub struct Lookup {
     /// The name to look up.
     pub host: String,
+    /// Its SRV records are meant, not its addresses.
+    pub is_service: bool,
     /// What to warn of if it does not resolve.
     pub warning: Problem,
 }
@@ -109,6 +111,7 @@ fn days(left: i64) -> String {
 /// What a note waits for.
 pub(super) enum Matter {
     Host(String),
+    Service(String),
     Descriptors(u64),
     Validity(Validity),
     Reread(PathBuf),
@@ -128,7 +131,12 @@ impl FromIterator<(Matter, Problem)> for Pending {
         let mut sorted = Self::default();
         for (matter, problem) in all {
             match matter {
-                Matter::Host(host) => sorted.lookups.push(Lookup { host, warning: problem }),
+                Matter::Host(host) => {
+                    sorted.lookups.push(Lookup { host, is_service: false, warning: problem });
+                }
+                Matter::Service(host) => {
+                    sorted.lookups.push(Lookup { host, is_service: true, warning: problem });
+                }
                 Matter::Descriptors(descriptors) => {
                     sorted.promises.push(Promise { descriptors, warning: problem });
                 }
@@ -145,6 +153,13 @@ pub(super) fn host(report: &Report, place: Place, what: &str, host: &str) {
     let message = format!("{what}: the host name {} does not resolve", quoted(host));
     let way_out = "correct it, or make it known; until then it is not used";
     report.pend(place, Matter::Host(host.to_owned()), message, way_out);
+}
+
+/// A name whose SRV records somebody may look up; `what` is what uses it.
+pub(super) fn service(report: &Report, place: Place, what: &str, name: &str) {
+    let message = format!("{what}: {} has no SRV records", quoted(name));
+    let way_out = "correct it, or make them known; until then no backend is found";
+    report.pend(place, Matter::Service(name.to_owned()), message, way_out);
 }
 
 /// A cap on sessions that may take so many descriptors.

@@ -1,28 +1,23 @@
-//! Reads `[pool.NAME]` with its backends.
+//! Reads `[pool.NAME]`.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use crate::addr::BackendAddr;
-
-use super::address;
 use super::balance;
 use super::carried::Carried;
 use super::credentials;
-use super::defaults;
+use super::discover;
 use super::failure;
 use super::health;
 use super::later;
 use super::listener::pool_index;
-use super::pending;
+use super::members;
 use super::pool_http;
-use super::read::{Section, is_name};
+use super::read::Section;
 use super::retry;
 use super::sticky;
 use super::value::Value;
 use super::words::quoted;
-use super::{AdminState, HEAVIEST, Member, Pool};
+use super::{AdminState, Pool};
 
 pub(super) const KEYS: &[&str] = &[
     "backends",
@@ -45,6 +40,7 @@ pub(super) const KEYS: &[&str] = &[
     "tls",
     "response_timeout",
     "http",
+    "discover",
 ];
 pub(super) const BACKEND_KEYS: &[&str] =
     &["address", "name", "weight", "max_sessions", "backup", "state"];
@@ -70,7 +66,7 @@ impl AdminState {
 pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Carried) -> Pool {
     let section = section.only(KEYS, later::POOL);
     let max_sessions = section.integer("max_sessions", 0..=u32::MAX, 0);
-    let unset = Pool::unset(name, members(&section, max_sessions));
+    let unset = Pool::unset(name, members::read(&section, max_sessions));
     let tls = credentials::of_pool(&section);
     let sticky = sticky::read(&section);
     let policy = section.value("balance").and_then(|value| balance::read(&value));
@@ -97,83 +93,9 @@ pub(super) fn read(name: &str, section: Section<'_>, pools: &[&str], carried: Ca
             .and_then(|value| value.choice(failure::PROXY_VERSIONS)),
         tls,
         max_failover: section.some_duration("max_failover"),
+        discover: discover::read(&section, max_sessions),
         ..unset
     }
-}
-
-fn members(section: &Section<'_>, max_sessions: u32) -> Vec<Member> {
-    // What `discover` would have brought is not missing: the key itself is refused.
-    if section.value("discover").is_some() && section.value("backends").is_none() {
-        return Vec::new();
-    }
-    let example = "[\"10.0.0.11:5432\", \"10.0.0.12:5432\"]";
-    let Some(value) = section.required("backends", example) else { return Vec::new() };
-    let items = value.list("backend");
-    if value.is_list() && items.is_empty() {
-        value.refuse("is an empty list", &format!("name at least one, as in {example}"));
-    }
-    let mut members: Vec<Member> = Vec::new();
-    let mut names = HashSet::new();
-    for item in items {
-        let Some(member) = member(&item, max_sessions) else { continue };
-        if let BackendAddr::Host(host, _) = &member.address {
-            let what = format!("{}, backend {}", section.title, quoted(&member.name));
-            pending::host(section.report, item.node.place, &what, host);
-        }
-        if !names.insert(Arc::clone(&member.name)) {
-            let message = format!("the name {} is taken by another backend", quoted(&member.name));
-            item.refuse(&message, "give each its own name: { address = \"…\", name = \"…\" }");
-        }
-        members.push(member);
-    }
-    members
-}
-
-fn member(item: &Value<'_>, max_sessions: u32) -> Option<Member> {
-    if !item.is_table() {
-        let text = item.text()?;
-        return match address::backend(text) {
-            Ok(address) => {
-                Some(Member { name: Arc::from(text), max_sessions, ..Member::unset(address) })
-            }
-            Err(bad) => {
-                item.refuse(&format!("address {}", bad.message), &bad.suggestion);
-                None
-            }
-        };
-    }
-    let section = item.as_section("").only(BACKEND_KEYS, &[]);
-    let weight = section.integer("weight", 0..=u32::from(HEAVIEST), u32::from(defaults::WEIGHT));
-    let name = section.value("name").and_then(|value| member_name(&value));
-    let max_sessions = section.integer("max_sessions", 0..=u32::MAX, max_sessions);
-    let backup = section.flag("backup", false);
-    let state = section.choice("state", STATES, AdminState::default());
-    let value = section.required("address", "\"10.0.0.7:8080\"")?;
-    let text = value.text()?;
-    match address::backend(text) {
-        Ok(address) => Some(Member {
-            name: Arc::from(name.unwrap_or(text)),
-            address,
-            weight: u16::try_from(weight).unwrap_or_default(),
-            max_sessions,
-            backup,
-            state,
-        }),
-        Err(bad) => {
-            value.refuse(&bad.message, &bad.suggestion);
-            None
-        }
-    }
-}
-
-/// A name by the rules, or the address that a backend without a name is called by.
-fn member_name<'a>(value: &Value<'a>) -> Option<&'a str> {
-    let name = value.filled()?;
-    if is_name(name) || address::backend(name).is_ok() {
-        return Some(name);
-    }
-    value.refuse(&format!("{} is not valid", quoted(name)), "use letters, digits, -, _ and .");
-    None
 }
 
 fn sources(value: &Value<'_>) -> Vec<IpAddr> {

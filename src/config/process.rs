@@ -4,13 +4,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::address;
-use super::later;
 use super::read::Section;
 use super::value::Value;
 use super::{Access, Admin, AdminBind, Level, Log, LogFormat, Process};
 
-pub(super) const PROCESS_KEYS: &[&str] =
-    &["threads", "shutdown_timeout", "pid_file", "max_sessions", "user", "group"];
+pub(super) const PROCESS_KEYS: &[&str] = &[
+    "threads",
+    "shutdown_timeout",
+    "upgrade_timeout",
+    "nameservers",
+    "pid_file",
+    "max_sessions",
+    "user",
+    "group",
+];
 pub(super) const LOG_KEYS: &[&str] = &["level", "format", "access"];
 pub(super) const ADMIN_KEYS: &[&str] = &["bind", "token_file"];
 
@@ -28,20 +35,28 @@ pub(super) const FORMATS: &[(&str, LogFormat)] =
     &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 pub(super) fn process(root: &Section<'_>) -> Process {
-    let section = root.section("process").only(PROCESS_KEYS, later::PROCESS);
+    let section = root.section("process").only(PROCESS_KEYS, &[]);
     let default = Process::default();
     // More threads than this is a slip: each brings its own sockets.
     let threads = section.integer("threads", 0..=1024, 0);
     Process {
         threads: usize::try_from(threads).unwrap_or_default(),
         shutdown_timeout: section.duration("shutdown_timeout", default.shutdown_timeout),
-        upgrade_timeout: default.upgrade_timeout,
-        nameservers: default.nameservers,
+        upgrade_timeout: section.some_duration("upgrade_timeout"),
+        nameservers: section.value("nameservers").map(|it| nameservers(&it)).unwrap_or_default(),
         pid_file: section.path("pid_file"),
         max_sessions: section.integer("max_sessions", 0..=u32::MAX, default.max_sessions),
         user: section.text("user"),
         group: section.text("group"),
     }
+}
+
+fn nameservers(value: &Value<'_>) -> Vec<SocketAddr> {
+    let address = |item: &Value<'_>| {
+        let found = address::nameserver(item.text()?);
+        found.map_err(|bad| item.refuse(&bad.message, &bad.suggestion)).ok()
+    };
+    value.list("an entry").iter().filter_map(address).collect()
 }
 
 pub(super) fn log(root: &Section<'_>) -> Log {

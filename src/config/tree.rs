@@ -46,6 +46,29 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
+/// A JSON value as if it stood at `place` of a file, as it is: `${…}` stays.
+pub(super) fn of_json(value: serde_json::Value, place: Place) -> Node {
+    use serde_json::Value;
+    let kind = match value {
+        // What TOML has not is of no type that a key wants.
+        Value::Null => Kind::Date,
+        Value::Bool(flag) => Kind::Flag(flag),
+        Value::Number(number) => match number.as_i128() {
+            Some(whole) => Kind::Integer(whole),
+            None => Kind::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Kind::Text(text),
+        Value::Array(items) => {
+            Kind::List(items.into_iter().map(|item| of_json(item, place)).collect())
+        }
+        Value::Object(entries) => {
+            let entry = |(key, value)| Entry { key, place, value: of_json(value, place) };
+            Kind::Table(Table { entries: entries.into_iter().map(entry).collect() })
+        }
+    };
+    Node { place, kind }
+}
+
 impl Table {
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)

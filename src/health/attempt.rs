@@ -10,13 +10,15 @@ use tokio::time::{Instant, timeout};
 use crate::addr::BackendAddr;
 use crate::config::{self, ProxyVersion};
 use crate::health::probe::{Answer, Miss, Peer, Prober};
-use crate::net::Lookup;
+use crate::net::{Lookup, Resolver};
 
 /// What stays the same from turn to turn of one member.
 #[derive(Debug)]
 pub(super) struct Course {
     /// The backend's port.
     port: u16,
+    /// For a backend without a name.
+    fixed: Option<SocketAddr>,
     /// For a backend with a name.
     name: Option<Lookup>,
     /// For a probe that goes elsewhere.
@@ -38,11 +40,11 @@ enum Elsewhere {
 
 impl Elsewhere {
     /// Takes an address, an IPv6 one also in brackets, or else a name.
-    fn of(host: &str) -> Self {
+    fn of(resolver: &Resolver, host: &str) -> Self {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         match bare.parse() {
             Ok(ip) => Self::Ip(ip),
-            Err(_) => Self::Name(Lookup::new(host.into())),
+            Err(_) => Self::Name(Lookup::new(resolver, host.into())),
         }
     }
 }
@@ -70,6 +72,8 @@ pub(super) enum Ending {
 pub(super) struct Turn {
     /// Where the backend is, unless nobody knows.
     pub(super) address: Option<SocketAddr>,
+    /// How long that holds, if its name was looked up.
+    pub(super) holds: Option<Duration>,
     pub(super) ending: Ending,
 }
 
@@ -78,14 +82,16 @@ impl Course {
         spec: &config::Pool,
         member: &config::Member,
         prober: Option<Arc<Prober>>,
+        resolver: &Resolver,
     ) -> Self {
-        let name = match &member.address {
-            BackendAddr::Ip(_) => None,
-            BackendAddr::Host(host, _) => Some(Lookup::new(Arc::clone(host))),
+        let (fixed, name) = match &member.address {
+            BackendAddr::Ip(address) => (Some(*address), None),
+            BackendAddr::Host(host, _) => (None, Some(Lookup::new(resolver, Arc::clone(host)))),
         };
-        let elsewhere = spec.health.address.as_deref().map(Elsewhere::of);
+        let elsewhere = spec.health.address.as_deref().map(|host| Elsewhere::of(resolver, host));
         Self {
             port: member.address.port(),
+            fixed,
             name,
             elsewhere,
             probe_port: spec.health.port,
@@ -113,30 +119,37 @@ impl Course {
 
     /// Goes through one turn; `known` is where the backend was last.
     pub(super) async fn run(&self, known: Option<SocketAddr>) -> Turn {
-        let address = match (known, &self.name) {
-            (Some(address), _) => address,
-            (None, Some(name)) => match self.find(name, None).await {
-                Ok(ip) => SocketAddr::new(ip, self.port),
-                Err(why) => return Turn { address: None, ending: Ending::Unresolved(why) },
+        let (address, holds) = match (known, self.fixed, &self.name) {
+            (Some(address), ..) | (None, Some(address), _) => (address, None),
+            (None, None, Some(name)) => match self.find(name, None).await {
+                Ok((ip, holds)) => (SocketAddr::new(ip, self.port), Some(holds)),
+                Err(why) => {
+                    return Turn { address: None, holds: None, ending: Ending::Unresolved(why) };
+                }
             },
-            (None, None) => return Turn { address: None, ending: Ending::Unprobed },
+            (None, None, None) => {
+                return Turn { address: None, holds: None, ending: Ending::Unprobed };
+            }
         };
         let Some(prober) = &self.prober else {
-            return Turn { address: Some(address), ending: Ending::Unprobed };
+            return Turn { address: Some(address), holds, ending: Ending::Unprobed };
         };
         let started = Instant::now();
         let said = self.probe(prober, address).await;
-        Turn { address: Some(address), ending: Ending::Probed { said, took: started.elapsed() } }
+        let ending = Ending::Probed { said, took: started.elapsed() };
+        Turn { address: Some(address), holds, ending }
     }
 
     async fn probe(&self, prober: &Prober, address: SocketAddr) -> Result<Answer, Miss> {
         let ip = match &self.elsewhere {
             None => address.ip(),
             Some(Elsewhere::Ip(ip)) => *ip,
-            Some(Elsewhere::Name(name)) => self
-                .find(name, None)
-                .await
-                .map_err(|why| Miss::Failed(format!("health.address {why}")))?,
+            Some(Elsewhere::Name(name)) => {
+                self.find(name, None)
+                    .await
+                    .map_err(|why| Miss::Failed(format!("health.address {why}")))?
+                    .0
+            }
         };
         let address = SocketAddr::new(ip, self.probe_port.unwrap_or(self.port));
         let fitting = |source: &&IpAddr| source.is_ipv4() == address.is_ipv4();
@@ -144,23 +157,33 @@ impl Course {
         prober.ask(Peer { address, source, header: self.header }, self.limit).await
     }
 
-    /// Where a backend that fails has moved to; where it was if that still holds or nobody knows.
-    pub(super) async fn follow(&self, known: SocketAddr) -> Turn {
-        let found = match &self.name {
-            Some(name) => self.find(name, Some(known.ip())).await.ok(),
-            None => None,
-        };
-        let address = found.map_or(known, |ip| SocketAddr::new(ip, self.port));
-        Turn { address: Some(address), ending: Ending::Followed }
+    /// Where the backend is now: where it was, if that still holds or nobody knows. While it `is_up`
+    /// there, another address has to answer a probe first.
+    pub(super) async fn follow(&self, known: SocketAddr, is_up: bool) -> Turn {
+        let stay = Turn { address: Some(known), holds: None, ending: Ending::Followed };
+        let Some(name) = &self.name else { return stay };
+        let Ok((ip, holds)) = self.find(name, Some(known.ip())).await else { return stay };
+        let address = SocketAddr::new(ip, self.port);
+        if let Some(prober) = self.prober.as_ref().filter(|_| is_up && address != known)
+            && self.probe(prober, address).await.is_err()
+        {
+            return stay;
+        }
+        Turn { address: Some(address), holds: Some(holds), ending: Ending::Followed }
     }
 
-    async fn find(&self, name: &Lookup, present: Option<IpAddr>) -> Result<IpAddr, String> {
+    /// The address of a name, and for how long it is.
+    async fn find(
+        &self,
+        name: &Lookup,
+        present: Option<IpAddr>,
+    ) -> Result<(IpAddr, Duration), String> {
         let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
         let found = timeout(self.limit, name.addresses()).await.unwrap_or_else(late);
-        let found = found.map(|found| prefer(&found, present));
+        let found = found.map(|found| Some((prefer(&found.addresses, present)?, found.holds)));
         let unknown = |why: String| format!("{:?} has no address: {why}", name.host());
         match found {
-            Ok(Some(ip)) => Ok(ip),
+            Ok(Some(found)) => Ok(found),
             Ok(None) => Err(unknown("the answer is empty".to_owned())),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(unknown(format!("no answer within {:?}", self.limit)))

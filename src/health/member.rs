@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, Policy};
 use crate::health::attempt::{Course, Ending, Turn};
+use crate::health::following::Following;
 use crate::health::known::Known;
 use crate::health::probe::{Answer, Miss};
 use crate::pool::{
@@ -23,8 +24,8 @@ pub(super) struct Member {
     pub(super) course: Arc<Course>,
     /// The turn that is under way, and when it was due.
     pub(super) turn: Option<(AbortHandle, Duration)>,
-    /// The lookup after a failure that is under way.
-    pub(super) following: Option<AbortHandle>,
+    /// What is known of its name, if that is how the file calls its address.
+    pub(super) following: Following,
     /// What traffic says of it.
     pub(super) ejection: Ejection,
     warmup: Warmup,
@@ -59,7 +60,7 @@ impl Member {
         let mut member = Self {
             course,
             turn: None,
-            following: None,
+            following: Following::default(),
             ejection,
             warmup: Warmup::new(slow_start(spec)),
             warmth: Warmth::FULL,
@@ -83,6 +84,7 @@ impl Member {
     pub(super) fn recall(&mut self, known: &Known, now: Duration) {
         let (health, streak) = (Health::named(&known.health).unwrap_or_default(), known.streak);
         self.address = self.address.or(known.resolved);
+        self.following.hurry(now);
         if AdminState::named(&known.file_state) == Some(self.file.state) {
             self.admin = AdminState::named(&known.state).unwrap_or(self.admin);
         }
@@ -98,6 +100,8 @@ impl Member {
         }
         self.assume();
         self.warmup.observe(self.judged().standing, now);
+        // That is no news.
+        self.backend.judge(self.judged().standing);
     }
 
     /// What a process after this one begins with.
@@ -136,12 +140,16 @@ impl Member {
     /// Its turns go this way from now on.
     pub(super) fn redirect(&mut self, course: Arc<Course>) {
         self.course = course;
+        if !self.is_probed() {
+            // Nobody will find out that it is back.
+            self.judge = self.fresh.clone();
+        }
         self.assume();
     }
 
     /// Ends what is under way.
     pub(super) fn stop(&mut self) {
-        let lookup = self.following.take();
+        let lookup = self.following.stop();
         let turn = self.turn.take().map(|(turn, _)| turn);
         turn.into_iter().chain(lookup).for_each(|task| task.abort());
     }
@@ -163,9 +171,11 @@ impl Member {
         }
     }
 
-    /// Asks its backend to wake the monitor at the failure that will eject it.
-    pub(super) fn arm(&self) {
-        self.backend.alarm_at(self.ejection.alarm_at());
+    /// Asks its backend to wake the monitor at the failure that will eject it, or have its name looked
+    /// up.
+    pub(super) fn arm(&self, now: Duration) {
+        let totals = [self.ejection.alarm_at(), self.curious_at(now)];
+        self.backend.alarm_at(totals.into_iter().flatten().min());
     }
 
     fn is_probed(&self) -> bool {

@@ -5,6 +5,7 @@ mod attempt;
 mod closing;
 #[cfg(test)]
 mod fixture;
+mod following;
 mod known;
 mod member;
 mod monitor;

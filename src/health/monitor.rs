@@ -13,6 +13,7 @@ use crate::health::StartError;
 use crate::health::adoption::{Adoption, View};
 use crate::health::known::Known;
 use crate::health::watch::{Watch, Wires};
+use crate::net::Resolver;
 use crate::pool::Pool;
 use crate::session::Bell;
 
@@ -101,8 +102,8 @@ impl Monitor {
     /// Begins to watch `pool`, which was made from `spec`: publishes a first list and probes every
     /// member that is not in maintenance and not among those that are `known` from a process before
     /// this one. `first_ordinal` is the number of backends in the pools before this one; it spreads
-    /// the later probes of all pools over time. `events` hears each change; `bell` tells whoever holds
-    /// sessions that some have to end.
+    /// the later probes of all pools over time. Names are asked of `resolver`. `events` hears each
+    /// change; `bell` tells whoever holds sessions that some have to end.
     ///
     /// Must be called inside a tokio runtime, on which the monitor stays. Reads the files that
     /// `[pool.NAME.health.tls]` names.
@@ -113,6 +114,7 @@ impl Monitor {
         pool: Arc<Pool>,
         spec: &config::Pool,
         first_ordinal: usize,
+        resolver: &Resolver,
         events: Events,
         bell: Bell,
         known: &[Known],
@@ -121,6 +123,7 @@ impl Monitor {
         let (round_over, first_round) = watch::channel(false);
         let is_done = Arc::<AtomicBool>::default();
         let wires = Wires {
+            resolver: resolver.clone(),
             events,
             bell,
             commands: commanded,
@@ -146,8 +149,8 @@ impl Monitor {
     }
 
     /// Makes ready the change to `pool`, which was made from `spec` or [fits](Pool::fits) it: reads the
-    /// files that its probes need, and sends one probe to each member that is new. Nothing changes
-    /// before [`adopt`](Self::adopt).
+    /// files that its probes need, and sends one probe to each member that is new. Names are asked of
+    /// `resolver` from then on. Nothing changes before [`adopt`](Self::adopt).
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -155,10 +158,12 @@ impl Monitor {
         &self,
         pool: &Arc<Pool>,
         spec: &config::Pool,
+        resolver: &Resolver,
     ) -> Result<Adoption, StartError> {
         let view = ask(&self.commands, Command::View).await.unwrap_or_default();
         let is_sought = spec.discover.is_some();
         let roster = if is_sought { view.roster.clone() } else { Vec::new() };
+        let view = View { resolver: resolver.clone(), ..view };
         Adoption::prepare(Arc::clone(pool), spec.clone(), roster, &view).await
     }
 

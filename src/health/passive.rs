@@ -101,6 +101,7 @@ impl Watch {
         let before = member.judged();
         let may = before.standing.is_usable();
         let counted = member.backend.marks();
+        member.hear_failures(counted.total(), now);
         let reason = match member.ejection.look(counted, may, now, allowance) {
             Some(Ruling::Ejected { why, term }) => {
                 let reason = format!("{}; out for {term:?}", told(why, self.looks.rules.window));
@@ -147,6 +148,7 @@ mod tests {
     use crate::event::{Events, Heard, Subject, Watcher};
     use crate::health::fixture::pool;
     use crate::health::{Monitor, Steering};
+    use crate::net::Resolver;
     use crate::outcome::ConnectFailure;
     use crate::pool::Pool;
     use crate::session::Bell;
@@ -169,9 +171,16 @@ mod tests {
         change(&mut spec);
         let pool = Arc::new(Pool::new(&spec, None));
         let events = Events::default();
-        let monitor =
-            Monitor::start(Arc::clone(&pool), &spec, 0, events.clone(), Bell::default(), &[])
-                .unwrap();
+        let monitor = Monitor::start(
+            Arc::clone(&pool),
+            &spec,
+            0,
+            &Resolver::default(),
+            events.clone(),
+            Bell::default(),
+            &[],
+        )
+        .unwrap();
         Bench { pool, monitor, watcher: events.watch(100), _events: events }
     }
 

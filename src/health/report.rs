@@ -38,6 +38,12 @@ impl Change {
         Self { backend, from: from.into(), to: to.into(), is_bad, reason }
     }
 
+    /// It has left its pool.
+    pub(super) fn removed(member: &Member, reason: String) -> Self {
+        let (backend, from) = (Arc::clone(member.backend.name()), member.judged().standing.state());
+        Self { backend, from: from.into(), to: "removed".into(), is_bad: false, reason }
+    }
+
     /// Its weight was another one before.
     pub(super) fn of_weight(member: &Member, before: u16, reason: String) -> Self {
         let said = |weight: u16| Cow::Owned(format!("weight {weight}"));
@@ -78,6 +84,10 @@ pub(super) struct Usability(Option<bool>);
 impl Usability {
     /// Tells if the pool has lost its last backend that could be picked, or has one again.
     pub(super) fn tell(&mut self, pool: &Pool, members: &[Member], events: &Events) {
+        if members.is_empty() {
+            // Retired, or nothing was discovered yet: nobody has failed.
+            return;
+        }
         let is_usable = pool.ready().is_usable();
         let before = self.0.replace(is_usable);
         // That it works when it starts is no news.

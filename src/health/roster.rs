@@ -36,6 +36,11 @@ impl Rosters {
         }
     }
 
+    /// Seeks what is in force, unless something else is sought.
+    pub(super) fn seek_again(&mut self, roster: &[config::Member]) {
+        self.sought.get_or_insert_with(|| roster.to_vec());
+    }
+
     /// Nothing is made ready any more.
     pub(super) fn clear(&mut self) {
         self.task.abort_all();

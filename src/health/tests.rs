@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fixture::{LONG, head, on, pool, refusing, server, silent, until};
-use super::{Monitor, Steering};
+use super::{Known, Monitor, Steering};
 use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, HttpProbe, Probe, Role};
 use crate::event::Events;
-use crate::pool::{Health, Pool, Standing};
+use crate::net::Resolver;
+use crate::pool::{Health, Pool};
 use crate::session::Bell;
 
 /// The log of this thread.
@@ -51,9 +52,16 @@ fn health(pool: &Pool, member: usize) -> Health {
 
 fn start(spec: &config::Pool) -> (Arc<Pool>, Monitor) {
     let pool = Arc::new(Pool::new(spec, None));
-    let monitor =
-        Monitor::start(Arc::clone(&pool), spec, 0, Events::default(), Bell::default(), &[])
-            .unwrap();
+    let monitor = Monitor::start(
+        Arc::clone(&pool),
+        spec,
+        0,
+        &Resolver::default(),
+        Events::default(),
+        Bell::default(),
+        &[],
+    )
+    .unwrap();
     (pool, monitor)
 }
 
@@ -121,7 +129,16 @@ async fn seen_while_answering(statuses: &'static [u16], probe: HttpProbe) -> Vec
             stream.write_all(answer.as_bytes()).await.ok();
         }
     });
-    let _monitor = Monitor::start(live, &spec, 0, Events::default(), Bell::default(), &[]).unwrap();
+    let _monitor = Monitor::start(
+        live,
+        &spec,
+        0,
+        &Resolver::default(),
+        Events::default(),
+        Bell::default(),
+        &[],
+    )
+    .unwrap();
     until(|| seen.lock().unwrap().len() > statuses.len()).await;
     let seen = seen.lock().unwrap();
     seen[..=statuses.len()].to_vec()
@@ -169,7 +186,8 @@ async fn a_name_without_an_address_holds_nobody_up() {
     let (pool, monitor) = start(&pool([nowhere, ip(good)], Probe::Tcp));
     first_round(&monitor).await;
     assert_eq!((health(&pool, 0), health(&pool, 1)), (Health::Unresolved, Health::Up));
-    let stats = |member: usize| &pool.members()[member].backend.stats;
+    let members = pool.members();
+    let stats = |member: usize| &members[member].backend.stats;
     until(|| stats(1).probes_ok.get() > 5).await;
     assert!(stats(0).last_probe.load().is_none());
     let lines = log.lines();
@@ -215,9 +233,21 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
     let (refused, _socket) = refusing();
     let spec = pool([ip(refused)], Probe::Tcp);
     let live = Arc::new(Pool::new(&spec, None));
-    live.members()[0].backend.judge(Standing { health: Health::Up, ..Standing::default() });
+    let known = Known {
+        name: spec.members[0].name.to_string(),
+        address: spec.members[0].address.to_string(),
+        resolved: None,
+        health: "up".to_owned(),
+        streak: 0,
+        state: "ready".to_owned(),
+        weight: 1,
+        file_state: "ready".to_owned(),
+        file_weight: 1,
+        ejection: None,
+    };
+    let (events, bell) = (Events::default(), Bell::default());
     let monitor =
-        Monitor::start(Arc::clone(&live), &spec, 0, Events::default(), Bell::default(), &[])
+        Monitor::start(Arc::clone(&live), &spec, 0, &Resolver::default(), events, bell, &[known])
             .unwrap();
     assert!(live.ready().is_usable());
     first_round(&monitor).await;
@@ -258,8 +288,8 @@ async fn our_own_shortage_counts_against_nobody() {
     assert!(log.lines()[0].starts_with("WARN cannot probe, our own shortage"));
 }
 
-async fn steer(monitor: &Monitor, member: usize, state: AdminState) -> bool {
-    monitor.operator().steer(member, Steering { state: Some(state), weight: None }).await
+async fn steer(monitor: &Monitor, backend: &str, state: AdminState) -> bool {
+    monitor.operator().steer(backend, Steering { state: Some(state), weight: None }).await
 }
 
 #[tokio::test]
@@ -270,7 +300,8 @@ async fn maintenance_is_not_probed_and_drain_is() {
     spec.members[0].name = "resting".into();
     spec.members[1].state = AdminState::Drain;
     let (pool, monitor) = start(&spec);
-    let backend = |member: usize| &pool.members()[member].backend;
+    let members = pool.members();
+    let backend = |member: usize| &members[member].backend;
     assert_eq!(backend(0).standing().state(), "maintenance");
     first_round(&monitor).await;
     until(|| backend(1).stats.probes_ok.get() > 3).await;
@@ -279,16 +310,17 @@ async fn maintenance_is_not_probed_and_drain_is() {
     assert_eq!(backend(1).standing().state(), "drain");
     assert!(!pool.ready().is_usable());
 
-    assert!(steer(&monitor, 1, AdminState::Ready).await);
+    let name = backend(1).name().to_string();
+    assert!(steer(&monitor, &name, AdminState::Ready).await);
     assert_eq!(pool.ready().effective_weight(1), 1.0);
-    assert!(steer(&monitor, 0, AdminState::Ready).await);
+    assert!(steer(&monitor, "resting", AdminState::Ready).await);
     until(|| backend(0).standing().is_usable()).await;
-    assert!(steer(&monitor, 0, AdminState::Maintenance).await);
+    assert!(steer(&monitor, "resting", AdminState::Maintenance).await);
     let probes = backend(0).stats.probes_ok.get();
     let others = backend(1).stats.probes_ok.get();
     until(|| backend(1).stats.probes_ok.get() > others + 3).await;
     assert_eq!(backend(0).stats.probes_ok.get(), probes);
-    assert!(!steer(&monitor, 2, AdminState::Ready).await);
+    assert!(!steer(&monitor, "other", AdminState::Ready).await);
 }
 
 #[tokio::test]

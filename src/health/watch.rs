@@ -24,6 +24,7 @@ use crate::health::probe::Miss;
 use crate::health::report::{Change, Shortage, Usability};
 use crate::health::roster::Rosters;
 use crate::health::schedule::Schedule;
+use crate::net::Resolver;
 use crate::pool::{Backend, Health, Judged, Pool};
 use crate::session::Bell;
 
@@ -43,6 +44,7 @@ pub(super) struct Watch {
     /// Backends that were discovered, besides those of the file.
     pub(super) roster: Vec<config::Member>,
     pub(super) rosters: Rosters,
+    pub(super) resolver: Resolver,
     events: Events,
     pub(super) members: Vec<Member>,
     /// Backends that are members no more, and have sessions.
@@ -50,7 +52,7 @@ pub(super) struct Watch {
     pub(super) looks: Looks,
     pub(super) schedule: Schedule,
     pub(super) started: Instant,
-    turns: JoinSet<(u64, Turn)>,
+    pub(super) turns: JoinSet<(u64, Turn)>,
     commands: mpsc::Receiver<Command>,
     pub(super) first_round: FirstRound,
     shortage: Shortage,
@@ -78,6 +80,7 @@ pub(super) struct FirstRound {
 /// The ends of a monitor that its watch has.
 #[derive(Debug)]
 pub(super) struct Wires {
+    pub(super) resolver: Resolver,
     pub(super) events: Events,
     pub(super) bell: Bell,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -97,14 +100,15 @@ impl Watch {
     ) -> Result<Self, StartError> {
         let looks = Looks::new(spec.passive);
         let live = pool.members();
-        let courses = courses(spec, &spec.members)?;
+        let Wires { resolver, events, bell, commands, first_round: over, is_done } = wires;
+        let courses = courses(spec, &spec.members, &resolver)?;
         let members = spec.members.iter().zip(&*live).zip(courses).map(|((file, live), course)| {
             let mut member = Member::new(Arc::clone(&live.backend), course, spec, file.clone());
             let address = file.address.to_string();
             let known = known.iter().find(|known| known.tells_of(&file.name, &address));
             known.into_iter().for_each(|known| member.recall(known, Duration::ZERO));
             member.backend.watched_by(looks.waker());
-            member.arm();
+            member.arm(Duration::ZERO);
             member
         });
         let members: Vec<_> = members.collect();
@@ -123,13 +127,13 @@ impl Watch {
                 schedule.resume(id, Duration::ZERO);
             }
         }
-        let Wires { events, bell, commands, first_round: over, is_done } = wires;
         let mut watch = Self {
             pool,
             earlier: Vec::new(),
             spec: spec.clone(),
             roster: Vec::new(),
             rosters: Rosters::default(),
+            resolver,
             events,
             leaving: Vec::new(),
             looks,
@@ -155,6 +159,7 @@ impl Watch {
     pub(super) async fn run(mut self) {
         loop {
             self.start_due();
+            self.start_lookups();
             let wake = self.next_wake();
             tokio::select! {
                 Some(ended) = self.turns.join_next_with_id() => self.ended(ended),
@@ -182,12 +187,7 @@ impl Watch {
                 let known = self.members.iter().map(|member| member.known(now));
                 drop(reply.send(known.collect()));
             }
-            Command::Adopt(adoption, done) => {
-                self.is_retired = false;
-                self.adopt(*adoption, FILE);
-                self.obeyed.push(done);
-                self.renew_roster();
-            }
+            Command::Adopt(adoption, done) => self.take_over(*adoption, done),
             Command::Retire(done) => {
                 self.is_retired = true;
                 self.rosters.clear();
@@ -198,14 +198,28 @@ impl Watch {
         }
     }
 
+    fn take_over(&mut self, mut adoption: Adoption, done: oneshot::Sender<()>) {
+        self.is_retired = false;
+        if adoption.spec.discover.is_none() {
+            self.rosters.clear();
+        } else if adoption.catch_up(&self.roster, &self.members) {
+            self.rosters.seek_again(&self.roster);
+        }
+        self.adopt(adoption, FILE);
+        self.obeyed.push(done);
+        self.renew_roster();
+    }
+
     /// The pool without members.
     fn nothing(&self) -> Adoption {
         let (pool, spec) = (Arc::clone(&self.pool), self.spec.clone());
-        Adoption { pool, spec, newcomers: Vec::new(), roster: Vec::new() }
+        let resolver = self.resolver.clone();
+        Adoption { pool, spec, newcomers: Vec::new(), roster: Vec::new(), resolver }
     }
 
     fn next_wake(&self) -> impl Future<Output = ()> + use<> {
-        let next = [self.schedule.next(), self.first_round.deadline(), self.looks.next()];
+        let lookup = self.next_lookup();
+        let next = [self.schedule.next(), self.first_round.deadline(), self.looks.next(), lookup];
         let sweep = (!self.leaving.is_empty()).then(|| self.started.elapsed() + SWEEP);
         let next = next.into_iter().flatten().chain(sweep).min();
         let next = next.map(|age| self.started + age);
@@ -244,15 +258,15 @@ impl Watch {
         if let Some(id) = self.members.iter().find(|it| is_its(it)).map(|it| it.backend.id()) {
             let miss = Miss::Short("the probe panicked, please report it".to_owned());
             let ending = Ending::Probed { said: Err(miss), took: Duration::ZERO };
-            self.take(id, task, Turn { address: None, ending });
+            self.take(id, task, Turn { address: None, holds: None, ending });
         }
     }
 
     fn take(&mut self, id: u64, task: Id, turn: Turn) {
         let Some(member) = find(&mut self.members, id) else { return };
         let has_failed = matches!(turn.ending, Ending::Probed { said: Err(Miss::Failed(_)), .. });
-        if member.following.as_ref().is_some_and(|following| following.id() == task) {
-            member.following = None;
+        if member.following.is_over(task) {
+            // No turn: the next one is due as before.
         } else if let Some((_, due)) = member.turn.take_if(|(turn, _)| turn.id() == task) {
             self.first_round.awaited.remove(&id);
             self.schedule.ended(id, due, self.started.elapsed());
@@ -260,11 +274,12 @@ impl Watch {
             // Of before a maintenance, or before other settings.
             return;
         }
-        let before = member.judged();
+        let (before, holds) = (member.judged(), turn.holds);
         match member.take(turn) {
             Heard::Short(why) => self.shortage.log(&self.pool, &member.backend, &why),
             Heard::Said(reason) => self.note(id, before, reason),
         }
+        self.settle_address(id, before, holds);
         self.settle(id, has_failed);
     }
 
@@ -274,11 +289,8 @@ impl Watch {
         if !member.wants_turns() {
             self.schedule.forget(id);
         }
-        let is_free = has_failed && member.course.is_named() && member.following.is_none();
-        if let Some(known) = member.address().filter(|_| is_free) {
-            let course = Arc::clone(&member.course);
-            let task = self.turns.spawn(async move { (id, course.follow(known).await) });
-            member.following = Some(task);
+        if has_failed && member.course.is_named() {
+            member.following.hurry(self.started.elapsed());
         }
     }
 
@@ -310,6 +322,7 @@ impl Watch {
             member.stop();
         } else if before == AdminState::Maintenance && member.wants_turns() {
             self.schedule.at_once(id, self.started.elapsed());
+            member.following.hurry(self.started.elapsed());
         }
     }
 
@@ -321,7 +334,7 @@ impl Watch {
         if member.settle(before.standing, now) {
             self.looks.want(now);
         }
-        member.arm();
+        member.arm(now);
         let after = member.judged();
         if after.weight != before.weight {
             self.changes.push(Change::of_weight(member, before.weight, reason.clone()));
@@ -408,7 +421,8 @@ mod tests {
         let (_commands, commands) = mpsc::channel(1);
         let (over, _first_round) = watch::channel(false);
         let (events, bell, is_done) = (Events::default(), Bell::default(), Arc::default());
-        let wires = Wires { events, bell, commands, first_round: over, is_done };
+        let resolver = Resolver::default();
+        let wires = Wires { resolver, events, bell, commands, first_round: over, is_done };
         let Watch { members, mut first_round, .. } =
             Watch::new(live, &spec, 0, wires, &[]).unwrap();
         let ids: Vec<_> = members.iter().map(|member| member.backend.id()).collect();

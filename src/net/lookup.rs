@@ -1,26 +1,40 @@
-//! Looks up a host name without letting a dead resolver pile up threads.
-//!
-//! The system's resolver blocks a thread for as long as it likes and cannot be called back, so
-//! whoever stops waiting leaves that thread behind. One name therefore has one at most.
+//! A host name that is looked up again and again.
 
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use crate::net::resolver::Resolver;
+
+/// The addresses that a name has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// At least one: IPv4 first, each kind in the order of the answer.
+    pub addresses: Vec<IpAddr>,
+    /// So long is the answer good: by its TTL, from one second to one day.
+    pub holds: Duration,
+}
 
 /// A host name that may be looked up again and again.
 #[derive(Debug)]
 pub struct Lookup {
+    resolver: Resolver,
     host: Arc<str>,
-    /// Held by the thread that asks the resolver.
-    turn: Arc<Semaphore>,
+    /// The last whole answer, IPv4 and IPv6: a name server that fails for one of them has not said
+    /// that those addresses are gone.
+    known: Mutex<[Vec<IpAddr>; 2]>,
 }
 
 impl Lookup {
     /// Nothing is asked yet.
-    pub fn new(host: Arc<str>) -> Self {
-        Self { host, turn: Arc::new(Semaphore::new(1)) }
+    pub fn new(resolver: &Resolver, host: Arc<str>) -> Self {
+        Self { resolver: resolver.clone(), host, known: Mutex::default() }
+    }
+
+    /// Another name, asked of the same.
+    pub fn of(&self, host: Arc<str>) -> Self {
+        Self::new(&self.resolver, host)
     }
 
     /// The name.
@@ -28,25 +42,22 @@ impl Lookup {
         &self.host
     }
 
-    /// The addresses it has now, at least one, in the resolver's order.
+    /// The addresses it has now. It is asked anew each time, and ends after 5 s at the latest.
     ///
-    /// Must be called inside a tokio runtime. It waits while an earlier question that nobody waits
-    /// for any more is unanswered.
+    /// Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// What the resolver says, or `NotFound` if the name has no address.
-    pub async fn addresses(&self) -> io::Result<Vec<IpAddr>> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(io::Error::other)?;
-        let host = Arc::clone(&self.host);
-        let asked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let found = (&*host, 0).to_socket_addrs()?;
-            Ok(found.map(|address| address.ip().to_canonical()).collect::<Vec<_>>())
-        });
-        match asked.await.map_err(io::Error::other)? {
-            Ok(found) if found.is_empty() => Err(io::ErrorKind::NotFound.into()),
-            found => found,
+    /// `NotFound` if the name is known to have no address; anything else means that nobody could say.
+    pub async fn addresses(&self) -> io::Result<Resolved> {
+        let found = self.resolver.addresses(&self.host).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (known, said) in known.iter_mut().zip([found.v4, found.v6]) {
+            if let Some(said) = said {
+                *known = said;
+            }
         }
+        let addresses: Vec<_> = known.iter().flatten().copied().collect();
+        Ok(Resolved { addresses, holds: found.holds })
     }
 }
 
@@ -54,16 +65,28 @@ impl Lookup {
 mod tests {
     use super::*;
 
+    fn lookup(host: &str) -> Lookup {
+        Lookup::new(&Resolver::default(), host.into())
+    }
+
     #[tokio::test]
     async fn a_name_without_an_address_is_an_error() {
-        let lookup = Lookup::new("does-not-exist.invalid".into());
-        lookup.addresses().await.unwrap_err();
-        assert_eq!(lookup.turn.available_permits(), 1);
+        let error = lookup("does-not-exist.invalid").addresses().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
     async fn an_address_is_its_own_name() {
-        let lookup = Lookup::new("127.0.0.1".into());
-        assert_eq!(lookup.addresses().await.unwrap(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        for address in ["127.0.0.1", "::1"] {
+            let found = lookup(address).addresses().await.unwrap();
+            assert_eq!(found.addresses, [address.parse::<IpAddr>().unwrap()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn this_machine_is_known_without_a_name_server() {
+        let nowhere = Resolver::new(vec!["127.0.0.1:9".parse().unwrap()]);
+        let found = Lookup::new(&nowhere, "localhost".into()).addresses().await.unwrap();
+        assert!(found.addresses.iter().all(IpAddr::is_loopback));
     }
 }

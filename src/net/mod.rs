@@ -9,6 +9,7 @@ mod errors;
 mod exchange;
 mod lookup;
 mod reactor;
+mod resolver;
 mod socket;
 mod ticker;
 
@@ -19,7 +20,8 @@ pub use datagram_bind::bind_datagrams;
 pub use drops::{KernelDrops, inode};
 pub use errors::{AcceptError, connect_failure, is_exhaustion, is_own_shortage};
 pub use exchange::exchange;
-pub use lookup::Lookup;
+pub use lookup::{Lookup, Resolved};
 pub use reactor::{Queue, Reactor};
+pub use resolver::{Resolver, Service, Services};
 pub use socket::{Socket, reset_on_close};
 pub use ticker::Ticker;

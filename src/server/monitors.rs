@@ -10,6 +10,7 @@ use std::task::Poll;
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::health::{Adoption, Monitor, Operator};
+use crate::net::Resolver;
 use crate::pool::Pool;
 use crate::server::StartError;
 use crate::server::world::World;
@@ -43,7 +44,7 @@ impl Monitors {
         let mut monitors =
             Self { all: BTreeMap::new(), events: events.clone(), bell: bell.clone() };
         for (ordinal, spec, pool) in in_order(config, world) {
-            let monitor = monitors.begin(pool, spec, ordinal)?;
+            let monitor = monitors.begin(pool, spec, ordinal, &world.resolver)?;
             monitors.all.insert(Arc::clone(&spec.name), monitor);
         }
         Ok(monitors)
@@ -54,9 +55,10 @@ impl Monitors {
         pool: &Arc<Pool>,
         spec: &config::Pool,
         ordinal: usize,
+        resolver: &Resolver,
     ) -> Result<Monitor, StartError> {
         let (events, bell) = (self.events.clone(), self.bell.clone());
-        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, events, bell, &[])?)
+        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, resolver, events, bell, &[])?)
     }
 
     /// Those who tell them what is wanted, in the order of the configuration.
@@ -81,17 +83,18 @@ impl Monitors {
     ) -> Result<Next, StartError> {
         let mut next = Next::default();
         let mut differing = Vec::new();
+        let asks_others = new.process.nameservers != old.process.nameservers;
         for (ordinal, spec, pool) in in_order(new, after) {
             let name = Arc::clone(&spec.name);
             let Some(monitor) = self.all.get(&name) else {
-                next.started.push((name, self.begin(pool, spec, ordinal)?));
+                next.started.push((name, self.begin(pool, spec, ordinal, &after.resolver)?));
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
             let is_same =
                 was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
-            if !is_same {
-                differing.push(async move { (name, monitor.prepare(pool, spec).await) });
+            if !is_same || asks_others {
+                differing.push(async move { (name, monitor.prepare(pool, spec, &after.resolver).await) });
             }
         }
         for (name, adoption) in all_of(differing).await {

@@ -109,9 +109,10 @@ impl Course {
 
     /// True if its backend may have no flows any more.
     pub(super) fn is_stranded(&self) -> bool {
-        let standing = self.lease.backend().standing();
+        let backend = self.lease.backend();
+        let standing = backend.standing();
         let lost = matches!(standing.health, Health::Down | Health::Standby);
-        lost || standing.admin == AdminState::Maintenance
+        lost || backend.is_removed() || standing.admin == AdminState::Maintenance
     }
 
     /// Counts the end, and leaves the access line.

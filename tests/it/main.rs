@@ -29,6 +29,7 @@ mod hash;
 mod health;
 mod least;
 mod limits;
+mod names;
 mod networks;
 mod operate;
 mod passive;

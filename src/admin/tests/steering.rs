@@ -12,7 +12,9 @@ fn steered(handle: &Arc<Handle>) -> Vec<crate::health::Monitor> {
             ..spec.clone()
         };
         let (events, bell) = (handle.events.clone(), Bell::default());
-        crate::health::Monitor::start(Arc::clone(pool), &spec, 0, events, bell, &[]).unwrap()
+        let resolver = crate::net::Resolver::default();
+        crate::health::Monitor::start(Arc::clone(pool), &spec, 0, &resolver, events, bell, &[])
+            .unwrap()
     };
     let monitors: Vec<_> = snapshot.config.pools.iter().zip(&snapshot.pools).map(start).collect();
     handle.set_operators(monitors.iter().map(crate::health::Monitor::operator).collect());

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use super::schema::{Named, OneOrMore, Time};
 use super::{
-    Admin, Backend, Balance, BalanceTable, ClientTls, Close, File, Health, Listener, Log, Passive,
-    Pool, PoolHttp, Process, Queue, Retry, Sticky, WordOrNumber,
+    Admin, Backend, Balance, BalanceTable, ClientTls, Close, Discover, File, Health, Listener, Log,
+    Passive, Pool, PoolHttp, Process, Queue, Retry, Sticky, WordOrNumber,
 };
-use crate::config::{self, Access, AdminBind, Config, DnsProbe, HttpProbe, Policy, Probe};
+use crate::config::{
+    self, Access, AdminBind, Config, DiscoverSource, DnsProbe, HttpProbe, Policy, Probe,
+};
 use crate::config::{balance, carried, dns_probe, http_probe, process, units};
 
 pub(super) fn file(config: &Config) -> File {
@@ -45,6 +47,8 @@ impl Process {
         Self {
             threads: u32::try_from(process.threads).unwrap_or(u32::MAX),
             shutdown_timeout: Time(process.shutdown_timeout),
+            upgrade_timeout: process.upgrade_timeout.map(Time),
+            nameservers: process.nameservers.iter().map(ToString::to_string).collect(),
             pid_file: process.pid_file.as_deref().map(shown),
             max_sessions: process.max_sessions,
             user: process.user.clone(),
@@ -95,7 +99,8 @@ fn pool(pool: &config::Pool, fallback: Option<String>, by_http: bool) -> Pool {
         send_proxy_protocol: pool.send_proxy_protocol.map(config::ProxyVersion::as_str),
         max_failover: pool.max_failover.map(Time),
         balance: balance(&pool.policy),
-        backends: pool.members.iter().map(backend).collect(),
+        backends: (!pool.members.is_empty()).then(|| pool.members.iter().map(backend).collect()),
+        discover: pool.discover.as_ref().map(Discover::of),
         response_timeout: pool.response_timeout.map(Time),
         http: (by_http || pool.http != config::PoolHttp::default())
             .then(|| PoolHttp::of(&pool.http)),
@@ -106,6 +111,23 @@ fn pool(pool: &config::Pool, fallback: Option<String>, by_http: bool) -> Pool {
         close: Close::of(&pool.close),
         sticky: Sticky::of(pool),
         tls: pool.tls.as_ref().map(ClientTls::of),
+    }
+}
+
+impl Discover {
+    fn of(discover: &config::Discover) -> Self {
+        let refresh = discover.refresh.map(Time);
+        match &discover.source {
+            DiscoverSource::Dns(host, port) => {
+                Self { dns: Some(format!("{host}:{port}")), refresh, ..Self::default() }
+            }
+            DiscoverSource::Srv(name) => {
+                Self { srv: Some(name.to_string()), refresh, ..Self::default() }
+            }
+            DiscoverSource::File(path) => {
+                Self { file: Some(shown(path)), refresh, ..Self::default() }
+            }
+        }
     }
 }
 

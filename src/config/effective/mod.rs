@@ -83,6 +83,12 @@ struct Process {
     threads: u32,
     /// How long sessions may go on after a graceful stop.
     shutdown_timeout: Time,
+    /// How long the old process may keep its sessions after an upgrade; until the last one ends
+    /// unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_timeout: Option<Time>,
+    /// Whom names are asked of, "address" or "address:port"; none = the system's name servers.
+    nameservers: Vec<String>,
     /// Written when ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid_file: Option<String>,
@@ -156,9 +162,13 @@ struct Pool {
     /// How a backend is picked.
     #[schemars(default = "schema::balance_default", schema_with = "schema::balance")]
     balance: Balance,
-    /// "host:port", or tables with weight, caps and the like.
-    #[schemars(schema_with = "schema::backends")]
-    backends: Vec<Backend>,
+    /// "host:port", or tables with weight, caps and the like; required unless `discover`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default, schema_with = "schema::backends")]
+    backends: Option<Vec<Backend>>,
+    /// Further backends, which are looked up; none unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discover: Option<Discover>,
     /// Further attempts after a failed connect.
     #[schemars(default)]
     retry: Retry,
@@ -236,6 +246,25 @@ struct Backend {
     /// What the operator wants of it.
     #[schemars(default = "schema::ready", schema_with = "schema::states")]
     state: &'static str,
+}
+
+/// Where backends are looked up: one of `dns`, `srv` and `file`.
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Discover {
+    /// "host:port": every address of this name is a backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<String>,
+    /// A name with SRV records, each of which is a backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    srv: Option<String>,
+    /// A JSON file with a list of backends, as `backends` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// How often to look, at least "1s"; by default as long as the records hold, a file when it
+    /// changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<Time>,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -144,9 +144,11 @@ impl<'a> Chain<'a> {
     /// True if a client that fails on one backend has no other to try: backups and fallbacks take
     /// nobody while an ordinary backend counts as up.
     pub(super) fn is_alone(&self) -> bool {
-        let tier = |pool: &Pool, backup| {
+        let tier = |pool: &Pool, backup: bool| {
             let taking = pool.members.iter().filter(|it| takes_sessions(it));
-            taking.filter(|it| it.backup == backup).count()
+            let named = taking.filter(|it| it.backup == backup).count();
+            // How many are found nobody knows beforehand: one at the worst.
+            if pool.discover.is_some() && !backup { named.max(1) } else { named }
         };
         let mut tiers = self.pools().flat_map(|pool| [tier(pool, false), tier(pool, true)]);
         tiers.find(|size| *size > 0).unwrap_or_default() < 2

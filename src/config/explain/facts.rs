@@ -123,6 +123,13 @@ fn ejection(pool: &Pool) -> Fact {
     }
     let window = write_duration(pool.passive.window);
     let share = pool.passive.max_ejected;
+    if pool.discover.is_some() {
+        let note = format!(
+            "after failure {failures} within {window}, however soon traffic brings it; at most \
+             {share}% of those that are found at a time (max_ejected)"
+        );
+        return fact("ejection", label, arithmetic::ejection(), note);
+    }
     if all == 1 {
         return fact("ejection", label, Bound::None, "a pool of one: nobody is ejected");
     }

@@ -35,7 +35,8 @@ pub(in crate::config) fn assert(pool: &Pool, connects: bool) -> Result<(), Broke
             way_out: "set health.probe, or remove max_failover".to_owned(),
         });
     };
-    if pool.fallback.is_none() && pool.members.iter().filter(|it| takes_sessions(it)).count() < 2 {
+    let is_whole = pool.fallback.is_none() && pool.discover.is_none();
+    if is_whole && pool.members.iter().filter(|it| takes_sessions(it)).count() < 2 {
         return Err(Broken {
             message: format!(
                 "is \"{written}\", and backends has only one that takes sessions: when it is dead, \

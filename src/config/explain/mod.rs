@@ -43,7 +43,10 @@ struct Way<'a> {
     pool: &'a str,
     /// The pool that this one is the fallback of, if it is one here.
     fallback_of: Option<&'a str>,
+    /// As the file names them.
     backends: usize,
+    /// Others are looked up.
+    discovers: bool,
     parts: Vec<Part>,
 }
 
@@ -137,6 +140,7 @@ pub fn explain(config: &Config, step: Duration) -> Explained<'_> {
                 pool: &pool.name,
                 fallback_of: before.map(|pool| &*pool.name),
                 backends: pool.members.len(),
+                discovers: pool.discover.is_some(),
                 parts,
             });
             before = Some(pool);

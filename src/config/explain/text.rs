@@ -26,9 +26,12 @@ fn block(out: &mut String, way: &Way<'_>) {
     let Way { listener, protocol, pool, backends, .. } = way;
     let of = way.fallback_of.map(|of| format!("fallback of \"{of}\", ")).unwrap_or_default();
     let plural = if *backends == 1 { "" } else { "s" };
-    let head = format!(
-        "listener \"{listener}\" ({protocol}) → pool \"{pool}\" ({of}{backends} backend{plural})\n"
-    );
+    let count = match (way.discovers, *backends) {
+        (true, 0) => "backends that are looked up".to_owned(),
+        (true, named) => format!("{named} backend{plural} and those that are looked up"),
+        (false, named) => format!("{named} backend{plural}"),
+    };
+    let head = format!("listener \"{listener}\" ({protocol}) → pool \"{pool}\" ({of}{count})\n");
     out.push_str(&head);
     for Part { title, facts, remarks } in &way.parts {
         out.push_str(&format!("\n  {title}\n"));

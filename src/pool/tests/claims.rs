@@ -59,9 +59,10 @@ impl Bench {
 
     /// The cookies of the members in their order, as clients send them.
     fn cookies(&self) -> Vec<String> {
-        let cookies = self.entrance.pool.cookies.as_ref().unwrap();
-        let set = |member| cookies.set(member).unwrap().to_str().unwrap();
-        (0..self.judged.len()).map(|member| pair(set(member))).collect()
+        let ready = self.entrance.pool.ready();
+        let cookies = ready.cookies.as_ref().unwrap();
+        let set = |member: &Member| cookies.set(&member.backend).unwrap().to_str().unwrap();
+        ready.members().iter().map(|member| pair(set(member))).collect()
     }
 }
 
@@ -178,7 +179,9 @@ fn a_value_is_of_one_pool_backend_address_and_secret_and_survives_a_restart() {
     assert_ne!(cookies(&moved)[0], first[0]);
     let secret = |secret: &[u8]| {
         let pool = Pool::new(&kept("web", 2), None).with_secret(&rules("stick"), secret);
-        pool.cookies.unwrap().set(0).unwrap().clone()
+        let members = pool.members();
+        let values = pool.cookies.unwrap().values(&members, None);
+        values.set(&members[0].backend).unwrap().clone()
     };
     assert_eq!(secret(b"one"), secret(b"one"));
     let all = [secret(b"one"), secret(b"two"), secret(b"")].map(|set| pair(set.to_str().unwrap()));

@@ -176,7 +176,8 @@ fn counts_return_to_zero_after_threads_took_and_gave_back_at_random() {
         }
     });
     assert_eq!(bench.sessions(), [0; 3]);
-    assert_eq!(bench.entrance.tallies[0].active.get(), 0);
+    let tally = bench.entrance.pool.members()[0].backend.tally(&"l".into());
+    assert_eq!(tally.active.get(), 0);
 }
 
 #[test]

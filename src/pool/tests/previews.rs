@@ -26,7 +26,7 @@ enum Step {
 
 fn claim() -> impl Strategy<Value = Claim> {
     let key = prop::option::of(any::<u64>());
-    (key, prop::option::of(0usize..5)).prop_map(|(key, home)| Claim { key, home })
+    (key, prop::option::of(0u64..5)).prop_map(|(key, home)| Claim { key, home })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -71,7 +71,9 @@ fn foretold(preview: &Preview) -> String {
     let chosen: Vec<_> = preview.candidates.iter().filter(picked).collect();
     match &preview.ending {
         Ending::Picked { pool, backend, .. } => {
-            assert!(chosen.len() == 1 && chosen[0].backend == *backend && chosen[0].pool == *pool);
+            assert!(
+                chosen.len() == 1 && chosen[0].backend.name() == backend && chosen[0].pool == *pool
+            );
             format!("{pool}/{backend}")
         }
         other => {
@@ -95,6 +97,10 @@ fn play(mut bench: Bench, story: &[Step], is_previewed: bool) -> Vec<String> {
                 let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, *client));
                 let client = ClientAddr::new(SocketAddr::new(ip, 40_000));
                 // A pool has one memory, never both.
+                let backends = bench.entrance.pool.members();
+                let id = |place: u64| Some(backends.get(place as usize)?.backend.id());
+                let named = |claim: &Claim| Claim { home: claim.home.and_then(id), ..*claim };
+                let claims = claims.each_ref().map(named);
                 let claims = if bench.entrance.pool.sticky.is_some() { &[] } else { &claims[..] };
                 let ask = Ask { claims, ..Ask::of(client, *chance, 0) };
                 let preview = || bench.entrance.preview(&ask);

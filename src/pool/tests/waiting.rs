@@ -196,7 +196,7 @@ fn under_many_threads_caps_hold_and_all_are_served_by_every_policy() {
     ];
     for policy in policies {
         let bench = Bench::new(&capped(policy.clone(), 3, 2, 64));
-        let here = [const { AtomicUsize::new(0) }; 3];
+        let here = [const { std::sync::atomic::AtomicUsize::new(0) }; 3];
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {

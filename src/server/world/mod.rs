@@ -12,6 +12,7 @@ use crate::admission::{Admission, Gate};
 use crate::config::{self, Config};
 use crate::listener::{Frontend, Handshake, Listener};
 use crate::log::AccessLog;
+use crate::net::Resolver;
 use crate::pool::Pool;
 use crate::server::{StartError, limits};
 use crate::tls::{Challenges, Fresh};
@@ -28,6 +29,8 @@ pub(super) struct World {
     pub(super) inbound: Vec<Terminating>,
     /// What authorities are shown that ask whether a name is ours.
     pub(super) challenges: Arc<Challenges>,
+    /// Whom host names are asked of.
+    pub(super) resolver: Resolver,
     /// Certificates to be shown once this world takes effect.
     pub(super) fresh: Vec<Fresh>,
 }
@@ -48,7 +51,12 @@ impl World {
         let challenges = before.map(|before| Arc::clone(&before.challenges)).unwrap_or_default();
         let known = before.map(|before| before.inbound.as_slice()).unwrap_or_default();
         let (inbound, fresh) = inward::build(config, &challenges, known)?;
-        let mut world = Self { ways, listeners: Vec::new(), inbound, challenges, fresh };
+        let resolver = match before.filter(|before| before.resolver.asks(&config.process.nameservers)) {
+            Some(before) => before.resolver.clone(),
+            None => Resolver::new(config.process.nameservers.clone()),
+        };
+        let mut world =
+            Self { ways, listeners: Vec::new(), inbound, challenges, resolver, fresh };
         let listener = |spec: &config::Listener| {
             let known = before.and_then(|before| before.listener(&spec.name));
             world.serving(config, spec, known, access, gate)

@@ -6,6 +6,7 @@
 pub(crate) mod anybody;
 pub(crate) mod authority;
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod evenkeel;
 pub(crate) mod files;
 pub(crate) mod hello;

@@ -76,6 +76,28 @@ impl Server {
         Self::new(name, greeting(name))
     }
 
+    /// Some that greet with their addresses, all of them at one port of addresses of their own.
+    pub(crate) fn alike(count: u8) -> Vec<Self> {
+        let seat = |last, port| Seat::at(SocketAddr::from(([127, 1, 0, last], port)));
+        let seats = || {
+            let first = seat(1, 0).unwrap();
+            let port = first.port();
+            let others = (2..=count).map(|last| seat(last, port));
+            std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>()
+        };
+        // A port that is free at one address may be taken at another.
+        let seats = std::iter::repeat_with(seats).take(100).find_map(Result::ok).unwrap();
+        let server = |seat: Seat| {
+            let name = seat.address().to_string();
+            let handler = Arc::new(greeting(&name));
+            let (counts, running) = (Arc::default(), Mutex::default());
+            let server = Self { name, seat, handler, counts, running };
+            server.start();
+            server
+        };
+        seats.into_iter().map(server).collect()
+    }
+
     /// As [`greet`](Self::greet), but refuses until it is started.
     pub(crate) fn greet_later(name: &str) -> Self {
         Self::stopped([127, 0, 0, 1].into(), name, greeting(name))

@@ -3,18 +3,23 @@
 //! Folders are watched, not files: a file that is replaced takes its watch with it. What the kernel
 //! does not tell of (network file systems, a folder that came back unseen) is found by looking.
 
+mod debounce;
+mod links;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-use crate::certificates::links::on_the_way;
+pub use debounce::Debounce;
+use links::on_the_way;
 
 /// Ways may change while they are walked; what changes more often is heard of or found later.
 const WALKS: usize = 3;
@@ -36,7 +41,7 @@ impl Folder {
 
 /// Hears of changes.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub struct Lookout {
     /// `None` until it is first needed, and while the system has none to give.
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<Folder>,
@@ -44,17 +49,21 @@ pub(super) struct Lookout {
     concerns: Arc<ArcSwap<BTreeSet<PathBuf>>>,
     /// Told of each change. It holds one word however many come, so nothing can pile up.
     changed: Arc<Notify>,
+    /// What the files are, for the log, and how often they are looked at in any case.
+    what: (&'static str, Duration),
     has_complained: bool,
 }
 
 impl Lookout {
-    /// Tells `changed` once it is aimed at something.
-    pub(super) fn new(changed: Arc<Notify>) -> Self {
+    /// Tells `changed` once it is aimed at something. `what` names the files in the log, with how
+    /// often somebody looks at them who is told nothing.
+    pub fn new(changed: Arc<Notify>, what: (&'static str, Duration)) -> Self {
         Self {
             watcher: None,
             folders: BTreeSet::new(),
             concerns: Arc::default(),
             changed,
+            what,
             has_complained: false,
         }
     }
@@ -63,7 +72,7 @@ impl Lookout {
     /// returned is heard of.
     ///
     /// It asks the file system, so it may block. What cannot be watched is logged, once.
-    pub(super) fn aim(&mut self, files: &[PathBuf]) {
+    pub fn aim(&mut self, files: &[PathBuf]) {
         for _ in 0..WALKS {
             let entries: BTreeSet<_> = files.iter().flat_map(|file| on_the_way(file)).collect();
             if !self.watch(entries) {
@@ -114,10 +123,10 @@ impl Lookout {
         }
         tracing::warn!(
             %error,
-            "cannot be told of every change to certificate files: they are looked at every \
-             {} s instead; raise the limits fs.inotify.max_user_watches and \
+            "cannot be told of every change to {}: they are looked at every {} s instead; raise the limits fs.inotify.max_user_watches and \
              fs.inotify.max_user_instances, or let the process read the folders",
-            super::watch::POLL.as_secs()
+            self.what.0,
+            self.what.1.as_secs()
         );
     }
 }
@@ -150,8 +159,6 @@ fn matters(heard: &notify::Result<Event>, concerns: &BTreeSet<PathBuf>) -> bool 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
@@ -171,7 +178,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let real = folder.path().canonicalize().unwrap();
             let changed = Arc::new(Notify::new());
-            Self { _folder: folder, real, lookout: Lookout::new(Arc::clone(&changed)), changed }
+            Self {
+                _folder: folder,
+                real,
+                lookout: Lookout::new(Arc::clone(&changed), ("files", PATIENCE)),
+                changed,
+            }
         }
 
         /// What was heard before is forgotten.

@@ -15,25 +15,25 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Changes that were heard of and not looked at.
 #[derive(Debug, Default)]
-pub(super) struct Debounce {
+pub struct Debounce {
     /// The first and the last of them.
     heard: Option<(Instant, Instant)>,
 }
 
 impl Debounce {
     /// Something has changed.
-    pub(super) fn hear(&mut self, now: Instant) {
+    pub fn hear(&mut self, now: Instant) {
         let first = self.heard.map_or(now, |(first, _)| first);
         self.heard = Some((first, now));
     }
 
     /// When to look; `None` if nothing has changed.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         self.heard.map(|(first, last)| (last + QUIET).min(first + LONGEST))
     }
 
     /// Somebody looks now.
-    pub(super) fn looked(&mut self) {
+    pub fn looked(&mut self) {
         self.heard = None;
     }
 }

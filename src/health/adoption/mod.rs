@@ -14,7 +14,9 @@ use crate::health::StartError;
 use crate::health::attempt::{Course, Turn};
 use crate::health::member::{Heard, Member};
 use crate::health::probe::Prober;
+use crate::health::report::Change;
 use crate::health::watch::Watch;
+use crate::net::Resolver;
 use crate::pool::{Backend, Health, Judged, Membership, Pool, Standing};
 
 /// A monitor's next pool. Dropping it leaves everything as it is.
@@ -25,6 +27,7 @@ pub struct Adoption {
     pub(super) newcomers: Vec<Newcomer>,
     /// Those of them that were discovered.
     pub(super) roster: Vec<config::Member>,
+    pub(super) resolver: Resolver,
 }
 
 /// One member of the next list.
@@ -43,6 +46,8 @@ pub(super) struct View {
     pub(super) roster: Vec<config::Member>,
     /// All members.
     pub(super) members: Vec<config::Member>,
+    /// Whom names are asked of.
+    pub(super) resolver: Resolver,
 }
 
 impl View {
@@ -63,7 +68,7 @@ impl Adoption {
         roster: Vec<config::Member>,
         view: &View,
     ) -> Result<Self, StartError> {
-        let mut newcomers = newcomers(&spec, &roster)?;
+        let mut newcomers = newcomers(&spec, &roster, &view.resolver)?;
         let is_new = |newcomer: &Newcomer| {
             newcomer.file.state != AdminState::Maintenance && !view.has(&newcomer.file)
         };
@@ -79,12 +84,41 @@ impl Adoption {
                 newcomer.turn = Some(turn);
             }
         }
-        Ok(Self { pool, spec, newcomers, roster })
+        let resolver = view.resolver.clone();
+        Ok(Self { pool, spec, newcomers, roster, resolver })
+    }
+}
+
+impl Adoption {
+    /// What was discovered while this was made ready goes before what had been discovered by then.
+    /// True if there was such: whoever came meanwhile goes its old course for now.
+    pub(super) fn catch_up(&mut self, roster: &[config::Member], members: &[Member]) -> bool {
+        if self.spec.discover.is_none() || self.roster == roster {
+            return false;
+        }
+        let (spec, stale) = (&self.spec, std::mem::take(&mut self.roster));
+        let is_of_file = |name: &str| spec.members.iter().any(|member| *member.name == *name);
+        let is_stale = |new: &Newcomer| stale.iter().any(|member| member.name == new.file.name);
+        self.newcomers.retain(|new| is_of_file(&new.file.name) || !is_stale(new));
+        let present = members.iter().filter(|member| {
+            roster.iter().any(|found| member.is(found)) && !is_of_file(member.backend.name())
+        });
+        self.newcomers.extend(present.map(|member| Newcomer {
+            file: member.file.clone(),
+            course: Arc::clone(&member.course),
+            turn: None,
+        }));
+        self.roster = roster.to_vec();
+        true
     }
 }
 
 /// The members of the next list, none of them probed.
-fn newcomers(spec: &config::Pool, roster: &[config::Member]) -> Result<Vec<Newcomer>, StartError> {
+fn newcomers(
+    spec: &config::Pool,
+    roster: &[config::Member],
+    resolver: &Resolver,
+) -> Result<Vec<Newcomer>, StartError> {
     let mut members = spec.members.clone();
     for found in roster {
         // The file's own come first, and a name stands for one backend.
@@ -92,7 +126,7 @@ fn newcomers(spec: &config::Pool, roster: &[config::Member]) -> Result<Vec<Newco
             members.push(found.clone());
         }
     }
-    let courses = courses(spec, &members)?;
+    let courses = courses(spec, &members, resolver)?;
     let newcomer = |(file, course)| Newcomer { file, course, turn: None };
     Ok(members.into_iter().zip(courses).map(newcomer).collect())
 }
@@ -102,12 +136,13 @@ fn newcomers(spec: &config::Pool, roster: &[config::Member]) -> Result<Vec<Newco
 pub(super) fn courses(
     spec: &config::Pool,
     members: &[config::Member],
+    resolver: &Resolver,
 ) -> Result<Vec<Arc<Course>>, StartError> {
     let spec = config::Pool { members: members.to_vec(), ..spec.clone() };
     let mut probers = Prober::of_all(&spec)?.map(Vec::into_iter);
     let course = |member: &config::Member| {
         let prober = probers.as_mut().and_then(Iterator::next);
-        Arc::new(Course::new(&spec, member, prober))
+        Arc::new(Course::new(&spec, member, prober, resolver))
     };
     Ok(spec.members.iter().map(course).collect())
 }
@@ -115,12 +150,13 @@ pub(super) fn courses(
 impl Watch {
     pub(super) fn view(&self) -> View {
         let members = self.members.iter().map(|member| member.file.clone()).collect();
-        View { roster: self.roster.clone(), members }
+        View { roster: self.roster.clone(), members, resolver: self.resolver.clone() }
     }
 
     /// Takes over the next list.
     pub(super) fn adopt(&mut self, adoption: Adoption, reason: &str) {
-        let Adoption { pool, spec, newcomers, roster } = adoption;
+        let Adoption { pool, spec, newcomers, roster, resolver } = adoption;
+        self.resolver = resolver;
         let has_new_settings = !is_alike(&self.spec, &spec);
         self.roster = roster;
         self.succeed(pool);
@@ -140,6 +176,7 @@ impl Watch {
             self.members.push(member);
         }
         for gone in before {
+            self.changes.push(Change::removed(&gone, reason.to_owned()));
             self.dismiss(gone);
         }
         for (id, (was, why)) in changes {
@@ -165,6 +202,7 @@ impl Watch {
         member.adopt(&self.spec, new.file);
         if is_anew {
             member.stop();
+            member.following.hurry(self.started.elapsed());
         }
         member.redirect(new.course);
         self.follow_admin(&mut member, before.standing.admin);
@@ -189,9 +227,12 @@ impl Watch {
         backend.watched_by(self.looks.waker());
         self.schedule.add(id);
         let why = match new.turn {
-            Some(turn) => match member.take(turn) {
-                Heard::Said(why) | Heard::Short(why) => why,
-            },
+            Some(turn) => {
+                member.following.found(turn.holds, now);
+                match member.take(turn) {
+                    Heard::Said(why) | Heard::Short(why) => why,
+                }
+            }
             None => "not probed".to_owned(),
         };
         if member.wants_turns() {
@@ -266,3 +307,6 @@ fn is_alike(one: &config::Pool, other: &config::Pool) -> bool {
         && one.http == other.http
         && one.tls == other.tls
 }
+
+#[cfg(test)]
+mod tests;
