@@ -149,6 +149,7 @@ fn fifty_reloads_lose_no_datagram() {
     let proxy = Evenkeel::start(&file(0));
     let diary = Diary::new();
     let mut storms = vec![flows(proxy.at(), FLOWS, is_passing)];
+    storms[0].reach(FLOWS as usize);
     for step in 1..=RELOADS {
         reload(&proxy, &diary, step, &file(step));
         storms[0].go_on(2 * FLOWS as usize);
