@@ -32,7 +32,7 @@ fn each(sorted: &Sorted) -> impl Iterator<Item = String> + '_ {
     let changed = changed.map(|one| format!("  ~ {}: {}", one.name, one.what.join(", ")));
     let removed = sorted.removed.iter().map(|one| match one.sessions {
         0 => format!("  - {}: no sessions", one.name),
-        sessions => format!("  - {}: {} {}", one.name, count(sessions, "session"), one.then),
+        sessions => format!("  - {}: {}, {}", one.name, count(sessions, "session"), one.then),
     });
     added.chain(changed).chain(removed)
 }
@@ -69,7 +69,7 @@ mod tests {
         let removed = |name: &str, sessions| Removed {
             name: name.into(),
             sessions,
-            then: "go on until they end".into(),
+            then: "kept until the last one ends".into(),
         };
         changes.backends.removed = vec![removed("p/x", 214), removed("p/y", 0)];
         changes.settings = vec!["log.level info -> debug".into()];
@@ -83,7 +83,7 @@ mod tests {
                 "  ~ back: opens [::]:1, pool a -> b",
                 "pools      0 kept, 0 added, 0 changed, 0 removed",
                 "backends   0 kept, 0 added, 0 changed, 2 removed",
-                "  - p/x: 214 sessions go on until they end",
+                "  - p/x: 214 sessions, kept until the last one ends",
                 "  - p/y: no sessions",
                 "setting    log.level info -> debug",
                 "restart    process.threads takes effect with a restart only",

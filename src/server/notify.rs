@@ -9,14 +9,15 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The service manager that started this process, if one did.
-#[derive(Debug, Default)]
+/// The service manager that started this process, if one did; clones tell the same one.
+#[derive(Debug, Clone, Default)]
 pub struct ServiceManager {
-    socket: Option<UnixDatagram>,
+    socket: Option<Arc<UnixDatagram>>,
     watchdog: Option<Duration>,
 }
 
@@ -34,7 +35,7 @@ impl ServiceManager {
         let socket = connect(&name).inspect_err(|error| {
             tracing::warn!(socket = %name.display(), %error, "NOTIFY_SOCKET cannot be reached");
         });
-        Self { socket: socket.ok(), watchdog: watchdog.map(Duration::from_micros) }
+        Self { socket: socket.ok().map(Arc::new), watchdog: watchdog.map(Duration::from_micros) }
     }
 
     /// How often [`Self::alive`] must be said: twice in the time that is allowed. `None` = never.
@@ -114,7 +115,13 @@ mod tests {
     fn pair() -> (UnixDatagram, ServiceManager) {
         let (theirs, ours) = UnixDatagram::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (theirs, ServiceManager { socket: Some(ours), watchdog: Some(Duration::from_secs(10)) })
+        (
+            theirs,
+            ServiceManager {
+                socket: Some(Arc::new(ours)),
+                watchdog: Some(Duration::from_secs(10)),
+            },
+        )
     }
 
     fn heard(socket: &UnixDatagram) -> String {

@@ -18,6 +18,7 @@ mod bench_of_servers;
 mod bench_of_storms;
 mod certificates;
 mod close;
+mod commands;
 mod config_errors;
 mod config_tls;
 mod death;
