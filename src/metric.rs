@@ -148,9 +148,52 @@ impl Histogram {
         })
     }
 
+    fn parts(&self) -> impl Iterator<Item = &Counter> {
+        std::iter::once(&self.sum_us).chain(&self.buckets)
+    }
+
     /// The sum of all durations, in seconds.
     pub fn sum(&self) -> f64 {
         self.sum_us.get() as f64 / 1e6
+    }
+}
+
+/// A figure that only rises, wherever it is kept: what another process goes on with.
+#[derive(Debug, Clone, Copy)]
+pub enum Figure<'a> {
+    /// A count.
+    Count(&'a Counter),
+    /// A count of which this process may only raise the second part: somebody draws conclusions from
+    /// how fast the first one rises.
+    Parts(&'a Counter, &'a Counter),
+    /// Durations.
+    Durations(&'a Histogram),
+    /// Answers by status.
+    Answers(&'a Codes),
+}
+
+impl Figure<'_> {
+    /// Its numbers, in an order that stays.
+    pub fn read(&self) -> Vec<u64> {
+        match self {
+            Self::Count(counter) => vec![counter.get()],
+            Self::Parts(here, elsewhere) => vec![here.get() + elsewhere.get()],
+            Self::Durations(histogram) => histogram.parts().map(Counter::get).collect(),
+            Self::Answers(codes) => codes.read(),
+        }
+    }
+
+    /// Adds what it has risen by elsewhere, in the order of [`Figure::read`]. What is beyond its own
+    /// numbers is dropped.
+    pub fn add(&self, growth: &[u64]) {
+        let first = growth.first().copied().unwrap_or_default();
+        match self {
+            Self::Count(counter) | Self::Parts(_, counter) => counter.add(first),
+            Self::Durations(histogram) => {
+                histogram.parts().zip(growth).for_each(|(counter, more)| counter.add(*more));
+            }
+            Self::Answers(codes) => codes.add(growth),
+        }
     }
 }
 
@@ -168,12 +211,37 @@ pub struct Codes {
 impl Codes {
     /// Counts an answer; `None` = there was none.
     pub fn count(&self, status: Option<u16>) {
-        let Some(status) = status.map(usize::from) else { return self.unanswered.increment() };
+        self.count_all(status, 1);
+    }
+
+    fn count_all(&self, status: Option<u16>, n: u64) {
+        let Some(status) = status.map(usize::from) else { return self.unanswered.add(n) };
         let class = (status / CLASS).checked_sub(1).and_then(|class| self.classes.get(class));
         let Some(class) = class else { return };
         let codes = class.get_or_init(|| (0..CLASS).map(|_| Counter::default()).collect());
         if let Some(counter) = codes.get(status % CLASS) {
-            counter.increment();
+            counter.add(n);
+        }
+    }
+
+    /// How often there was no answer, and then each status from 100 on, up to the highest seen.
+    fn read(&self) -> Vec<u64> {
+        let mut counts = vec![self.unanswered.get()];
+        for (status, count) in self.seen() {
+            let Some(status) = status else { continue };
+            let place = usize::from(status) - CLASS + 1;
+            counts.resize(counts.len().max(place + 1), 0);
+            if let Some(place) = counts.get_mut(place) {
+                *place = count;
+            }
+        }
+        counts
+    }
+
+    fn add(&self, growth: &[u64]) {
+        let statuses = std::iter::once(None).chain((CLASS as u16..).map(Some));
+        for (status, count) in statuses.zip(growth).filter(|(_, count)| **count > 0) {
+            self.count_all(status, *count);
         }
     }
 
@@ -191,6 +259,29 @@ impl Codes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_of_a_figure_and_added_to_another_makes_them_alike() {
+        let [one, other] = [(); 2].map(|()| (Codes::default(), Histogram::new(LATENCY)));
+        for status in [None, Some(200), Some(200), Some(100), Some(999), Some(404)] {
+            one.0.count(status);
+            one.1.record(Duration::from_millis(status.map_or(0, u64::from)));
+        }
+        Figure::Answers(&other.0).add(&Figure::Answers(&one.0).read());
+        Figure::Durations(&other.1).add(&Figure::Durations(&one.1).read());
+        assert_eq!(one.0.seen().collect::<Vec<_>>(), other.0.seen().collect::<Vec<_>>());
+        assert_eq!(
+            one.1.cumulative().collect::<Vec<_>>(),
+            other.1.cumulative().collect::<Vec<_>>()
+        );
+        assert_eq!(one.1.sum(), other.1.sum());
+
+        let (here, elsewhere) = (Counter::default(), Counter::default());
+        here.add(3);
+        let parts = Figure::Parts(&here, &elsewhere);
+        parts.add(&[4]);
+        assert_eq!((parts.read(), here.get()), (vec![7], 3));
+    }
 
     #[test]
     fn a_histogram_counts_what_is_at_or_below_each_bound() {

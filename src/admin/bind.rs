@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 use crate::admin::token::Token;
 use crate::config::{self, AdminBind};
+use crate::server::AdminSocket;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -70,6 +72,8 @@ pub struct Bound {
     pub(super) socket: Listening,
     token: Option<Arc<Token>>,
     address: AdminBind,
+    /// As the file says it.
+    configured: String,
 }
 
 #[derive(Debug)]
@@ -89,6 +93,18 @@ impl Bound {
         self.token.as_ref()
     }
 
+    /// The socket for a process that is to serve in place of this one.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn share(&self) -> io::Result<AdminSocket> {
+        let fd = match &self.socket {
+            Listening::Tcp(socket) => socket.as_fd().try_clone_to_owned()?,
+            Listening::Unix(socket, _) => socket.as_fd().try_clone_to_owned()?,
+        };
+        Ok(AdminSocket { address: self.configured.clone(), fd })
+    }
+
     pub(super) fn is_loopback(&self) -> bool {
         match &self.address {
             AdminBind::Tcp(address) => address.ip().to_canonical().is_loopback(),
@@ -97,26 +113,39 @@ impl Bound {
     }
 }
 
-/// Binds the address of `[admin]` and reads its token; `None` if it is off.
-pub fn bind(spec: &config::Admin) -> Result<Option<Bound>, BindError> {
+/// Binds the address of `[admin]` and reads its token; `None` if it is off. A socket that `inherited`
+/// from the process before is for that address is used as it is.
+pub fn bind(
+    spec: &config::Admin,
+    inherited: Option<AdminSocket>,
+) -> Result<Option<Bound>, BindError> {
+    let configured = written(&spec.bind);
     let token = match &spec.token_file {
         Some(path) if spec.bind != AdminBind::Off => Some(Arc::new(read_token(path)?)),
         _ => None,
     };
+    let inherited = inherited.filter(|socket| socket.address == configured);
+    let inherited = inherited.map(|socket| socket.fd);
     match &spec.bind {
         AdminBind::Off => Ok(None),
         AdminBind::Tcp(address) => {
-            let tcp = listen_tcp(*address);
+            let tcp = inherited.map_or_else(|| listen_tcp(*address), go_on_at_tcp);
             let (socket, bound) = tcp.map_err(|why| BindError::Tcp { address: *address, why })?;
             let socket = Listening::Tcp(socket);
-            Ok(Some(Bound { socket, token, address: AdminBind::Tcp(bound) }))
+            Ok(Some(Bound { socket, token, address: AdminBind::Tcp(bound), configured }))
         }
         AdminBind::Unix(path) => {
-            clear(path)?;
-            let unix = listen_unix(path);
+            let go_on = |fd| go_on_at_unix(path, fd);
+            let unix = match inherited.map(go_on) {
+                Some(unix) => unix,
+                None => {
+                    clear(path)?;
+                    listen_unix(path)
+                }
+            };
             let (socket, file) = unix.map_err(|why| BindError::Unix { path: path.clone(), why })?;
             let socket = Listening::Unix(socket, file);
-            Ok(Some(Bound { socket, token, address: AdminBind::Unix(path.clone()) }))
+            Ok(Some(Bound { socket, token, address: AdminBind::Unix(path.clone()), configured }))
         }
     }
 }
@@ -138,6 +167,25 @@ fn listen_tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::from(socket);
     let bound = listener.local_addr()?;
     Ok((listener, bound))
+}
+
+/// As the file writes it.
+fn written(bind: &AdminBind) -> String {
+    match bind {
+        AdminBind::Off => "off".to_owned(),
+        AdminBind::Tcp(address) => address.to_string(),
+        AdminBind::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn go_on_at_tcp(fd: OwnedFd) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::from(fd);
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+fn go_on_at_unix(path: &Path, fd: OwnedFd) -> io::Result<(UnixListener, SocketFile)> {
+    Ok((UnixListener::from(fd), SocketFile::of(path)?))
 }
 
 /// Removes a socket that nobody serves any more.
@@ -178,11 +226,12 @@ fn listen_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    is_left: bool,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, is_left: false })
     }
 }
 
@@ -192,8 +241,18 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
+impl SocketFile {
+    /// Leaves the file to another process, which serves the same socket.
+    pub(super) fn leave(&mut self) {
+        self.is_left = true;
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // A process that took over may have put its own socket there.
         if identity(&self.path).is_ok_and(|now| now == self.identity)
             && let Err(error) = fs::remove_file(&self.path)

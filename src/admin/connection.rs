@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
@@ -76,11 +76,17 @@ pub(super) async fn converse(
         .max_headers(HEAD_FIELDS)
         .serve_connection(TokioIo::new(&mut stream), service);
     let mut connection = Box::pin(connection);
+    let handle = Arc::clone(&site.handle);
+    let mut retreat = pin!(handle.retreat.asked());
     let mut is_last = false;
     let end = loop {
         let mut ends = poll_fn(|context| {
             let end = connection.as_mut().poll(context);
-            if end.is_ready() || is_last || !course.silent.load(Ordering::Relaxed) {
+            if end.is_ready() || is_last {
+                return end;
+            }
+            let is_silent = course.silent.load(Ordering::Relaxed);
+            if !is_silent && retreat.as_mut().poll(context).is_pending() {
                 return end;
             }
             is_last = true;

@@ -10,7 +10,7 @@ use crate::admin::routes::Site;
 use crate::admin::tls;
 use crate::config::Protocol;
 use crate::metric::Histogram;
-use crate::pool::{Backend, Failure, Health, Pool, STATES};
+use crate::pool::{Backend, Health, Pool, STATES};
 use crate::server::{Handle, Reloads, Snapshot};
 use crate::session::Tally;
 
@@ -226,7 +226,7 @@ fn pools(book: &Book, pools: &[Arc<Pool>]) {
         for (reason, count) in backend.request_failures() {
             requests.set(with(word("reason", reason.as_str())), count);
         }
-        early.set(of(pool, &backend), backend.marks().of(Failure::EarlyReset));
+        early.set(of(pool, &backend), backend.early_resets());
         ejections.set(of(pool, &backend), backend.stats.ejections.get());
         probes.set(with(word("result", "ok")), backend.stats.probes_ok.get());
         probes.set(with(word("result", "failed")), backend.stats.probes_failed.get());

@@ -29,8 +29,8 @@ mod token;
 mod ways;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,17 +62,16 @@ const VANISHED: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Bound {
-    /// Answers requests until the future is dropped, which cuts what is being answered.
+    /// Answers requests until the future is dropped, which cuts what is being answered, or until
+    /// another process serves: what has been asked by then is still answered.
     ///
     /// Fails only if the sockets cannot be given to the runtime.
-    pub async fn serve(
-        self,
-        handle: Arc<Handle>,
-        access_dropped: Arc<Counter>,
-    ) -> io::Result<Infallible> {
+    pub async fn serve(self, handle: Arc<Handle>, access_dropped: Arc<Counter>) -> io::Result<()> {
         let (loopback, token) = (self.is_loopback(), self.token().cloned());
         let streams = Streams::default();
         let writing = Arc::default();
+        handle.also_counts("access-log-dropped", &access_dropped);
+        handle.also_counts("events-dropped", &streams.dropped);
         let waiters = Waiters::default();
         let site = Site { handle, access_dropped, loopback, token, streams, waiters, writing };
         let site = Arc::new(site);
@@ -81,12 +80,18 @@ impl Bound {
             AdminBind::Unix(path) => format!("unix:{}", path.display()),
             AdminBind::Off => "off".to_owned(),
         };
+        let retreat = Arc::clone(&site);
+        let mut retreat = pin!(retreat.handle.retreat.asked());
         let mut door = Door::open(self.socket)?;
         tracing::info!(listener = %"admin", %address, "listening");
         let mut visitors = Visitors::default();
         loop {
             visitors.make_room().await;
-            match door.accept().await {
+            let accepted = tokio::select! {
+                accepted = door.accept() => accepted,
+                () = &mut retreat => break,
+            };
+            match accepted {
                 Ok(Stream::Tcp(stream)) => visitors.enter(stream, &site),
                 Ok(Stream::Unix(stream)) => visitors.enter(stream, &site),
                 Err(error) => {
@@ -95,8 +100,15 @@ impl Bound {
                 }
             }
         }
+        door.leave();
+        site.handle.retreat.begin();
+        visitors.leave().await;
+        Ok(())
     }
 }
+
+/// How long answers may take that are under way when another process serves.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The connections that are there.
 #[derive(Default)]
@@ -123,6 +135,13 @@ impl Visitors {
         self.list.push_back(Visitor { task, stay });
     }
 
+    /// Waits until those who are there have their answers. Streams of events are cut: who reads them
+    /// comes again, and finds the other process.
+    async fn leave(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(LAST_ANSWERS, all).await.ok();
+    }
+
     /// Waits until one more can be served.
     async fn make_room(&mut self) {
         loop {
@@ -145,7 +164,8 @@ impl Visitors {
 /// The listening socket as the runtime knows it.
 enum Door {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "removes the socket on drop")] SocketFile),
+    /// The second removes the socket on drop.
+    Unix(UnixListener, SocketFile),
 }
 
 enum Stream {
@@ -154,6 +174,13 @@ enum Stream {
 }
 
 impl Door {
+    /// Leaves the socket to another process.
+    fn leave(mut self) {
+        if let Self::Unix(_, file) = &mut self {
+            file.leave();
+        }
+    }
+
     fn open(socket: Listening) -> io::Result<Self> {
         Ok(match socket {
             Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),

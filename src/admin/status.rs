@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::admin::tls;
 use crate::api;
 use crate::config::Policy;
-use crate::pool::{Failure, LastProbe, Member, Pool, ReadySet, Tier};
+use crate::pool::{LastProbe, Member, Pool, ReadySet, Tier};
 use crate::server::{Handle, ListenerView, Snapshot};
 use crate::session::{Order, Tally};
 
@@ -158,7 +158,7 @@ fn backend(member: &Member, ready: &ReadySet, place: usize) -> api::BackendStatu
         sessions_total: sums.connected,
         bytes_in: sums.bytes_in,
         bytes_out: sums.bytes_out,
-        failures: failed_connects + backend.marks().of(Failure::EarlyReset) + failed_requests,
+        failures: failed_connects + backend.early_resets() + failed_requests,
         last_probe: backend.stats.last_probe.load().as_deref().map(probe),
     }
 }

@@ -2,7 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::metric::{Counter, Gauge};
+use crate::metric::{Counter, Figure, Gauge};
 use crate::outcome::{Abuse, Rejection};
 
 /// Why a datagram went no further, when it was not its flow that was refused.
@@ -91,5 +91,21 @@ impl Figures {
     /// Clients and datagrams turned away so far, by reason.
     pub fn rejected(&self) -> impl Iterator<Item = (Rejection, u64)> + '_ {
         Rejection::ALL.into_iter().zip(self.rejected.iter().map(Counter::get))
+    }
+
+    /// Shows all that only rises, each by a name that stays.
+    pub fn figures(&self, see: &mut dyn FnMut(&str, Figure<'_>)) {
+        see("accept-paused", Figure::Count(&self.accept_paused));
+        see("datagrams-in", Figure::Count(&self.datagrams_in));
+        see("datagrams-out", Figure::Count(&self.datagrams_out));
+        for (why, counter) in Abuse::ALL.into_iter().zip(&self.abused) {
+            see(&format!("abuse {}", why.as_str()), Figure::Count(counter));
+        }
+        for (why, counter) in Dropped::ALL.into_iter().zip(&self.dropped) {
+            see(&format!("dropped {}", why.as_str()), Figure::Count(counter));
+        }
+        for (why, counter) in Rejection::ALL.into_iter().zip(&self.rejected) {
+            see(&format!("rejected {}", why.as_str()), Figure::Count(counter));
+        }
     }
 }

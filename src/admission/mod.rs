@@ -86,6 +86,13 @@ impl Admission {
         Ok(Place(Arc::clone(self)))
     }
 
+    /// A place for a session that was let in elsewhere, by another process: no cap keeps it out.
+    pub fn readmit(self: &Arc<Self>) -> Place {
+        self.figures.admitted.increment();
+        self.gate.readmit(self.cost);
+        Place(Arc::clone(self))
+    }
+
     /// The second step: lets the client in unless `allow` or `deny` says no, or it comes too fast;
     /// counts it against its rate.
     ///

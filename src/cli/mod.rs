@@ -4,6 +4,7 @@
 
 mod admin_address;
 mod ask;
+mod belongings;
 mod changes;
 mod check;
 mod command;
@@ -11,6 +12,7 @@ mod completions;
 mod demo;
 mod file;
 mod man;
+mod pid_file;
 mod place;
 mod plan;
 mod proxy;

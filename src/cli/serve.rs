@@ -1,9 +1,6 @@
 //! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
 
-use std::fs::{self, File};
 use std::future::pending;
-use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +9,15 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use super::{FAILED, complain, count};
+use super::belongings::{Belongings, at_work};
+use super::pid_file::PidFile;
+use super::{FAILED, complain};
 use crate::admin;
 use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
 use crate::server::{
-    self, Account, Aside, Bound, Handle, Inheritance, ServiceManager, Signals, Supervisor,
-    activation,
+    self, Account, Bound, Handle, Inheritance, Known, Legacy, Line, Predecessor, Server,
+    ServiceManager, Signals, Supervisor, Suspended, activation,
 };
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
@@ -27,18 +26,28 @@ const CONTROL_THREADS: usize = 2;
 /// How long the last log lines may take to be written.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
+/// Runs a balancer until it is told to stop or replaced, and says on standard error what kept it from
+/// running.
 pub(crate) fn serve(config: Config) -> ExitCode {
     // Before there is a second thread, of which the log has some.
-    let inheritance = match activation::from_service_manager() {
-        Ok(inheritance) => inheritance,
-        Err(error) => return failed(&error.into()),
+    let origin = Line::found().map_err(anyhow::Error::from).and_then(|line| {
+        let sockets = activation::from_service_manager()?;
+        Ok((line, sockets))
+    });
+    let (line, sockets) = match origin {
+        Ok(origin) => origin,
+        Err(error) => return failed(&error),
     };
     let log = match log::start(&config.log).context("cannot open the log") {
         Ok(log) => Arc::new(log),
         Err(error) => return failed(&error),
     };
-    let served = prepare(config, &log, inheritance).and_then(|(runtime, ready)| {
+    let prepared = match line {
+        None => prepare(config, &log, sockets),
+        Some(line) => succeed(config, &log, line),
+    };
+    let served = prepared.and_then(|(runtime, ready)| {
+        let ready = Ready { is_replaceable: true, ..ready };
         let served = runtime.block_on(until_told(ready, &log));
         runtime.shutdown_background();
         served
@@ -60,6 +69,12 @@ pub(crate) struct Ready {
     bound: Bound,
     admin: Option<admin::Bound>,
     pid_file: Option<PidFile>,
+    /// The process that this one is to take over from.
+    before: Option<Suspended>,
+    /// What that one knows of the backends.
+    known: Known,
+    /// Another process can be started in place of this one.
+    is_replaceable: bool,
 }
 
 impl Ready {
@@ -69,21 +84,45 @@ impl Ready {
     }
 }
 
-/// Binds everything, gives up privileges, and makes the control plane's runtime.
+/// Binds everything that is not in `sockets`, gives up privileges, and makes the control plane's
+/// runtime.
 pub(crate) fn prepare(
     config: Config,
     log: &Arc<Log>,
-    mut inheritance: Inheritance,
+    sockets: Inheritance,
 ) -> anyhow::Result<(Runtime, Ready)> {
-    activation::fits(&inheritance, &config)?;
+    activation::fits(&sockets, &config)?;
+    bind(config, log, Legacy { sockets, ..Legacy::default() })
+}
+
+/// As [`prepare`], for a process that another one has started so that it takes over.
+fn succeed(config: Config, log: &Arc<Log>, line: Line) -> anyhow::Result<(Runtime, Ready)> {
+    // A runtime without threads, since rights may still have to be given up.
+    let hearing = Builder::new_current_thread().enable_all().build();
+    let hearing = hearing.context("cannot hear the process before this one")?;
+    let (before, legacy) = hearing.block_on(Predecessor::hear(line))?;
+    match bind(config, log, legacy) {
+        Ok((runtime, ready)) => {
+            let before = hearing.block_on(async { before.suspend() });
+            Ok((runtime, Ready { before: Some(before?), ..ready }))
+        }
+        Err(error) => {
+            hearing.block_on(before.refuse(format!("{error:#}")));
+            Err(error)
+        }
+    }
+}
+
+fn bind(config: Config, log: &Arc<Log>, legacy: Legacy) -> anyhow::Result<(Runtime, Ready)> {
+    let Legacy { mut sockets, admin, known } = legacy;
     let process = config.process.clone();
     let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
         AdminBind::Off => None,
-        _ => admin::bind(&config.admin)?,
+        _ => admin::bind(&config.admin, admin)?,
     };
     let access_file = config.log.access.clone();
-    let bound = Bound::bind(config, log, server::raise_open_files(), &mut inheritance)?;
+    let bound = Bound::bind(config, log, server::raise_open_files(), &mut sockets)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
     account.assume()?;
@@ -93,7 +132,7 @@ pub(crate) fn prepare(
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    Ok((runtime, Ready { bound, admin, pid_file }))
+    Ok((runtime, Ready { bound, admin, pid_file, before: None, known, is_replaceable: false }))
 }
 
 /// Gives the account what it will have to use, remove or open again.
@@ -118,76 +157,43 @@ fn hand_over(
 #[derive(Debug)]
 pub(crate) struct Running {
     supervisor: Supervisor<Belongings>,
-    /// Ends with the balancer.
-    _admin: JoinSet<()>,
-}
-
-/// What belongs to the process and not to the balancer.
-#[derive(Debug)]
-struct Belongings {
-    token: Option<Arc<admin::Token>>,
-    pid_file: Option<PidFile>,
-    manager: ServiceManager,
-}
-
-impl Aside for Belongings {
-    fn reloading(&mut self) {
-        self.manager.reloading();
-    }
-
-    fn settled(&mut self, config: &Config) {
-        self.manager.ready(&at_work(config));
-    }
-
-    fn replaced(&mut self, pid: u32) {
-        self.manager.main_pid(pid);
-    }
-
-    fn reloaded(&mut self, config: &Config) {
-        if let Some(Err(error)) = self.token.as_deref().map(admin::Token::read_again) {
-            tracing::error!(%error, "cannot read admin.token_file, the old token holds");
-        }
-        if let Err(error) = self.move_pid_file(config.process.pid_file.as_ref()) {
-            tracing::error!("{error:#}; the old one stays");
-        }
-    }
-}
-
-impl Belongings {
-    /// The process id stands in this file from now on.
-    fn move_pid_file(&mut self, path: Option<&PathBuf>) -> anyhow::Result<()> {
-        if self.pid_file.as_ref().map(|known| &known.path) == path {
-            return Ok(());
-        }
-        let moved = path.cloned().map(PidFile::open).transpose()?;
-        moved.as_ref().map_or(Ok(()), PidFile::write)?;
-        self.pid_file = moved;
-        Ok(())
-    }
 }
 
 impl Running {
-    /// Opens the admin interface, then probes, then the listeners.
+    /// Opens the admin interface, then probes, then the listeners; with a process before this one, when
+    /// that one stops.
     pub(crate) async fn start(ready: Ready, log: &Log) -> anyhow::Result<Self> {
-        let mut serving = JoinSet::new();
-        let token = ready.admin.as_ref().and_then(|admin| admin.token().cloned());
-        if let Some(admin) = ready.admin {
-            let handle = Arc::clone(ready.bound.handle());
-            let dropped = log.access_dropped();
-            serving.spawn(async move {
-                let Err(error) = admin.serve(handle, dropped).await;
-                tracing::error!(%error, "the admin interface cannot serve");
-            });
-        }
-        let server = ready.bound.start().await?;
-        if let Some(pid_file) = &ready.pid_file {
-            pid_file.write()?;
-        }
-        let manager = ServiceManager::from_env(false);
-        manager.ready(&at_work(&server.handle().snapshot().config));
-        let belongings = Belongings { token, pid_file: ready.pid_file, manager };
+        let Ready { bound, admin, pid_file, before, known, is_replaceable } = ready;
+        let handle = Arc::clone(bound.handle());
+        let manager = ServiceManager::from_env(before.is_some());
+        let mut belongings = Belongings {
+            admin: JoinSet::new(),
+            socket: admin.as_ref().map(admin::Bound::share).transpose()?,
+            token: admin.as_ref().and_then(|admin| admin.token().cloned()),
+            pid_file,
+            manager,
+            handle,
+            is_replaceable,
+        };
+        let server = match before {
+            None => {
+                belongings.open_admin(admin, log);
+                let server = bound.start().await?;
+                belongings.write_pid()?;
+                belongings.manager.ready(&at_work(&server.handle().snapshot().config));
+                server
+            }
+            Some(before) => {
+                let before = (Predecessor::resume(before)?, &known);
+                take_over(bound, before, || {
+                    belongings.open_admin(admin, log);
+                    belongings.write_pid()
+                })
+                .await?
+            }
+        };
         let supervisor = Supervisor::new(server, belongings).context("it is supervised twice")?;
-        Ok(Self { supervisor, _admin: serving })
+        Ok(Self { supervisor })
     }
 
     /// What reports read.
@@ -195,7 +201,7 @@ impl Running {
         self.supervisor.handle()
     }
 
-    /// Obeys commands and signals until a stop is asked for.
+    /// Obeys commands and signals until a stop is asked for, or another process serves.
     pub(crate) async fn obey(&mut self, signals: &mut Signals) {
         let manager = self.supervisor.aside().manager.clone();
         // Within the same task: while the one hangs the other shows no sign of life either.
@@ -205,13 +211,42 @@ impl Running {
         }
     }
 
-    /// Stops gracefully; at once when `hurry` is done.
-    pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) {
-        let (server, belongings) = self.supervisor.resign();
-        belongings.manager.stopping();
-        server.stop(hurry).await;
-        drop(belongings);
+    /// True if another process serves.
+    fn is_replaced(&self) -> bool {
+        self.supervisor.is_replaced()
     }
+
+    /// Stops gracefully, at once when a stop is asked for again. If another process serves, this one
+    /// ends with its last session.
+    pub(crate) async fn stop(self, signals: &mut Signals) {
+        let is_replaced = self.is_replaced();
+        if !is_replaced {
+            self.supervisor.aside().manager.stopping();
+        }
+        let mut belongings = self.supervisor.resign(signals).await;
+        if is_replaced {
+            // Whoever asked for the upgrade may still be waiting for the answer.
+            belongings.admin.join_next().await;
+        }
+    }
+}
+
+/// Serves in place of the process before, which is told when all of this is open, `besides` included.
+async fn take_over(
+    bound: Bound,
+    (before, known): (Predecessor, &Known),
+    besides: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Server> {
+    let poised = match bound.poise(known).await {
+        Ok(poised) => poised,
+        Err(error) => {
+            before.refuse(error.to_string()).await;
+            return Err(error.into());
+        }
+    };
+    let taken = poised.take_over(before).await?;
+    besides()?;
+    Ok(taken.confirm().await)
 }
 
 /// Shows signs of life as often as the service manager wants them.
@@ -223,12 +258,6 @@ async fn pulse(manager: &ServiceManager) {
     }
 }
 
-/// What serves, in one line.
-fn at_work(config: &Config) -> String {
-    let (listeners, pools) = (config.listeners.len() as u64, config.pools.len() as u64);
-    format!("serving: {}, {}", count(listeners, "listener"), count(pools, "pool"))
-}
-
 async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     // Before anything listens: a signal that comes early must find its handler.
     let mut signals = Signals::install().context("cannot listen to signals")?;
@@ -238,42 +267,13 @@ async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {
     };
     tracing::info!(pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "ready");
     running.obey(&mut signals).await;
-    tracing::info!(
-        sessions = running.handle().sessions(),
-        "stopping: no new sessions, those that are there may end"
-    );
-    running.stop(signals.stop()).await;
+    if !running.is_replaced() {
+        tracing::info!(
+            sessions = running.handle().sessions(),
+            "stopping: no new sessions, those that are there may end"
+        );
+    }
+    running.stop(&mut signals).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The file with the process id, removed when the balancer ends.
-#[derive(Debug)]
-struct PidFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl PidFile {
-    /// Opens the file while it can still be opened, and leaves what is in it.
-    fn open(path: PathBuf) -> anyhow::Result<Self> {
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let failed = || format!("process.pid_file: cannot write {}", path.display());
-        let file = opened.with_context(failed)?;
-        Ok(Self { path, file })
-    }
-
-    /// Says that the balancer is ready.
-    fn write(&self) -> anyhow::Result<()> {
-        let line = format!("{}\n", std::process::id());
-        let written = self.file.set_len(0).and_then(|()| (&self.file).write_all(line.as_bytes()));
-        written.with_context(|| format!("process.pid_file: cannot write {}", self.path.display()))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // Whoever was dropped to may not remove it; a stale file is the lesser harm.
-        fs::remove_file(&self.path).ok();
-    }
 }

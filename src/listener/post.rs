@@ -142,6 +142,10 @@ impl Desk<udp::Proxy> for Post {
         matches!(self.gate(), Gate::Closed | Gate::Left)
     }
 
+    fn is_paused(&self) -> bool {
+        self.gate() == Gate::Paused
+    }
+
     fn is_left(&self) -> bool {
         self.gate() == Gate::Left
     }

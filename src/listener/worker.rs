@@ -43,6 +43,10 @@ pub enum Order {
     Heed(oneshot::Sender<()>),
     /// Look around this often from now on.
     Pace(Pace),
+    /// Tell the kernel's numbers of the datagram sockets that you serve.
+    Sockets(oneshot::Sender<Vec<u64>>),
+    /// Ask this of whoever serves the datagram socket of this number.
+    Ask(u64, udp::Request),
     /// Take what waits in the queues, close the listening sockets, end with the last session.
     Close,
     /// End the sessions that are still there.
@@ -215,6 +219,8 @@ impl Worker {
                         self.heed();
                         heeded.send(()).ok();
                     }
+                    Some(Order::Sockets(told)) => drop(told.send(self.datagram_sockets())),
+                    Some(Order::Ask(socket, request)) => self.ask(socket, request),
                     Some(Order::Pace(pace)) => self.pace.set(pace),
                     Some(Order::Close) => self.close(),
                     Some(Order::Cut) | None => self.cut(),
@@ -263,6 +269,7 @@ impl Worker {
 
     fn accept(self: &Rc<Self>, post: Arc<Post>, fd: OwnedFd) -> io::Result<()> {
         let socket = self.tools.dialer.reactor.watch(fd)?;
+        socket.share();
         self.spawn(accept::run(Rc::clone(self), post, socket));
         Ok(())
     }
@@ -281,6 +288,20 @@ impl Worker {
         self.switches.borrow().iter().for_each(|switch| switch.close());
         self.http.close();
         self.heed();
+    }
+
+    /// The kernel's numbers of the datagram sockets that it serves.
+    fn datagram_sockets(&self) -> Vec<u64> {
+        self.switches.borrow().iter().map(|switch| switch.socket()).collect()
+    }
+
+    /// Passes a request on to whoever serves the socket. Without anybody it is dropped, which whoever
+    /// asked sees.
+    fn ask(&self, socket: u64, request: udp::Request) {
+        let switches = self.switches.borrow();
+        if let Some(switch) = switches.iter().find(|switch| switch.socket() == socket) {
+            switch.ask(request);
+        }
     }
 
     /// Has everybody look at the gates who waits behind one.

@@ -267,6 +267,12 @@ impl Reactor {
         Ok(Socket::new(fd, state, key, Rc::clone(self)))
     }
 
+    /// Takes a descriptor out of the set that others have open under another one: closing it would not.
+    pub(super) fn leave(&self, fd: &OwnedFd) {
+        // It is there, or somebody has closed the set.
+        epoll::delete(&self.epoll, fd).ok();
+    }
+
     /// Closing the descriptor takes it out of the set, and its slot may then be used again.
     pub(super) fn forget(&self, key: usize) {
         self.sockets.borrow_mut().remove(key);

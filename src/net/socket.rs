@@ -1,5 +1,6 @@
 //! A socket of one worker: non-blocking calls behind readiness, for sessions and listeners.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
@@ -29,10 +30,15 @@ pub struct Socket {
     state: Rc<State>,
     key: usize,
     reactor: Rc<Reactor>,
+    /// Closing it here does not take it out of the reactor's set: others have it open, too.
+    is_shared: Cell<bool>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        if self.is_shared.get() {
+            self.reactor.leave(&self.fd);
+        }
         self.reactor.forget(self.key);
     }
 }
@@ -45,7 +51,12 @@ impl AsFd for Socket {
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd, state: Rc<State>, key: usize, reactor: Rc<Reactor>) -> Self {
-        Self { fd, state, key, reactor }
+        Self { fd, state, key, reactor, is_shared: Cell::new(false) }
+    }
+
+    /// Others hold this socket under descriptors of their own, or soon will.
+    pub fn share(&self) {
+        self.is_shared.set(true);
     }
 
     /// Connects to `to`, from `source` if given.

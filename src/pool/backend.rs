@@ -1,5 +1,7 @@
 //! One upstream address with its live counters. It survives reloads; weights and caps do not.
 
+mod figures;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -276,7 +278,7 @@ impl Backend {
 
     /// Requests that it failed so far, by reason.
     pub fn request_failures(&self) -> impl Iterator<Item = (RequestFailure, u64)> {
-        let marks = self.marks();
+        let marks = self.failures.reported();
         RequestFailure::ALL.into_iter().map(move |why| (why, marks.of(Failure::of_request(why))))
     }
 

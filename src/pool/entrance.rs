@@ -12,7 +12,7 @@ use crate::pool::{Ask, Lease, Picked, Pool, Ticket, Unpicked};
 #[derive(Debug)]
 pub struct Entrance {
     pub(super) pool: Arc<Pool>,
-    listener: Arc<str>,
+    pub(super) listener: Arc<str>,
     pub(super) fallback: Option<Box<Self>>,
 }
 

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use arc_swap::ArcSwapOption;
 
-use crate::metric::Counter;
+use crate::metric::{Counter, Figure};
 use crate::outcome::{ConnectFailure, RequestFailure};
 
 /// A failure that passive health counts. A shortage of our own is none.
@@ -88,6 +88,8 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Failures {
     counts: [Counter; Failure::ALL.len()],
+    /// What another process counted: reported, and no reason for an ejection by this one.
+    elsewhere: [Counter; Failure::ALL.len()],
     alarm_at: AtomicU64,
     monitor: ArcSwapOption<Waker>,
 }
@@ -99,6 +101,7 @@ impl Failures {
     pub(super) fn new() -> Self {
         Self {
             counts: Default::default(),
+            elsewhere: Default::default(),
             alarm_at: AtomicU64::new(NEVER),
             monitor: ArcSwapOption::empty(),
         }
@@ -118,6 +121,19 @@ impl Failures {
 
     pub(super) fn marks(&self) -> Marks {
         Marks(self.counts.each_ref().map(Counter::get))
+    }
+
+    /// With what another process counted.
+    pub(super) fn reported(&self) -> Marks {
+        self.marks().and(Marks(self.elsewhere.each_ref().map(Counter::get)))
+    }
+
+    /// Shows each count by a name that stays.
+    pub(super) fn figures(&self, see: &mut dyn FnMut(&str, Figure<'_>)) {
+        let counts = self.counts.iter().zip(&self.elsewhere);
+        for (failure, (here, elsewhere)) in Failure::ALL.into_iter().zip(counts) {
+            see(&format!("failure {failure:?}"), Figure::Parts(here, elsewhere));
+        }
     }
 
     pub(super) fn watched_by(&self, monitor: Waker) {

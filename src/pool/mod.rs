@@ -19,6 +19,7 @@ mod membership;
 mod place;
 mod preview;
 mod queue;
+mod readmission;
 mod ready;
 mod standing;
 mod sticky;

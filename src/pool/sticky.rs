@@ -119,6 +119,24 @@ impl Sticky {
         known.map(|entry| Arc::clone(&entry.backend))
     }
 
+    /// All that is remembered, the oldest first, with the milliseconds since its latest pick.
+    pub fn remembered(&self, now: u64) -> Vec<(IpAddr, Arc<str>, u64)> {
+        let memory = self.memory();
+        let entry = |client: &IpAddr| {
+            let entry = memory.entries.get(client).filter(|entry| !entry.is_over(now, self.ttl))?;
+            Some((*client, Arc::clone(&entry.backend), now.saturating_sub(entry.at)))
+        };
+        memory.by_age.values().filter_map(entry).collect()
+    }
+
+    /// Remembers what another process did, and keeps what is known here by now.
+    pub fn recall(&self, client: IpAddr, backend: Arc<str>, now: u64, age: u64) {
+        let mut memory = self.memory();
+        if !memory.entries.contains_key(&client) && memory.entries.len() < self.most {
+            memory.remember(client, backend, now.saturating_sub(age));
+        }
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Both maps are changed together, with nothing in between that could fail.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)

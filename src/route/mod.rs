@@ -272,6 +272,14 @@ impl<T: Clone> Routes<T> {
         Self { rules, index, default }
     }
 
+    /// A way of the route of this name, or of the default, for which `is_it` says yes.
+    pub fn named(&self, route: &str, is_it: impl Fn(&T) -> bool) -> Option<&Way<T>> {
+        let rules = self.rules.iter().filter(|rule| *rule.route.name == *route);
+        let ways = rules.flat_map(|rule| rule.ways.all());
+        let own = self.default.iter().filter(|way| *way.route.name == *route);
+        ways.chain(own).find(|way| is_it(&way.to))
+    }
+
     /// The way that this session goes; where a route splits it is the first that has `kept` the
     /// client, else the one that `chance` draws. `None` = no route takes it and there is no default.
     pub fn find(
@@ -311,6 +319,14 @@ impl<T: Clone> Routes<T> {
 }
 
 impl<T> Ways<T> {
+    fn all(&self) -> impl Iterator<Item = &Way<T>> {
+        let (one, split) = match self {
+            Self::One(way) => (Some(way), &[][..]),
+            Self::Split(split) => (None, &**split),
+        };
+        one.into_iter().chain(split.iter().map(|(_, way)| way))
+    }
+
     fn draw(&self, chance: u64, kept: impl Fn(&T) -> bool) -> Option<&Way<T>> {
         match self {
             Self::One(way) => Some(way),

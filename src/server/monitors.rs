@@ -9,11 +9,11 @@ use std::task::Poll;
 
 use crate::config::{self, Config};
 use crate::event::Events;
-use crate::health::{Adoption, Monitor, Operator};
+use crate::health::{self, Adoption, Monitor, Operator};
 use crate::net::Resolver;
 use crate::pool::Pool;
-use crate::server::StartError;
 use crate::server::world::World;
+use crate::server::{Known, StartError};
 use crate::session::Bell;
 
 /// All monitors.
@@ -40,11 +40,13 @@ impl Monitors {
         world: &World,
         events: &Events,
         bell: &Bell,
+        known: &Known,
     ) -> Result<Self, StartError> {
         let mut monitors =
             Self { all: BTreeMap::new(), events: events.clone(), bell: bell.clone() };
         for (ordinal, spec, pool) in in_order(config, world) {
-            let monitor = monitors.begin(pool, spec, ordinal, &world.resolver)?;
+            let known = known.get(&*spec.name).map(Vec::as_slice).unwrap_or_default();
+            let monitor = monitors.begin(pool, spec, ordinal, (&world.resolver, known))?;
             monitors.all.insert(Arc::clone(&spec.name), monitor);
         }
         Ok(monitors)
@@ -55,16 +57,25 @@ impl Monitors {
         pool: &Arc<Pool>,
         spec: &config::Pool,
         ordinal: usize,
-        resolver: &Resolver,
+        (resolver, known): (&Resolver, &[health::Known]),
     ) -> Result<Monitor, StartError> {
         let (events, bell) = (self.events.clone(), self.bell.clone());
-        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, resolver, events, bell, &[])?)
+        Ok(Monitor::start(Arc::clone(pool), spec, ordinal, resolver, events, bell, known)?)
     }
 
     /// Those who tell them what is wanted, in the order of the configuration.
     pub(super) fn operators(&self, config: &Config) -> Vec<Operator> {
         let operator = |spec: &config::Pool| self.all.get(&spec.name).map(Monitor::operator);
         config.pools.iter().filter_map(operator).collect()
+    }
+
+    /// What a process after this one begins with, by pool.
+    pub(super) async fn known(&self) -> Known {
+        let mut known = Known::new();
+        for (pool, monitor) in &self.all {
+            known.insert(pool.to_string(), monitor.known().await);
+        }
+        known
     }
 
     /// Waits until every backend has been probed once.
@@ -87,14 +98,17 @@ impl Monitors {
         for (ordinal, spec, pool) in in_order(new, after) {
             let name = Arc::clone(&spec.name);
             let Some(monitor) = self.all.get(&name) else {
-                next.started.push((name, self.begin(pool, spec, ordinal, &after.resolver)?));
+                let from = (&after.resolver, &[][..]);
+                next.started.push((name, self.begin(pool, spec, ordinal, from)?));
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
             let is_same =
                 was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
             if !is_same || asks_others {
-                differing.push(async move { (name, monitor.prepare(pool, spec, &after.resolver).await) });
+                differing.push(async move {
+                    (name, monitor.prepare(pool, spec, &after.resolver).await)
+                });
             }
         }
         for (name, adoption) in all_of(differing).await {

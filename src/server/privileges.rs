@@ -77,12 +77,20 @@ impl Account {
         user.is_root() || (may(&real, READ) && folders.into_iter().all(|at| may(at, PASS)))
     }
 
+    /// True if the process is the account already, as one that was started by it is.
+    fn is_assumed(&self) -> bool {
+        let is_user = self.user.as_ref().is_none_or(|(_, uid)| *uid == Uid::current());
+        let is_group = self.group.as_ref().is_none_or(|(_, _, gid)| *gid == Gid::current());
+        // Root may have groups that it must give up.
+        is_user && is_group && !Uid::current().is_root()
+    }
+
     /// Becomes the account, in all threads of the process.
     ///
     /// # Errors
     /// Too few rights.
     pub fn assume(&self) -> Result<(), PrivilegeError> {
-        if let Some((name, key, gid)) = &self.group {
+        if let Some((name, key, gid)) = &self.group.as_ref().filter(|_| !self.is_assumed()) {
             let refused = |why| PrivilegeError::Refused { key, name: name.clone(), why };
             setgroups(&[*gid]).map_err(refused)?;
             setgid(*gid).map_err(refused)?;

@@ -123,14 +123,16 @@ impl Server {
                     post.turn(PostGate::Open);
                     posts.push(post);
                 }
-                Place::New(sockets) => match sockets.open(Arc::clone(live), &self.workers).await {
-                    Ok(held) => {
-                        posts.push(Arc::clone(&held.post));
-                        self.held.push(held);
+                Place::New(sockets) => {
+                    match sockets.open(Arc::clone(live), &self.workers, PostGate::Open).await {
+                        Ok(held) => {
+                            posts.push(Arc::clone(&held.post));
+                            self.held.push(held);
+                        }
+                        // The kernel was asked for all that it refuses with a reason before.
+                        Err(error) => tracing::error!(listener = &*spec.name, %error, "not opened"),
                     }
-                    // The kernel was asked for all that it refuses with a reason before.
-                    Err(error) => tracing::error!(listener = &*spec.name, %error, "not opened"),
-                },
+                }
             }
         }
         if has_reopened {

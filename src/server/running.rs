@@ -10,6 +10,7 @@ use crate::listener::Order;
 use crate::log::Log;
 use crate::server::Handle;
 use crate::server::automation::Automation;
+use crate::server::handover::Predecessor;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::Held;
 use crate::server::workers::Thread;
@@ -21,6 +22,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A running balancer. Dropping it cuts all sessions.
 #[derive(Debug)]
 pub struct Server {
+    /// The process that this one has taken over from, while it drains.
+    pub(super) before: Option<Predecessor>,
     pub(super) handle: Arc<Handle>,
     pub(super) log: Arc<Log>,
     pub(super) world: World,
@@ -44,10 +47,18 @@ impl Server {
     /// until `hurry` is done, then cuts them. Returns when the last one has ended.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
         self.handle.set_stopping();
+        if let Some(before) = &self.before {
+            before.stop().await;
+        }
         self.automation.stop();
         // The workers have the others, and close them once their queues are empty.
         self.held.iter_mut().for_each(|held| held.fds.clear());
         self.tell_all(|| Order::Close).await;
+        self.wait_and_cut(hurry).await;
+    }
+
+    /// Lets sessions go on for `shutdown_timeout` or until `hurry` is done, then cuts them.
+    pub(super) async fn wait_and_cut(&mut self, hurry: impl Future<Output = ()>) {
         let grace = self.handle.snapshot().config.process.shutdown_timeout;
         let ended = async {
             for worker in &mut self.workers {
@@ -65,7 +76,7 @@ impl Server {
     }
 
     /// Ends all sessions that are left.
-    async fn cut(&mut self) {
+    pub(super) async fn cut(&mut self) {
         // Before the cut, or one worker's sessions make room for those that wait on another.
         self.handle.snapshot().pools.iter().for_each(|pool| pool.queue().end());
         self.tell_all(|| Order::Cut).await;

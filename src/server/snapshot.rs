@@ -18,11 +18,13 @@ use crate::event::{Event, Events, Subject};
 use crate::health::{Operator, Steering};
 use crate::http::Requests;
 use crate::listener::{Asked, Foretold, Listener};
-use crate::metric::Gauge;
+use crate::metric::{Counter, Figure, Gauge};
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
+use crate::server::Retreat;
 use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
+use crate::server::ledger::{self, Ledger, See};
 use crate::tls::Inbound;
 
 /// The world that the supervisor last published.
@@ -108,10 +110,14 @@ pub struct Handle {
     pub reloads: Reloads,
     /// Processes of before an upgrade that still have sessions, the latest first.
     pub draining: ArcSwap<Vec<api::DrainingProcess>>,
+    /// The end of the admin interface, when another process serves.
+    pub retreat: Retreat,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
     stopping: AtomicBool,
+    /// Counters of others, by a name each.
+    besides: ArcSwap<Vec<(&'static str, Arc<Counter>)>>,
     commands: mpsc::Sender<Command>,
     /// Until the supervisor takes them.
     commanded: Mutex<Option<mpsc::Receiver<Command>>>,
@@ -127,8 +133,10 @@ impl Handle {
             started: Instant::now(),
             workers,
             events: Events::default(),
+            besides: ArcSwap::default(),
             reloads: Reloads::default(),
             draining: ArcSwap::default(),
+            retreat: Retreat::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -171,8 +179,7 @@ impl Handle {
     ) -> Option<Foretold> {
         let snapshot = self.snapshot();
         let view = snapshot.listeners.iter().find(|view| *view.name == *listener)?;
-        let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let now = self.clock();
         let chance = fastrand::u64(..);
         Some(view.live.as_ref()?.preview(&Ask::of(client, chance, now), asked))
     }
@@ -208,6 +215,42 @@ impl Handle {
     /// It did not get ready. This process goes on then.
     pub async fn upgrade(&self) -> Result<api::Upgraded, Refusal> {
         command::ask(&self.commands, Command::Upgrade).await
+    }
+
+    /// About what the workers' clocks say: milliseconds since all listeners accept.
+    pub(super) fn clock(&self) -> u64 {
+        let now = self.listening.get().map_or(0, |since| since.elapsed().as_millis());
+        u64::try_from(now).unwrap_or(u64::MAX)
+    }
+
+    /// Lets a counter that is not the server's own live on in the process after an upgrade. The name
+    /// is for the two of them alone.
+    pub fn also_counts(&self, name: &'static str, counter: &Arc<Counter>) {
+        self.besides.rcu(|known| {
+            let mut more = Vec::clone(known);
+            more.push((name, Arc::clone(counter)));
+            more
+        });
+    }
+
+    /// Shows every figure that only rises, with a name that the process after an upgrade knows, too.
+    pub fn each_figure(&self, see: &mut See<'_>) {
+        ledger::each(&self.snapshot(), see);
+        for (name, counter) in &**self.besides.load() {
+            see(format!("besides {name}"), Figure::Count(counter));
+        }
+        see("reloads ok".to_owned(), Figure::Count(&self.reloads.ok));
+        see("reloads refused".to_owned(), Figure::Count(&self.reloads.refused));
+    }
+
+    /// All that has been counted.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::read(self)
+    }
+
+    /// Adds what another process has counted.
+    pub fn enter(&self, ledger: Ledger) {
+        ledger.enter(self);
     }
 
     /// What is commanded; once, for the supervisor.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Protocol};
-use crate::listener::{Listener, Post};
+use crate::listener::{Gate, Listener, Post};
 use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken, set_keepalive};
 use crate::server::workers::Thread;
 use crate::server::{Inheritance, StartError};
@@ -79,15 +79,17 @@ impl Sockets {
         self.fds.iter().try_for_each(|fd| rustix::net::listen(fd, backlog(spec))).map_err(refused)
     }
 
-    /// Gives each worker its socket. What cannot be served by any worker is an error.
+    /// Gives each worker its socket, behind a gate that stands so. What cannot be served by any worker is an error.
     pub(super) async fn open(
         self,
         live: Arc<Listener>,
         workers: &[Thread],
+        gate: Gate,
     ) -> Result<Held, StartError> {
         let Self { listener, configured, address, is_datagram, fds, .. } = self;
         let refused = |why| StartError::Kernel { what: format!("listen on {address}"), why };
         let post = Arc::new(Post::new(address, live));
+        post.turn(gate);
         let copies = fds.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
         let copies = copies.map_err(refused)?;
         // There may be more sockets than workers, or fewer: they are used as they are, all of them.

@@ -6,14 +6,14 @@ use crate::acme::Keepers;
 use crate::admission::Gate;
 use crate::certificates::Watcher;
 use crate::config::Config;
-use crate::listener::{Crew, Door, Plan};
+use crate::listener::{Crew, Door, Gate as PostGate, Plan};
 use crate::log::Log;
 use crate::server::automation::{Automation, Wanted};
 use crate::server::monitors::Monitors;
 use crate::server::sockets::{self, Sockets};
 use crate::server::workers::{self, Thread};
 use crate::server::world::World;
-use crate::server::{Handle, Inheritance, Server, Snapshot, StartError, limits, views};
+use crate::server::{Handle, Inheritance, Known, Server, Snapshot, StartError, limits, views};
 
 /// A balancer whose addresses are bound and do not listen yet.
 #[derive(Debug)]
@@ -72,17 +72,26 @@ impl Bound {
         &self.handle
     }
 
-    /// Probes every backend once, then opens the listeners. Must be called inside a runtime that
+    /// Probes every backend once, then opens the listeners: [`Bound::poise`] and [`Poised::open`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn start(self) -> Result<Server, StartError> {
+        self.poise(&Known::new()).await?.open(PostGate::Open).await
+    }
+
+    /// Probes every backend once, but for those that are `known` by pool from a process before, and
+    /// starts the workers; then only the listeners have to be opened. Must be called inside a runtime that
     /// lives as long as the server: the monitors and the watch over certificates stay on it.
     ///
     /// # Errors
     /// A health check that cannot work, a thread or a socket that the kernel refuses.
-    pub async fn start(mut self) -> Result<Server, StartError> {
+    pub async fn poise(mut self, known: &Known) -> Result<Poised, StartError> {
         // As the user that will have to write there.
         self.keepers.load();
         let config = Arc::clone(&self.handle.snapshot().config);
         let (events, bell) = (&self.handle.events, self.crew.bell());
-        let monitors = Monitors::start(&config, &self.world, events, bell)?;
+        let monitors = Monitors::start(&config, &self.world, events, bell, known)?;
         self.handle.set_operators(monitors.operators(&config));
         monitors.first_round().await;
         sockets::still_free(self.sockets.iter())?;
@@ -94,26 +103,53 @@ impl Bound {
         };
         let doors = std::mem::take(&mut self.doors).into_iter().enumerate();
         let workers = doors.map(start).collect::<Result<Vec<_>, _>>()?;
+        Ok(Poised { bound: self, monitors, workers })
+    }
+}
+
+/// A balancer that only has to open its listeners.
+#[derive(Debug)]
+pub struct Poised {
+    bound: Bound,
+    monitors: Monitors,
+    workers: Vec<Thread>,
+}
+
+impl Poised {
+    /// What reports read.
+    pub fn handle(&self) -> &Arc<Handle> {
+        &self.bound.handle
+    }
+
+    /// Opens the listeners, behind gates that stand so.
+    ///
+    /// # Errors
+    /// A socket that the kernel refuses.
+    pub(super) async fn open(self, gate: PostGate) -> Result<Server, StartError> {
+        let Self { bound, monitors, workers } = self;
+        let config = Arc::clone(&bound.handle.snapshot().config);
         let mut held = Vec::new();
-        for sockets in self.sockets {
+        for sockets in bound.sockets {
             let spec = config.listeners.iter().find(|spec| spec.name == sockets.listener);
-            let (Some(spec), Some(live)) = (spec, self.world.listener(&sockets.listener)) else {
+            let (Some(spec), Some(live)) = (spec, bound.world.listener(&sockets.listener)) else {
                 continue;
             };
             sockets.listen(spec)?;
-            held.push(sockets.open(Arc::clone(live), &workers).await?);
+            held.push(sockets.open(Arc::clone(live), &workers, gate).await?);
         }
-        let certificates = Watcher::start(&self.world.inbound, events);
-        self.handle.set_listening();
-        let automation = Automation::start(self.wanted, self.keepers, events)?;
+        let events = &bound.handle.events;
+        let certificates = Watcher::start(&bound.world.inbound, events);
+        bound.handle.set_listening();
+        let automation = Automation::start(bound.wanted, bound.keepers, events)?;
         Ok(Server {
-            handle: self.handle,
-            log: self.log,
-            world: self.world,
+            before: None,
+            handle: bound.handle,
+            log: bound.log,
+            world: bound.world,
             held,
             workers,
-            gate: self.gate,
-            open_files: self.open_files,
+            gate: bound.gate,
+            open_files: bound.open_files,
             monitors,
             automation,
             certificates,

@@ -2,12 +2,15 @@
 //!
 //! Commands are obeyed one after the other. While one is at work a request to stop is still heard.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::api;
@@ -15,6 +18,9 @@ use crate::config::{self, Config, Loaded};
 use crate::event::{Event, Subject};
 use crate::server::changes::{self, Whose};
 use crate::server::command::{Command, Refusal, Reply};
+use crate::server::farewell::{self, Heard};
+use crate::server::handover::AdminSocket;
+use crate::server::upgrade::Succeeded;
 use crate::server::{Handle, Server, Signals, Told, warnings};
 
 /// How often pools are looked at while a reload waits to be confirmed, and what is no longer used is
@@ -29,8 +35,15 @@ pub trait Aside: Send + Debug {
     fn reloaded(&mut self, config: &Config);
     /// A reload is over, whatever became of it.
     fn settled(&mut self, config: &Config);
-    /// The process of this id has taken over.
-    fn replaced(&mut self, pid: u32);
+
+    /// What another process needs to serve in place of this one, besides what the balancer has.
+    ///
+    /// # Errors
+    /// Why no other process can.
+    fn bequest(&self) -> io::Result<Option<AdminSocket>>;
+
+    /// The process of this id serves: whatever could be taken for it is given up.
+    fn replaced(&mut self, pid: u32) -> impl Future<Output = ()> + Send;
 }
 
 /// A running balancer that obeys.
@@ -38,8 +51,12 @@ pub trait Aside: Send + Debug {
 pub struct Supervisor<A> {
     server: Server,
     commands: mpsc::Receiver<Command>,
+    /// What was asked while something was under way.
+    waiting: VecDeque<Command>,
     aside: A,
     trial: Option<Trial>,
+    /// Another process serves.
+    succeeded: Option<Succeeded>,
 }
 
 /// A reload that waits to be confirmed.
@@ -59,7 +76,8 @@ impl<A: Aside> Supervisor<A> {
     /// Of this balancer. `None`: it has a supervisor.
     pub fn new(server: Server, aside: A) -> Option<Self> {
         let commands = server.handle().commanded()?;
-        Some(Self { server, commands, aside, trial: None })
+        let (waiting, trial, succeeded) = (VecDeque::new(), None, None);
+        Some(Self { server, commands, waiting, aside, trial, succeeded })
     }
 
     /// What reports read.
@@ -72,12 +90,22 @@ impl<A: Aside> Supervisor<A> {
         &self.aside
     }
 
-    /// The balancer, to be stopped, and what was there aside.
-    pub fn resign(self) -> (Server, A) {
-        (self.server, self.aside)
+    /// True if another process serves.
+    pub fn is_replaced(&self) -> bool {
+        self.succeeded.is_some()
     }
 
-    /// Obeys until a stop is asked for.
+    /// Stops gracefully, at once if a stop is asked for again; or keeps the sessions that are left if
+    /// another process serves. Returns when the last one has ended, with what was there aside.
+    pub async fn resign(self, signals: &mut Signals) -> A {
+        match self.succeeded {
+            Some(succeeded) => self.server.drain(succeeded, self.commands, signals).await,
+            None => self.server.stop(signals.stop()).await,
+        }
+        self.aside
+    }
+
+    /// Obeys until a stop is asked for, or another process serves.
     pub async fn run(&mut self, signals: &mut Signals) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,18 +114,29 @@ impl<A: Aside> Supervisor<A> {
                 told = signals.next() => match told {
                     Told::Stop => Err(Stopped),
                     Told::Reload => self.hang_up(signals).await,
-                    Told::Upgrade => {
-                        tracing::warn!("SIGUSR2: upgrades are not built yet; restart instead");
-                        Ok(())
-                    }
+                    // What comes of it is in the log: nobody waits for an answer.
+                    Told::Upgrade => self.upgrade(signals).await.map(drop),
                 },
-                Some(command) = self.commands.recv() => self.obey(command, signals).await,
+                Some(command) = next(&mut self.waiting, &mut self.commands) => {
+                    self.obey(command, signals).await
+                }
+                heard = farewell::hear(&mut self.server.before) => {
+                    self.listen(heard);
+                    Ok(())
+                }
                 _ = look.tick() => self.look(signals).await,
             };
-            if obeyed.is_err() {
+            if obeyed.is_err() || self.is_replaced() {
                 return;
             }
         }
+    }
+
+    /// Takes in what the process before this one tells.
+    fn listen(&mut self, heard: Heard) {
+        let Server { handle, before, .. } = &mut self.server;
+        let draining = farewell::take_in(handle, before, heard);
+        handle.draining.store(Arc::new(draining));
     }
 
     async fn obey(&mut self, command: Command, signals: &mut Signals) -> Result<(), Stopped> {
@@ -109,7 +148,8 @@ impl<A: Aside> Supervisor<A> {
             Command::Confirm(reply) => answer(reply, self.confirm()),
             Command::Plan(file, reply) => answer(reply, self.plan(&file)),
             Command::Upgrade(reply) => {
-                answer(reply, Err(Refusal::Failed("upgrades are not built yet".to_owned())));
+                let upgraded = self.upgrade(signals).await?;
+                answer(reply, upgraded);
             }
         }
         Ok(())
@@ -182,9 +222,25 @@ impl<A: Aside> Supervisor<A> {
         signals: &mut Signals,
     ) -> Result<Result<api::Changes, Refusal>, Stopped> {
         let changes = self.changes(&config);
-        let prepared = tokio::select! {
-            prepared = self.server.prepare(config) => prepared,
-            () = signals.stop() => return Err(Stopped),
+        let Self { server, commands, waiting, .. } = self;
+        let prepared = {
+            let mut prepared = pin!(server.prepare(config));
+            loop {
+                tokio::select! {
+                    prepared = &mut prepared => break prepared,
+                    told = signals.next() => match told {
+                        Told::Stop => return Err(Stopped),
+                        Told::Reload => waiting.push_back(Command::Reload(None, oneshot::channel().0)),
+                        Told::Upgrade => tracing::error!("SIGUSR2: {RELOADING}"),
+                    },
+                    Some(command) = commands.recv() => match command {
+                        Command::Upgrade(reply) => {
+                            answer(reply, Err(Refusal::Conflict(RELOADING.to_owned())));
+                        }
+                        other => waiting.push_back(other),
+                    },
+                }
+            }
         };
         Ok(match prepared {
             Ok(prepared) => {
@@ -195,6 +251,71 @@ impl<A: Aside> Supervisor<A> {
             }
             Err(error) => Err(Refusal::Failed(error.to_string())),
         })
+    }
+
+    /// Has another process take over. While that one gets ready, everything is answered.
+    async fn upgrade(
+        &mut self,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Upgraded, Refusal>, Stopped> {
+        if self.trial.is_some() {
+            let why = "a reload waits to be confirmed, and a new process would read the new file: \
+                       `evenkeel confirm` first";
+            return Ok(Err(self.not_upgraded(Refusal::Conflict(why.to_owned()))));
+        }
+        let admin = match self.aside.bequest() {
+            Ok(admin) => admin,
+            Err(why) => return Ok(Err(self.not_upgraded(Refusal::Failed(why.to_string())))),
+        };
+        let Self { server, commands, waiting, .. } = self;
+        let handed = {
+            let mut handed = pin!(server.hand_over(admin));
+            loop {
+                tokio::select! {
+                    handed = &mut handed => break Ok(handed),
+                    told = signals.next() => match told {
+                        Told::Stop => break Err(Stopped),
+                        Told::Reload => tracing::error!("SIGHUP: {UPGRADING}"),
+                        Told::Upgrade => tracing::error!("SIGUSR2: {UPGRADING}"),
+                    },
+                    Some(command) = commands.recv() => put_off(command, waiting),
+                }
+            }
+        };
+        match handed {
+            Ok(Ok(succeeded)) => {
+                self.aside.replaced(succeeded.upgraded.pid).await;
+                let upgraded = succeeded.upgraded.clone();
+                let api::Upgraded { pid, version, sessions } = &upgraded;
+                tracing::info!(
+                    pid,
+                    version,
+                    sessions,
+                    "upgraded: another process serves, the sessions here go on until they end"
+                );
+                let (mine, reason) =
+                    (std::process::id().to_string(), format!("it runs version {version}"));
+                self.server.tell_of_upgrade(mine, pid.to_string(), reason);
+                self.succeeded = Some(succeeded);
+                Ok(Ok(upgraded))
+            }
+            Ok(Err(why)) => {
+                self.server.resume().await;
+                Ok(Err(self.not_upgraded(Refusal::Failed(why.to_string()))))
+            }
+            Err(Stopped) => {
+                tracing::warn!("upgrade given up: the process is to stop");
+                self.server.resume().await;
+                Err(Stopped)
+            }
+        }
+    }
+
+    fn not_upgraded(&self, refusal: Refusal) -> Refusal {
+        tracing::error!("upgrade failed, this process serves on: {refusal}");
+        let mine = std::process::id().to_string();
+        self.server.tell_of_upgrade(mine, "failed".to_owned(), refusal.to_string());
+        refusal
     }
 
     fn plan(&self, file: &str) -> Result<api::Changes, Refusal> {
@@ -316,6 +437,33 @@ impl<A: Aside> Supervisor<A> {
 
 fn load(file: &PathBuf) -> Result<Loaded, config::Refused> {
     config::load(file, &|name| std::env::var(name).ok())
+}
+
+/// Why nothing else is done.
+const UPGRADING: &str = "an upgrade is under way: try again when it is over";
+/// As well.
+const RELOADING: &str = "a reload is under way: try again when it is over";
+
+/// The next command: what has waited comes first.
+async fn next(
+    waiting: &mut VecDeque<Command>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<Command> {
+    match waiting.pop_front() {
+        Some(command) => Some(command),
+        None => commands.recv().await,
+    }
+}
+
+/// During an upgrade: refuses what cannot be meant for later.
+fn put_off(command: Command, waiting: &mut VecDeque<Command>) {
+    let conflict = || Refusal::Conflict(UPGRADING.to_owned());
+    match command {
+        Command::Reload(_, reply) => answer(reply, Err(conflict())),
+        Command::Confirm(reply) => answer(reply, Err(conflict())),
+        Command::Upgrade(reply) => answer(reply, Err(conflict())),
+        plan @ Command::Plan(..) => waiting.push_back(plan),
+    }
 }
 
 /// Whoever asked may have gone.

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{self, AcceptProxy, Config};
 use crate::listener::{self, Order, Pace, Plan, Post};
 use crate::server::StartError;
+use crate::udp;
 
 /// Orders a worker may have waiting: all come from one task that waits for room.
 const ORDERS: usize = 64;
@@ -58,6 +59,24 @@ impl Thread {
         self.tell(Order::Heed(heeded)).await;
         // An error means that it has ended, and so lets nobody in.
         is_heeded.await.ok();
+    }
+
+    /// The kernel's numbers of the datagram sockets that the worker serves.
+    pub(super) async fn datagram_sockets(&self) -> Vec<u64> {
+        let (tell, told) = oneshot::channel();
+        self.tell(Order::Sockets(tell)).await;
+        told.await.unwrap_or_default()
+    }
+
+    /// Asks whoever serves a datagram socket there. Without anybody the answer never comes.
+    pub(super) async fn ask<T>(
+        &self,
+        socket: u64,
+        request: impl FnOnce(oneshot::Sender<T>) -> udp::Request,
+    ) -> oneshot::Receiver<T> {
+        let (reply, replied) = oneshot::channel();
+        self.tell(Order::Ask(socket, request(reply))).await;
+        replied
     }
 
     /// Waits for the end of the thread; at once if it has been seen.

@@ -11,6 +11,11 @@ pub trait Desk<P>: Debug {
     /// True once nothing new is taken there; it may become false again.
     fn is_closed(&self) -> bool;
 
+    /// True while nothing is to be moved there, because another process may be about to do it.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
     /// True once nothing at all is done there any more.
     fn is_left(&self) -> bool;
 }

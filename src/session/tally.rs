@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::metric::{Counter, Gauge, Histogram, LIFETIME};
+use crate::metric::{Counter, Figure, Gauge, Histogram, LIFETIME};
 use crate::outcome::Outcome;
 use crate::session::Recall;
 
@@ -58,5 +58,16 @@ impl Tally {
     /// Sessions ended, by outcome.
     pub fn ended(&self) -> impl Iterator<Item = (Outcome, u64)> + '_ {
         Outcome::ALL.into_iter().zip(self.ended.iter().map(Counter::get))
+    }
+
+    /// Shows all that only rises, each by a name that stays.
+    pub fn figures(&self, see: &mut dyn FnMut(&str, Figure<'_>)) {
+        see("in", Figure::Count(&self.bytes_in));
+        see("out", Figure::Count(&self.bytes_out));
+        see("connected", Figure::Count(&self.connected));
+        see("duration", Figure::Durations(&self.duration));
+        for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.ended) {
+            see(outcome.as_str(), Figure::Count(counter));
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::TlsVersion;
-use crate::metric::{Counter, Gauge, Histogram, LATENCY};
+use crate::metric::{Counter, Figure, Gauge, Histogram, LATENCY};
 
 /// How a handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,22 @@ impl Figures {
     /// Certificates that were replaced (`"ok"`) or refused, by outcome.
     pub fn reloads(&self) -> [(&'static str, u64); 2] {
         [("ok", self.replaced.get()), ("refused", self.refused.get())]
+    }
+
+    /// Shows all that only rises, each by a name that stays.
+    pub fn figures(&self, see: &mut dyn FnMut(&str, Figure<'_>)) {
+        see("duration", Figure::Durations(&self.duration));
+        see("replaced", Figure::Count(&self.replaced));
+        see("refused", Figure::Count(&self.refused));
+        for (version, row) in VERSIONS.iter().zip(&self.handshakes) {
+            let version = version.map_or("none", TlsVersion::as_str);
+            for (how, counter) in Handshaken::ALL.iter().zip(row) {
+                see(&format!("handshakes {version} {}", how.as_str()), Figure::Count(counter));
+            }
+        }
+        for (version, counter) in VERSIONS.iter().flatten().zip(&self.resumed) {
+            see(&format!("resumed {}", version.as_str()), Figure::Count(counter));
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::addr::ClientAddr;
 use crate::admission::Place;
 use crate::config::AdminState;
@@ -36,6 +38,17 @@ pub(super) struct Course {
     is_merging: bool,
 }
 
+/// What a flow has been through on its backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Voyage {
+    attempts: u32,
+    is_refused: bool,
+    age: Duration,
+    first_reply: Option<Duration>,
+    bytes: [u64; 2],
+    is_merging: bool,
+}
+
 impl Course {
     pub(super) fn new(
         socket: Socket,
@@ -58,6 +71,29 @@ impl Course {
             folded: [0; 2],
             is_merging: false,
         }
+    }
+
+    /// What it has been through until now, without its socket.
+    pub(super) fn past(&self) -> Voyage {
+        Voyage {
+            attempts: self.attempts,
+            is_refused: self.is_refused,
+            age: self.began.elapsed(),
+            first_reply: self.first_reply,
+            bytes: self.bytes,
+            is_merging: self.is_merging,
+        }
+    }
+
+    /// Goes on from what it was elsewhere; what moved there has been counted.
+    pub(super) fn resume(&mut self, past: Voyage) {
+        self.attempts = past.attempts;
+        self.is_refused = past.is_refused;
+        // A machine that was started after the flow began cannot be.
+        self.began = self.began.checked_sub(past.age).unwrap_or(self.began);
+        self.first_reply = past.first_reply;
+        (self.bytes, self.folded) = (past.bytes, past.bytes);
+        self.is_merging = past.is_merging;
     }
 
     /// Counts payload that was handed on; `now` is the pool's clock.

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::addr::ClientAddr;
 use crate::admission::{Dropped, Figures};
 use crate::metric::Gauge;
-use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, merge_arrivals};
+use crate::net::{Destination, Intake, Outlet, Queue, Run, Socket, inode, merge_arrivals};
 use crate::outcome::{Outcome, Rejection};
 use crate::pool::Backend;
 use crate::route::Flight;
@@ -46,11 +46,11 @@ pub struct Forwarder {
     /// What is in force there, as of the latest look.
     pub(super) proxy: Arc<Proxy>,
     pub(super) tools: Tools,
-    switch: Rc<Switch>,
+    pub(super) switch: Rc<Switch>,
     stage: Stage,
     pub(super) table: Table<Course>,
     /// Flows whose sockets have something to say.
-    queue: Rc<Queue>,
+    pub(super) queue: Rc<Queue>,
     pub(super) outlet: Outlet,
     is_merging: bool,
     pub(super) roll: Roll,
@@ -70,6 +70,8 @@ impl Forwarder {
         switch: Rc<Switch>,
     ) -> io::Result<Self> {
         let listener = tools.reactor.watch_datagrams(fd)?;
+        listener.share();
+        switch.serve(inode(&listener)?);
         Ok(Self {
             bound: listener.local().ok_or(io::ErrorKind::AddrNotAvailable)?,
             listener,
@@ -105,6 +107,12 @@ impl Forwarder {
         while !self.is_over() {
             let mut is_called = false;
             let is_due = poll_fn(|cx| {
+                if self.desk.is_paused() {
+                    // What comes stays in the sockets; the switch wakes when anything changes.
+                    let is_cut = self.switch.poll_stage(cx) == Stage::Cut;
+                    let has_turned = is_cut || self.switch.has_requests();
+                    return if has_turned { Poll::Ready(false) } else { Poll::Pending };
+                }
                 let is_closed = self.desk.is_closed();
                 let closed = if is_closed { Stage::Closing } else { Stage::Open };
                 let stage = self.switch.poll_stage(cx).max(closed);
@@ -113,14 +121,22 @@ impl Forwarder {
                 let is_due = sweep.as_mut().poll(cx).is_ready() || is_called;
                 let has_work =
                     self.listener.poll_readable(cx).is_ready() | self.queue.poll(cx).is_ready();
+                let has_work = has_work || self.switch.has_requests();
                 if has_turned || is_due || has_work { Poll::Ready(is_due) } else { Poll::Pending }
             })
             .await;
-            if self.stage == Stage::Cut {
+            if self.switch.is_cut() {
                 return self.end_all();
+            }
+            if self.desk.is_left() {
+                break;
             }
             self.now = clock.exact();
             self.catch_up();
+            self.answer();
+            if self.desk.is_paused() {
+                continue;
+            }
             self.take_in(&mut intake);
             self.queue.take(&mut ready);
             for slot in ready.drain(..) {
@@ -136,6 +152,7 @@ impl Forwarder {
             // There may be more at once, and the worker's other tasks have waited.
             tokio::task::yield_now().await;
         }
+        self.leave();
     }
 
     /// True once its address is given up, or the process stops and no worker has a flow of this
@@ -265,7 +282,7 @@ impl Forwarder {
     }
 
     /// The way that a new flow of this client goes.
-    fn find_way(&self, client: ClientAddr) -> Result<Led, Refusal> {
+    pub(super) fn find_way(&self, client: ClientAddr) -> Result<Led, Refusal> {
         let flight = Flight { client: client.ip(), sni: None, alpn: &[], request: None };
         let way = self.proxy.routes.find(&flight, fastrand::u64(..), |_| false).cloned();
         way.ok_or(Refusal::Inside { way: None, why: Rejection::NoRoute, attempts: 0 })

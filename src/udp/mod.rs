@@ -2,7 +2,7 @@
 //!
 //! [`Forwarder`] is the way in of a datagram on one page, `back` the way of its reply; [`table`] says
 //! which flow it belongs to and who makes room, without sockets or clocks; `opening` finds a backend
-//! for a new flow, `upkeep` ends those that are done.
+//! for a new flow, `upkeep` ends those that are done, and `transfer` takes them to another process.
 
 mod back;
 mod flow;
@@ -11,6 +11,7 @@ mod opening;
 mod refusal;
 mod switch;
 pub mod table;
+mod transfer;
 mod upkeep;
 
 use std::rc::Rc;
@@ -29,6 +30,7 @@ use crate::session::{Bell, Clock};
 pub use forwarder::Forwarder;
 use switch::Stage;
 pub use switch::Switch;
+pub use transfer::{Carried, Exported, Import, Request};
 
 /// The way of a flow to a pool, in which it stays whatever becomes of its backend.
 type Led = Way<Arc<Entrance>>;

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
+use crate::udp::transfer::Request;
+
 /// How far a stop has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Stage {
@@ -20,6 +22,9 @@ pub(super) enum Stage {
 #[derive(Debug, Default)]
 pub struct Switch {
     stage: Cell<Stage>,
+    /// The kernel's number of the forwarder's socket: the same in every process that has it.
+    socket: Cell<u64>,
+    requests: RefCell<Vec<Request>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -34,6 +39,29 @@ impl Switch {
         self.turn(Stage::Cut);
     }
 
+    /// The kernel's number of the socket that the forwarder serves.
+    pub fn socket(&self) -> u64 {
+        self.socket.get()
+    }
+
+    pub(super) fn serve(&self, socket: u64) {
+        self.socket.set(socket);
+    }
+
+    /// Asks the forwarder for flows, or to take some.
+    pub fn ask(&self, request: Request) {
+        self.requests.borrow_mut().push(request);
+        self.nudge();
+    }
+
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.borrow().is_empty()
+    }
+
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.requests.take()
+    }
+
     fn turn(&self, stage: Stage) {
         self.stage.set(self.stage.get().max(stage));
         self.nudge();
@@ -44,6 +72,10 @@ impl Switch {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.stage.get() == Stage::Cut
     }
 
     /// Where it stands; all calls must come from one task, which is woken when that changes.

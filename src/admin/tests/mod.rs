@@ -3,6 +3,7 @@
 mod events;
 mod steering;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -143,10 +144,14 @@ fn inbound() -> Inbound {
 }
 
 fn site() -> Site {
+    site_of(handle())
+}
+
+fn site_of(handle: Arc<Handle>) -> Site {
     let access_dropped = Arc::new(Counter::default());
     access_dropped.add(5);
     Site {
-        handle: handle(),
+        handle,
         access_dropped,
         loopback: true,
         token: None,
@@ -228,6 +233,57 @@ fn figures_land_under_their_labels() {
     assert_eq!(value(&text, "evenkeel_rejected_total", &["reason=\"refused\""]), 1.0);
     assert_eq!(value(&text, "evenkeel_accept_paused_total", &["listener=\"front\""]), 1.0);
     assert_eq!(value(&text, "evenkeel_access_log_dropped_total", &[]), 5.0);
+}
+
+/// Names and values of all that only rises, the process's own figures aside: those begin anew with it.
+fn rising(text: &str) -> BTreeMap<String, f64> {
+    let of = |metric: &&names::Metric| metric.kind != names::Kind::Gauge;
+    let rising: Vec<_> = names::ALL.iter().filter(of).map(|metric| metric.name).collect();
+    let is_rising = |line: &str| {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"];
+        let whole = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+        rising.contains(&name) || rising.contains(&whole)
+    };
+    let lines = text.lines().filter(|line| is_rising(line) && !line.starts_with("process_"));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn what_one_process_has_counted_another_goes_on_with_to_the_last_figure() {
+    let (one, other) = (handle(), handle());
+    // An odd figure that says of itself whose it is.
+    let mut figure = 0;
+    one.each_figure(&mut |_, rising| {
+        figure += 1;
+        rising.add(&[figure; 320]);
+    });
+    let before = rising(&metrics::render(&site_of(Arc::clone(&one))));
+    let own = rising(&metrics::render(&site_of(Arc::clone(&other))));
+    other.enter(one.ledger());
+    let after = rising(&metrics::render(&site_of(Arc::clone(&other))));
+    for (name, value) in &after {
+        // Neither what the kernel counts of a shared socket nor what the test counts by itself.
+        let is_elsewhere = [
+            "reason=\"kernel\"",
+            "evenkeel_access_log_dropped_total",
+            "evenkeel_events_dropped_total",
+            "evenkeel_reloads_total",
+        ];
+        if is_elsewhere.iter().any(|part| name.contains(part)) {
+            continue;
+        }
+        let was = before.get(name).copied().unwrap_or_default();
+        assert!(was > 0.0, "{name} is in no ledger");
+        assert!(
+            (value - was - own.get(name).unwrap_or(&0.0)).abs() < 0.01,
+            "{name}: {was}, then {value}"
+        );
+    }
+    assert!(before.keys().all(|name| after.contains_key(name)));
 }
 
 #[test]

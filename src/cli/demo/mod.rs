@@ -103,7 +103,7 @@ async fn play(stage: Stage, opened: Opened, seconds: Option<u64>) -> anyhow::Res
     let out = io::stdout();
     let live = out.is_terminal();
     let played = stage.play(handle, admin, seconds, running.obey(&mut signals), (out, live)).await;
-    running.stop(signals.stop()).await;
+    running.stop(&mut signals).await;
     match played {
         // Whoever read along has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -45,6 +45,8 @@ impl Run {
             .env("EVENKEEL_BACKEND", &*self.backend)
             .env("EVENKEEL_ADDRESS", peer.address.ip().to_string())
             .env("EVENKEEL_PORT", peer.address.port().to_string())
+            // Meant for the balancer alone, in case it was started by another one.
+            .env_remove("EVENKEEL_UPGRADE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

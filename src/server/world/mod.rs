@@ -51,12 +51,12 @@ impl World {
         let challenges = before.map(|before| Arc::clone(&before.challenges)).unwrap_or_default();
         let known = before.map(|before| before.inbound.as_slice()).unwrap_or_default();
         let (inbound, fresh) = inward::build(config, &challenges, known)?;
-        let resolver = match before.filter(|before| before.resolver.asks(&config.process.nameservers)) {
-            Some(before) => before.resolver.clone(),
-            None => Resolver::new(config.process.nameservers.clone()),
-        };
-        let mut world =
-            Self { ways, listeners: Vec::new(), inbound, challenges, resolver, fresh };
+        let resolver =
+            match before.filter(|before| before.resolver.asks(&config.process.nameservers)) {
+                Some(before) => before.resolver.clone(),
+                None => Resolver::new(config.process.nameservers.clone()),
+            };
+        let mut world = Self { ways, listeners: Vec::new(), inbound, challenges, resolver, fresh };
         let listener = |spec: &config::Listener| {
             let known = before.and_then(|before| before.listener(&spec.name));
             world.serving(config, spec, known, access, gate)

@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 /// Milliseconds on a steady clock.
@@ -23,7 +24,7 @@ pub struct Key {
 }
 
 /// When flows end.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rules {
     /// No datagram either way for so long; `None` = never.
     pub idle: Option<Tick>,
@@ -57,6 +58,13 @@ impl<T> Flow<T> {
         self.last
     }
 
+    /// What it has been through until `now`.
+    pub fn past(&self, now: Tick) -> Past {
+        let (age, idle) = (now.saturating_sub(self.began), now.saturating_sub(self.last));
+        let Self { datagrams, replies, rules, .. } = *self;
+        Past { age, idle, datagrams, replies, rules }
+    }
+
     /// It has had all the replies that it may expect.
     fn has_all(&self) -> bool {
         let each = u64::from(self.rules.responses);
@@ -67,6 +75,21 @@ impl<T> Flow<T> {
     fn is_unanswered(&self) -> bool {
         self.datagrams <= 1 && self.replies == 0
     }
+}
+
+/// What a flow has been through: another table goes on from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Milliseconds since it began.
+    pub age: Tick,
+    /// Milliseconds since the latest datagram.
+    pub idle: Tick,
+    /// Datagrams from the client that were handed on.
+    pub datagrams: u64,
+    /// Replies.
+    pub replies: u64,
+    /// Those of its beginning.
+    pub rules: Rules,
 }
 
 /// The flows of one socket.
@@ -128,6 +151,17 @@ impl<T> Table<T> {
         if let Some(old) = self.by_key.insert(key, slot) {
             self.forget(old);
         }
+        slot
+    }
+
+    /// Enters a flow that began elsewhere, as [`Table::insert`] does.
+    pub fn resume(&mut self, now: Tick, key: Key, load: T, past: Past) -> usize {
+        // Its clock may have begun only now: what was before that counts as its beginning.
+        let (began, last) = (now.saturating_sub(past.age), now.saturating_sub(past.idle));
+        let slot = self.insert(began, key, load);
+        self.on_moved(slot, last, |flow| {
+            (flow.datagrams, flow.replies, flow.rules) = (past.datagrams, past.replies, past.rules);
+        });
         slot
     }
 

@@ -258,3 +258,35 @@ fn admit(table: &mut Table<Option<u8>>, now: Tick, key: Key, load: Option<u8>) -
     table.replace(stale, now, key, load);
     Some(stale)
 }
+
+#[test]
+fn a_flow_that_goes_on_in_another_table_ends_when_it_would_have_here() {
+    let rules = Rules { idle: Some(1_000), responses: 2 };
+    let (mut one, mut other) = (Table::new(rules), Table::new(Rules::default()));
+    let key = Key { client: "10.0.0.1:9".parse().unwrap(), local: None };
+    let slot = one.insert(5_000, key, ());
+    one.on_datagrams(slot, 5_100, 2);
+    assert!(!one.on_replies(slot, 5_200, 3));
+    let past = one.get(slot).unwrap().past(5_300);
+    assert_eq!((past.age, past.idle, past.datagrams, past.replies), (300, 100, 2, 3));
+
+    // The other clock is elsewhere.
+    let slot = other.resume(90_000, key, (), past);
+    assert_eq!((other.find(&key), other.stale(99_000)), (Some(slot), None));
+    let mut overdue = Vec::new();
+    other.overdue(90_899, &mut overdue);
+    assert!(overdue.is_empty());
+    other.overdue(90_900, &mut overdue);
+    assert_eq!(overdue, [slot]);
+    assert!(other.on_replies(slot, 90_500, 1), "two replies for each of two datagrams");
+
+    // One that nobody has answered may still have to make room, as soon as it would have.
+    let slot = one.insert(6_000, Key { client: "10.0.0.2:9".parse().unwrap(), local: None }, ());
+    one.on_datagrams(slot, 6_000, 1);
+    let past = one.get(slot).unwrap().past(6_600);
+    let key = Key { client: "10.0.0.2:9".parse().unwrap(), local: None };
+    let slot = other.resume(91_000, key, (), past);
+    assert_eq!((other.stale(91_400), other.stale(91_401)), (None, Some(slot)));
+    other.remove(slot);
+    assert_eq!(other.stale(99_999), None);
+}

@@ -135,7 +135,8 @@ fn logs_change_with_a_reload_also_for_who_was_there_before() {
     fs::rename(proxy.dir().join("two.log"), proxy.dir().join("two.log.1")).unwrap();
     proxy.signal(Signal::HUP);
     eventually("the file is opened again", PATIENCE, || proxy.dir().join("two.log").exists());
-    let warned = |log: &str| log.lines().any(|line| line.contains(" WARN ") && !line.starts_with('{'));
+    let warned =
+        |log: &str| log.lines().any(|line| line.contains(" WARN ") && !line.starts_with('{'));
     eventually("it says so as text", PATIENCE, || warned(&proxy.log()));
     assert!(!proxy.log().contains("reloaded: "), "that is no warning");
 }

@@ -7,7 +7,6 @@ use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually, throughout};
 use std::time::Duration;
 
-
 /// A pool with one backend that has a name.
 fn named(port: u16) -> String {
     format!("backends = [{{ address = \"db.test:{port}\", name = \"db\" }}]")
@@ -70,8 +69,6 @@ fn an_answer_that_fails_takes_nothing_away() {
         trouble(&dns, "db.test");
         let asked = dns.asked("db.test");
         eventually("it is asked again", PATIENCE, || dns.asked("db.test") > asked);
-        throughout("it serves on", Duration::from_millis(300), || {
-            whom(&proxy) == servers[0].name
-        });
+        throughout("it serves on", Duration::from_millis(300), || whom(&proxy) == servers[0].name);
     }
 }

@@ -47,7 +47,8 @@ fn discovery(proxy: &Evenkeel) -> serde_json::Value {
 
 /// Lines of the log that say this.
 fn said(proxy: &Evenkeel, part: &str) -> usize {
-    let has = |event: &&serde_json::Value| event["message"].as_str().is_some_and(|it| it.contains(part));
+    let has =
+        |event: &&serde_json::Value| event["message"].as_str().is_some_and(|it| it.contains(part));
     proxy.events().iter().filter(has).count()
 }
 
