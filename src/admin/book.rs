@@ -5,6 +5,7 @@
 //! Histograms and counters with fractions are written here: the recorder takes single samples
 //! only, and whole numbers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,28 +51,49 @@ impl Book {
         self.line(format_args!("{} {value}", metric.name));
     }
 
-    /// Writes all series of a histogram.
+    /// Writes all series of a histogram; those with the same labels as one.
     pub(super) fn histograms<'a>(
         &mut self,
         metric: &'static Metric,
         series: impl Iterator<Item = (Vec<Pair<'a>>, &'a Histogram)>,
     ) {
         self.head(metric);
+        let mut alike: Vec<(String, Vec<&Histogram>)> = Vec::new();
+        let mut places = HashMap::new();
         for (labels, histogram) in series {
             let labels =
                 labels.into_iter().map(|(key, value)| format!("{key}=\"{}\"", escape(value)));
-            self.buckets(metric.name, &labels.collect::<Vec<_>>().join(","), histogram);
+            let labels = labels.collect::<Vec<_>>().join(",");
+            let place = *places.entry(labels.clone()).or_insert(alike.len());
+            match alike.get_mut(place) {
+                Some((_, histograms)) => histograms.push(histogram),
+                None => alike.push((labels, vec![histogram])),
+            }
+        }
+        for (labels, histograms) in alike {
+            self.buckets(metric.name, &labels, &histograms);
         }
     }
 
-    fn buckets(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+    /// Writes one series: the sum of these, of which there is one and whose bounds are the same.
+    fn buckets(&mut self, name: &str, labels: &str, histograms: &[&Histogram]) {
+        let mut sums: Vec<(f64, u64)> = Vec::new();
+        for histogram in histograms {
+            for (place, (bound, at_or_below)) in histogram.cumulative().enumerate() {
+                match sums.get_mut(place) {
+                    Some((_, sum)) => *sum += at_or_below,
+                    None => sums.push((bound, at_or_below)),
+                }
+            }
+        }
         let mut count = 0;
-        for (bound, at_or_below) in histogram.cumulative() {
+        for (bound, at_or_below) in sums {
             let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
             self.line(format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {at_or_below}"));
             count = at_or_below;
         }
-        self.line(format_args!("{name}_sum{{{labels}}} {}", histogram.sum()));
+        let sum: f64 = histograms.iter().map(|histogram| histogram.sum()).sum();
+        self.line(format_args!("{name}_sum{{{labels}}} {sum}"));
         self.line(format_args!("{name}_count{{{labels}}} {count}"));
     }
 
@@ -101,13 +123,14 @@ pub(super) struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// Writes one series.
+    /// Writes one series. What is written twice is added up: a backend that has left and another one
+    /// that has its name.
     pub(super) fn set(&self, labels: Vec<Label>, value: u64) {
         let key = Key::from_parts(KeyName::from_const_str(self.metric.name), labels);
         match self.metric.kind {
-            Kind::Counter => self.recorder.register_counter(&key, &METADATA).absolute(value),
+            Kind::Counter => self.recorder.register_counter(&key, &METADATA).increment(value),
             Kind::Gauge | Kind::Histogram => {
-                self.recorder.register_gauge(&key, &METADATA).set(value as f64);
+                self.recorder.register_gauge(&key, &METADATA).increment(value as f64);
             }
         }
     }

@@ -3,6 +3,7 @@
 mod adoption;
 mod attempt;
 mod closing;
+mod first_round;
 #[cfg(test)]
 mod fixture;
 mod following;

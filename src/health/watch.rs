@@ -16,6 +16,7 @@ use crate::health::StartError;
 use crate::health::adoption::{Adoption, courses};
 use crate::health::attempt::{Ending, Turn};
 use crate::health::closing::Closings;
+use crate::health::first_round::FirstRound;
 use crate::health::known::Known;
 use crate::health::member::{Heard, Member};
 use crate::health::monitor::{Command, Wish};
@@ -66,15 +67,6 @@ pub(super) struct Watch {
     pub(super) changes: Vec<Change>,
     /// Who is to be told once the list is out.
     pub(super) obeyed: Vec<oneshot::Sender<()>>,
-}
-
-/// What the start of the listeners waits for.
-#[derive(Debug)]
-pub(super) struct FirstRound {
-    awaited: BTreeSet<u64>,
-    /// Until then a resolver may take its time; `None` once that has passed.
-    patience: Option<Duration>,
-    over: watch::Sender<bool>,
 }
 
 /// The ends of a monitor that its watch has.
@@ -141,7 +133,7 @@ impl Watch {
             started: Instant::now(),
             turns: JoinSet::new(),
             commands,
-            first_round: FirstRound { awaited, patience: Some(spec.health.timeout), over },
+            first_round: FirstRound::new(awaited, spec.health.timeout, over),
             shortage: Shortage::default(),
             closings: Closings::new(spec.close, bell),
             usability: Usability::default(),
@@ -268,7 +260,7 @@ impl Watch {
         if member.following.is_over(task) {
             // No turn: the next one is due as before.
         } else if let Some((_, due)) = member.turn.take_if(|(turn, _)| turn.id() == task) {
-            self.first_round.awaited.remove(&id);
+            self.first_round.forget(id);
             self.schedule.ended(id, due, self.started.elapsed());
         } else {
             // Of before a maintenance, or before other settings.
@@ -362,7 +354,7 @@ impl Watch {
         for change in self.changes.drain(..) {
             change.tell(&self.pool, &self.events);
         }
-        let is_first_round = !self.first_round.awaited.is_empty();
+        let is_first_round = self.first_round.is_on();
         if !is_first_round {
             self.usability.tell(&self.pool, &self.members, &self.events);
         }
@@ -371,29 +363,7 @@ impl Watch {
             done.send(()).ok();
         }
         if !is_first_round {
-            self.first_round.over.send_if_modified(|over| !std::mem::replace(over, true));
-        }
-    }
-}
-
-impl FirstRound {
-    /// Nobody waits for this one any more.
-    pub(super) fn forget(&mut self, backend: u64) {
-        self.awaited.remove(&backend);
-    }
-
-    /// When patience ends, while somebody is awaited.
-    fn deadline(&self) -> Option<Duration> {
-        self.patience.filter(|_| !self.awaited.is_empty())
-    }
-
-    /// Past the deadline only those are awaited whose probes end by themselves in this instant.
-    fn lose_patience(&mut self, now: Duration, members: &[Member]) {
-        if self.patience.take_if(|patience| *patience <= now).is_some() {
-            let is_prompt = |member: &&Member| !member.course.may_look_up();
-            let prompt = members.iter().filter(is_prompt).map(|member| member.backend.id());
-            let prompt: BTreeSet<_> = prompt.collect();
-            self.awaited.retain(|id| prompt.contains(id));
+            self.first_round.end();
         }
     }
 }
@@ -428,9 +398,9 @@ mod tests {
         let ids: Vec<_> = members.iter().map(|member| member.backend.id()).collect();
         assert_eq!(first_round.deadline(), Some(LONG));
         first_round.lose_patience(LONG - Duration::from_millis(1), &members);
-        assert_eq!(first_round.awaited, [ids[0], ids[1]].into());
+        assert_eq!(first_round.awaited(), ids);
         first_round.lose_patience(LONG, &members);
-        assert_eq!(first_round.awaited, [ids[0]].into());
+        assert_eq!(first_round.awaited(), ids[..1]);
         // Or the task would wake without end.
         assert_eq!(first_round.deadline(), None);
     }

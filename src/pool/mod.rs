@@ -15,6 +15,7 @@ mod interleave;
 mod judge;
 mod latency;
 mod links;
+mod load;
 mod membership;
 mod place;
 mod preview;

@@ -6,8 +6,8 @@
 //! beaten the choice, the place is given back and the search starts anew; somebody's departure is
 //! what caused it, so the system as a whole moves on.
 
-use crate::pool::backend::Seen;
 use crate::pool::balance::round_robin::Turn;
+use crate::pool::load::Seen;
 use crate::pool::ready::{Candidates, Share};
 
 /// Restarts before a choice is taken as it is. Under any real load the first or second try stands.

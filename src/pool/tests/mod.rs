@@ -17,6 +17,7 @@ use crate::outcome::ConnectFailure;
 mod claims;
 mod homes;
 mod previews;
+mod renewals;
 mod waiting;
 
 struct Bench {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const POLICIES: [Policy; 8] = [
+pub(super) const POLICIES: [Policy; 8] = [
     Policy::RoundRobin,
     Policy::LeastConnections,
     Policy::ConsistentHash { key: HashKey::ClientIp, bounded_load: None },

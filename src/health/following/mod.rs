@@ -132,3 +132,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
