@@ -179,8 +179,16 @@ impl Pool {
             cookies: spec.cookie.as_ref().map(|rules| Cookies::new(&spec.name, rules, None)),
             retries: before.map(|before| Arc::clone(&before.retries)).unwrap_or_default(),
             budget: before.map_or_else(|| Budget::new(budget), |it| it.budget.with(budget)),
-            connecting: Connecting::new(spec),
+            connecting: Connecting::new(spec, before.map(|before| &before.connecting)),
         }
+    }
+
+    /// The same, but nothing is used that was opened for the pool before it, as other certificates
+    /// count from now on.
+    #[must_use]
+    pub fn set_apart(mut self) -> Self {
+        self.connecting.set_apart();
+        self
     }
 
     /// The same, before anybody was picked, with the values of its cookie keyed by this secret.

@@ -7,23 +7,26 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::config::AdminState;
+use crate::config::{AdminState, PoolHttp};
 use crate::http::backends::serial::Serial;
 use crate::http::backends::shared::Shared;
-use crate::pool::{Backend, Health, Pool};
+use crate::pool::{Backend, Health};
 use crate::session::{Clock, Tick};
 
 /// Streams that a backend is taken to allow until it has said.
 const USUAL_STREAMS: usize = 100;
 
-/// The connections to one backend, as one pool says how it is spoken to.
+/// The connections to one backend that were opened in one manner.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pool: Arc<Pool>,
+    /// As the pool has them that was the last to come here.
+    rules: Cell<PoolHttp>,
     backend: Arc<Backend>,
     clock: Rc<Clock>,
-    /// Nothing is kept any more.
+    /// Nothing is kept any more, by any shelf.
     is_closed: Rc<Cell<bool>>,
+    /// Others are opened in a later manner.
+    is_outdated: Cell<bool>,
     /// Those that nobody uses, the one that came last at the end: it is used next, so that the
     /// others grow old.
     #[expect(clippy::vec_box, reason = "each request moves one out and in again")]
@@ -62,16 +65,17 @@ impl<T> Drop for Counted<T> {
 
 impl Shelf {
     pub(super) fn new(
-        pool: &Arc<Pool>,
+        rules: PoolHttp,
         backend: &Arc<Backend>,
         clock: &Rc<Clock>,
         is_closed: &Rc<Cell<bool>>,
     ) -> Self {
         Self {
-            pool: Arc::clone(pool),
+            rules: Cell::new(rules),
             backend: Arc::clone(backend),
             clock: Rc::clone(clock),
             is_closed: Rc::clone(is_closed),
+            is_outdated: Cell::new(false),
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: Cell::new(0),
@@ -80,6 +84,17 @@ impl Shelf {
             has_failed: Cell::new(false),
             opened: Notify::new(),
         }
+    }
+
+    /// How many are kept, and for how long.
+    pub(super) fn set_rules(&self, rules: PoolHttp) {
+        self.rules.set(rules);
+    }
+
+    /// Keeps nothing from here on.
+    pub(super) fn close(&self) {
+        self.is_outdated.set(true);
+        self.clear();
     }
 
     pub(super) fn backend(&self) -> &Arc<Backend> {
@@ -109,7 +124,7 @@ impl Shelf {
         let may_rest = serial.link.rest(self.now())
             && self.keeps()
             && !self.backend.recall().has_called(serial.link.epoch);
-        if may_rest && self.backend.links.rest(self.pool.connecting.http.keepalive) {
+        if may_rest && self.backend.links.rest(self.rules.get().keepalive) {
             self.idle.borrow_mut().push(serial);
         }
     }
@@ -141,7 +156,7 @@ impl Shelf {
         shared.since.set(self.now());
         let may_rest =
             shared.is_alive() && self.keeps() && !self.backend.recall().has_called(shared.epoch);
-        if may_rest && self.backend.links.rest(self.pool.connecting.http.keepalive) {
+        if may_rest && self.backend.links.rest(self.rules.get().keepalive) {
             shared.is_idle.set(true);
         } else {
             self.shared.borrow_mut().retain(|known| !Rc::ptr_eq(&known.link, shared));
@@ -152,12 +167,13 @@ impl Shelf {
     fn keeps(&self) -> bool {
         let standing = self.backend.standing();
         let is_open = standing.admin != AdminState::Maintenance && !standing.ejected;
-        is_open && standing.health == Health::Up && !self.is_closed.get()
+        let is_over = self.is_closed.get() || self.is_outdated.get() || self.backend.is_removed();
+        is_open && standing.health == Health::Up && !is_over
     }
 
     /// True if what rests since then, and was opened in that epoch, may still be used.
     fn is_fresh(&self, since: Tick, epoch: u32) -> bool {
-        let most = self.pool.connecting.http.keepalive_timeout.as_millis();
+        let most = self.rules.get().keepalive_timeout.as_millis();
         let rested = self.now().saturating_sub(since);
         u128::from(rested) < most && !self.backend.recall().has_called(epoch)
     }

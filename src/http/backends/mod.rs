@@ -27,8 +27,9 @@ pub(super) use lost::{Lost, Unanswered};
 use serial::Serial;
 use shared::{Seat, Shared};
 
-/// A backend as one pool knows it: after a change of the file it is spoken to as the new pool says.
-type Key = (*const Pool, *const Backend);
+/// The manner in which connections are opened, and the backend: after a change of the file those serve
+/// on that would be opened alike.
+type Key = (u64, u64);
 
 /// The connections of a worker to its backends, or those of one client where they are not shared
 /// between clients.
@@ -134,11 +135,18 @@ impl Backends {
     }
 
     fn shelf(&self, pool: &Arc<Pool>, backend: &Arc<Backend>) -> Rc<Shelf> {
-        let key = (Arc::as_ptr(pool), Arc::as_ptr(backend));
+        let (manner, http) = (pool.connecting.manner, pool.connecting.http);
         let mut shelves = self.shelves.borrow_mut();
-        // A shelf holds on to both, so that nobody else can come to stand there.
-        let fresh = || Rc::new(Shelf::new(pool, backend, &self.clock, &self.is_closed));
-        Rc::clone(shelves.entry(key).or_insert_with(fresh))
+        if let Some(shelf) = shelves.get(&(manner, backend.id())) {
+            shelf.set_rules(http);
+            return Rc::clone(shelf);
+        }
+        let is_outdated = |key: &&Key| key.1 == backend.id() && key.0 < manner;
+        let outdated: Vec<_> = shelves.keys().filter(is_outdated).copied().collect();
+        outdated.iter().filter_map(|key| shelves.get(key)).for_each(|shelf| shelf.close());
+        let shelf = Rc::new(Shelf::new(http, backend, &self.clock, &self.is_closed));
+        shelves.insert((manner, backend.id()), Rc::clone(&shelf));
+        shelf
     }
 
     /// Closes what has rested for too long, what its backend has closed, and what leads to backends

@@ -434,7 +434,7 @@ fn least_latency_avoids_the_slow_one_and_power_of_two_the_busy_one() {
 fn sources_of_the_right_family_are_used_in_turn() {
     let mut pool = spec(Policy::First, vec![member("a", 1)]);
     pool.source = ["10.0.0.1", "::1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec();
-    let connecting = Connecting::new(&pool);
+    let connecting = Connecting::new(&pool, None);
     let to = SocketAddr::from(([10, 0, 0, 9], 1));
     let used: Vec<_> = (0..4).map(|_| connecting.source(to).unwrap().to_string()).collect();
     assert_eq!(used, ["10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2"]);

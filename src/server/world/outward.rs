@@ -32,13 +32,14 @@ impl Outward {
             |why: tls::Error| StartError::Tls { pool: Arc::clone(&spec.name), why: Box::new(why) };
         let tls = tls.map_err(refused)?;
         let secret = secret(spec)?;
-        // Connections that were opened under other certificates belong to another pool.
+        // Connections that were opened under other certificates are not used any more.
         let is_same_tls = tls.as_ref().map(Arc::as_ptr) == known.map(Arc::as_ptr);
         let is_same = |known: &&Self| is_same_tls && known.secret == secret;
         if let Some(before) = before.filter(is_same).filter(|before| before.pool.fits(spec)) {
             return Ok(Self { pool: Arc::clone(&before.pool), tls, secret });
         }
         let pool = Pool::new(spec, before.map(|before| &*before.pool));
+        let pool = if is_same_tls { pool } else { pool.set_apart() };
         let pool = match (&spec.cookie, &secret) {
             (Some(cookie), Some(secret)) => pool.with_secret(cookie, secret),
             _ => pool,

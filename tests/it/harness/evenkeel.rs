@@ -333,6 +333,7 @@ impl Drop for Evenkeel {
         if thread::panicking() {
             eprintln!("--- log of the balancer:\n{}\n---", self.log());
         }
+        super::upgrades::end_all(&self.file());
     }
 }
 
@@ -366,7 +367,7 @@ fn folder() -> TempDir {
     dir
 }
 
-fn complete(toml: &str, dir: &Path) -> String {
+pub(super) fn complete(toml: &str, dir: &Path) -> String {
     let mut whole = toml.replace("{dir}", dir.to_str().unwrap());
     if !whole.contains("[log]") {
         let access = dir.join("access.log");

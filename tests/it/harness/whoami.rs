@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::client::connect;
+use super::client::try_connect;
 use super::servers::Server;
 
 /// A keep-alive connection.
@@ -16,14 +16,20 @@ pub(crate) struct Browser {
 pub(crate) struct Told {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// The server has said that it ends the connection behind it.
+    pub(crate) is_last: bool,
 }
 
 impl Browser {
     #[track_caller]
     pub(crate) fn open(to: SocketAddr) -> Self {
-        let stream = connect(to);
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_open(to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"))
+    }
+
+    pub(crate) fn try_open(to: SocketAddr) -> io::Result<Self> {
+        let stream = try_connect(to)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// The address that it comes from.
@@ -43,7 +49,8 @@ impl Browser {
         };
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(Told { status, body: String::from_utf8_lossy(&body).into_owned() })
+        let is_last = head.lines().any(|line| line == "connection: close");
+        Ok(Told { status, is_last, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

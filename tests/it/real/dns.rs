@@ -17,7 +17,7 @@ use crate::harness::wait::{PATIENCE, eventually};
 
 const NAMES: usize = 500;
 
-struct Unbound {
+pub(super) struct Unbound {
     _dir: TempDir,
     seat: Seat,
     server: Option<Owned>,
@@ -66,17 +66,22 @@ fn zone(name: &str, port: u16, dir: &TempDir) -> String {
     text + "remote-control:\n control-enable: no\n"
 }
 
-/// Two name servers and the balancer before them, with a probe that asks what they know.
-fn stage(listener: &str) -> Option<([Unbound; 2], Evenkeel)> {
-    let servers = [Unbound::start("one")?, Unbound::start("two")?];
-    let proxy = Evenkeel::start(&format!(
+/// The balancer before these name servers, with a probe that asks what they know.
+pub(super) fn file(servers: &[Unbound; 2], listener: &str) -> String {
+    format!(
         "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"p\"\n{listener}\n\
          [pool.p]\nbackends = [{}, {}]\nbalance = \"round-robin\"\n[pool.p.health]\n\
          probe = \"dns\"\nquery = \"example\"\nquery_type = \"NS\"\n\
          interval = \"100ms\"\ntimeout = \"2s\"\n",
         servers[0].entry("one"),
         servers[1].entry("two")
-    ));
+    )
+}
+
+/// Two name servers and the balancer before them.
+pub(super) fn stage(listener: &str) -> Option<([Unbound; 2], Evenkeel)> {
+    let servers = [Unbound::start("one")?, Unbound::start("two")?];
+    let proxy = Evenkeel::start(&file(&servers, listener));
     for name in ["one", "two"] {
         proxy.wait_health(name, "up");
     }
@@ -84,7 +89,7 @@ fn stage(listener: &str) -> Option<([Unbound; 2], Evenkeel)> {
 }
 
 /// What dnsperf says of a run.
-struct Report {
+pub(super) struct Report {
     sent: u64,
     completed: u64,
     lost: u64,
@@ -104,7 +109,7 @@ impl Report {
 
 /// Runs dnsperf over all names, as often as `keys` say, and at most ten seconds.
 #[track_caller]
-fn perf(proxy: &Evenkeel, keys: &[&str]) -> Option<Report> {
+pub(super) fn perf(proxy: &Evenkeel, keys: &[&str]) -> Option<Report> {
     let program = installed("dnsperf", &[])?;
     let file = proxy.dir().join("queries");
     let queries: String = (0..NAMES).map(|i| format!("n{i}.example A\n")).collect();
@@ -127,7 +132,7 @@ fn perf(proxy: &Evenkeel, keys: &[&str]) -> Option<Report> {
 }
 
 #[track_caller]
-fn complete(report: &Report) {
+pub(super) fn complete(report: &Report) {
     let Report { sent, completed, lost, codes } = report;
     assert!(report.is_complete(), "{sent} sent, {completed} completed, {lost} lost, {codes}");
 }

@@ -6,6 +6,7 @@ mod chromium;
 mod chromium_dashboard;
 mod deploy;
 mod dns;
+mod dns_changes;
 mod haproxy;
 mod names;
 mod nginx;

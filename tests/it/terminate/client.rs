@@ -20,7 +20,7 @@ use crate::harness::authority::{Authority, Signed};
 use crate::harness::client::try_connect;
 
 /// A connection whose handshake is complete.
-pub(super) type Secured = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Secured = StreamOwned<ClientConnection, TcpStream>;
 
 fn builder(tls12: bool) -> ConfigBuilder<ClientConfig, WantsVerifier> {
     let versions = if tls12 { &[&TLS12][..] } else { &[&TLS13] };
@@ -29,22 +29,22 @@ fn builder(tls12: bool) -> ConfigBuilder<ClientConfig, WantsVerifier> {
 }
 
 /// Trusts the authority and speaks TLS 1.3 alone.
-pub(super) fn modern(authority: &Authority) -> ClientConfig {
+pub(crate) fn modern(authority: &Authority) -> ClientConfig {
     builder(false).with_root_certificates(authority.roots()).with_no_client_auth()
 }
 
 /// Trusts the authority and speaks TLS 1.2 alone.
-pub(super) fn old(authority: &Authority) -> ClientConfig {
+pub(crate) fn old(authority: &Authority) -> ClientConfig {
     builder(true).with_root_certificates(authority.roots()).with_no_client_auth()
 }
 
 /// Both of them.
-pub(super) fn both(authority: &Authority) -> [ClientConfig; 2] {
+pub(crate) fn both(authority: &Authority) -> [ClientConfig; 2] {
     [old(authority), modern(authority)]
 }
 
 /// As [`both`], showing a certificate.
-pub(super) fn showing(authority: &Authority, own: &Signed) -> [ClientConfig; 2] {
+pub(crate) fn showing(authority: &Authority, own: &Signed) -> [ClientConfig; 2] {
     [true, false].map(|tls12| {
         let trusting = builder(tls12).with_root_certificates(authority.roots());
         trusting.with_client_auth_cert(own.chain(), own.key()).unwrap()
@@ -52,14 +52,14 @@ pub(super) fn showing(authority: &Authority, own: &Signed) -> [ClientConfig; 2] 
 }
 
 /// The same with a memory of sessions of its own.
-pub(super) fn forgetful(config: &ClientConfig) -> Arc<ClientConfig> {
+pub(crate) fn forgetful(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.resumption = Resumption::in_memory_sessions(16);
     Arc::new(config)
 }
 
 /// The same for one that takes all names of a server for one, and offers its tickets to each.
-pub(super) fn confused(config: &ClientConfig) -> Arc<ClientConfig> {
+pub(crate) fn confused(config: &ClientConfig) -> Arc<ClientConfig> {
     let mut config = config.clone();
     let store = Confused(ClientSessionMemoryCache::new(16));
     config.resumption = Resumption::store(Arc::new(store));
@@ -98,7 +98,7 @@ impl ClientSessionStore for Confused {
 }
 
 /// The same for one that knows no signatures but these.
-pub(super) fn liking(authority: &Authority, scheme: SignatureScheme) -> ClientConfig {
+pub(crate) fn liking(authority: &Authority, scheme: SignatureScheme) -> ClientConfig {
     let inner = WebPkiServerVerifier::builder_with_provider(
         authority.roots(),
         Arc::new(aws_lc_rs::default_provider()),
@@ -151,14 +151,14 @@ impl danger::ServerCertVerifier for Picky {
 }
 
 /// The same, offering these application protocols.
-pub(super) fn offering(config: &ClientConfig, protocols: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn offering(config: &ClientConfig, protocols: &[&str]) -> Arc<ClientConfig> {
     let mut config = config.clone();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
 
 /// The first flight of a client that asks for `name`, as bytes.
-pub(super) fn hello(config: &Arc<ClientConfig>, name: &str) -> Vec<u8> {
+pub(crate) fn hello(config: &Arc<ClientConfig>, name: &str) -> Vec<u8> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut flight = Vec::new();
@@ -167,7 +167,7 @@ pub(super) fn hello(config: &Arc<ClientConfig>, name: &str) -> Vec<u8> {
 }
 
 /// Connects and asks for `name`, up to the end of the handshake as the client sees it.
-pub(super) fn shake(at: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Secured> {
+pub(crate) fn shake(at: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Secured> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::clone(config), name).unwrap();
     let mut socket = try_connect(at)?;
@@ -179,14 +179,14 @@ pub(super) fn shake(at: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> i
 
 /// As [`shake`], and waits until an echoing backend has answered: only then is it sure that the
 /// server is content.
-pub(super) fn ask(at: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Secured> {
+pub(crate) fn ask(at: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Secured> {
     let mut stream = shake(at, config, name)?;
     echo(&mut stream, b"hello")?;
     Ok(stream)
 }
 
 /// Sends a word to an echoing server and checks that it comes back.
-pub(super) fn echo(stream: &mut Secured, word: &[u8]) -> io::Result<()> {
+pub(crate) fn echo(stream: &mut Secured, word: &[u8]) -> io::Result<()> {
     stream.write_all(word)?;
     stream.flush()?;
     let mut back = vec![0; word.len()];
@@ -196,18 +196,18 @@ pub(super) fn echo(stream: &mut Secured, word: &[u8]) -> io::Result<()> {
 }
 
 /// Whether it went on with the secrets of an earlier session.
-pub(super) fn is_resumed(stream: &Secured) -> bool {
+pub(crate) fn is_resumed(stream: &Secured) -> bool {
     stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 /// The server's own certificate.
-pub(super) fn shown(stream: &Secured) -> Vec<u8> {
+pub(crate) fn shown(stream: &Secured) -> Vec<u8> {
     stream.conn.peer_certificates().unwrap()[0].to_vec()
 }
 
 /// The alert by which the server has said no.
 #[track_caller]
-pub(super) fn alert(failed: io::Result<Secured>) -> AlertDescription {
+pub(crate) fn alert(failed: io::Result<Secured>) -> AlertDescription {
     let Err(error) = failed else { panic!("it was served") };
     match error.get_ref().and_then(|why| why.downcast_ref()) {
         Some(rustls::Error::AlertReceived(alert)) => *alert,

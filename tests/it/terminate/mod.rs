@@ -2,7 +2,7 @@
 //! the others.
 
 mod alpn;
-mod client;
+pub(crate) mod client;
 mod clients;
 mod crowds;
 mod failures;
@@ -19,7 +19,7 @@ use crate::harness::files::unprobed;
 use crate::harness::servers::Server;
 
 /// An entry for `certificates`.
-fn entry(authority: &Authority, file: &str, signed: &Signed) -> String {
+pub(crate) fn entry(authority: &Authority, file: &str, signed: &Signed) -> String {
     let (cert, key) = authority.write(file, signed);
     format!("{{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display())
 }

@@ -1,0 +1,3 @@
+//! Upgrades: another process takes over, and nobody notices.
+
+mod storms;
