@@ -63,12 +63,13 @@ pub(super) struct Refusal {
     /// What is wrong and the way out.
     error: String,
     reasons: Vec<String>,
+    problems: Vec<String>,
     field: Option<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), reasons: Vec::new(), field: None }
+        Self { status, error: error.into(), reasons: Vec::new(), problems: Vec::new(), field: None }
     }
 
     /// What was sent cannot be meant.
@@ -91,6 +92,11 @@ impl Refusal {
         Self { reasons, ..self }
     }
 
+    /// With what is wrong with a file.
+    pub(super) fn about(self, problems: Vec<String>) -> Self {
+        Self { problems, ..self }
+    }
+
     /// Names the methods that would do.
     pub(super) fn allowing(self, methods: &'static str) -> Self {
         Self { field: Some((ALLOW, methods)), ..self }
@@ -104,8 +110,7 @@ impl Refusal {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let Refusal { status, error, reasons, field } = refusal;
-        let problems = Vec::new();
+        let Refusal { status, error, reasons, problems, field } = refusal;
         let mut answer = json(status, &Problem { error, reasons, problems });
         if let Some((name, value)) = field {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use crate::admin::routes::{self, Site};
+use crate::admin::stay::Stay;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,7 +31,8 @@ pub(super) const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
 
 /// After so long a connection ends with its current answer: one that never takes its answer must
-/// not keep its place. A stream of events is no answer that ends.
+/// not keep its place. A stream of events is no answer that ends, and a command takes as long as it
+/// takes.
 const LIFETIME: Duration = Duration::from_secs(300);
 
 /// After so long without taking a byte of what is there for it, a client is given up.
@@ -45,27 +47,27 @@ const LINGER_BYTES: u64 = 64 << 20;
 /// How far a connection has come, for those of its parts that must know of each other.
 #[derive(Debug, Default)]
 struct Course {
-    /// It carries a stream of events.
-    stays: Arc<AtomicBool>,
+    /// Why it may stay.
+    stay: Arc<Stay>,
     /// There has been a request.
     asked: AtomicBool,
     /// The client says nothing more, and may be waiting for its answer.
     silent: AtomicBool,
 }
 
-/// Serves one connection until it ends; `stays` is true while it carries a stream of events.
+/// Serves one connection until it ends; `stay` says meanwhile why that may take long.
 pub(super) async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     site: Arc<Site>,
-    stays: Arc<AtomicBool>,
+    stay: Arc<Stay>,
 ) {
-    let course = Arc::new(Course { stays, ..Course::default() });
+    let course = Arc::new(Course { stay, ..Course::default() });
     let mut stream = Stream { stream, stalled: None, course: Arc::clone(&course) };
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (site, course) = (Arc::clone(&site), Arc::clone(&course));
         course.asked.store(true, Ordering::Relaxed);
         let request = request.map(|body| Said { body, course: Arc::clone(&course) });
-        async move { Ok::<_, Infallible>(routes::answer(&site, request, &course.stays).await) }
+        async move { Ok::<_, Infallible>(routes::answer(&site, request, &course.stay).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -87,7 +89,7 @@ pub(super) async fn converse(
         });
         match timeout(LIFETIME, &mut ends).await {
             Ok(end) => break Some(end),
-            Err(_) if course.stays.load(Ordering::Relaxed) => {}
+            Err(_) if course.stay.has_reason() => {}
             Err(_) => {
                 connection.as_mut().graceful_shutdown();
                 break timeout(HEAD_TIMEOUT, connection.as_mut()).await.ok();
@@ -161,7 +163,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         let course = &self.course;
         let is_end = read.is_ok() && buffer.filled().len() == before && buffer.remaining() > 0;
-        let is_owed = course.asked.load(Ordering::Relaxed) && !course.stays.load(Ordering::Relaxed);
+        let is_owed = course.asked.load(Ordering::Relaxed) && !course.stay.is_stream();
         if is_end && is_owed {
             course.silent.store(true, Ordering::Relaxed);
             return Poll::Pending;

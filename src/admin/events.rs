@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::admin::answer::{Answer, Body, Refusal, stream};
 use crate::admin::path;
 use crate::admin::status::rfc3339;
+use crate::admin::stay::Stay;
 use crate::api;
 use crate::event::{Event, Heard, KEPT, Subject, Watcher};
 use crate::metric::{Counter, Gauge};
@@ -39,29 +40,29 @@ pub(super) struct Streams {
 /// A watcher's place, given back on drop.
 struct Place {
     open: Arc<Gauge>,
-    stays: Arc<AtomicBool>,
+    stay: Arc<Stay>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.decrement();
-        self.stays.store(false, Ordering::Relaxed);
+        self.stay.streams.store(false, Ordering::Relaxed);
     }
 }
 
-/// Begins a stream. `stays` is set while it lasts.
+/// Begins a stream. `stay` says so while it lasts.
 pub(super) fn watch(
     (handle, streams): (&Handle, &Streams),
     query: Option<&str>,
-    stays: &Arc<AtomicBool>,
+    stay: &Arc<Stay>,
 ) -> Result<Answer, Refusal> {
     let recent = recent(query)?;
     if !streams.open.increment_below(WATCHERS) {
         let error = format!("{WATCHERS} streams of events are open already: close one of them");
         return Err(Refusal::unavailable(error));
     }
-    stays.store(true, Ordering::Relaxed);
-    let place = Place { open: Arc::clone(&streams.open), stays: Arc::clone(stays) };
+    stay.streams.store(true, Ordering::Relaxed);
+    let place = Place { open: Arc::clone(&streams.open), stay: Arc::clone(stay) };
     let dropped = Arc::clone(&streams.dropped);
     let feed = Feed { watcher: handle.events.watch(recent), dropped, _place: place };
     let opening = async move { Some((Bytes::from_static(OPENING.as_bytes()), feed)) };

@@ -11,7 +11,7 @@ use crate::admin::tls;
 use crate::config::Protocol;
 use crate::metric::Histogram;
 use crate::pool::{Backend, Failure, Health, Pool, STATES};
-use crate::server::{Handle, Snapshot};
+use crate::server::{Handle, Reloads, Snapshot};
 use crate::session::Tally;
 
 /// All metrics as Prometheus text.
@@ -82,9 +82,9 @@ fn process(book: &mut Book, site: &Site) {
     book.family(&names::ACCESS_LOG_DROPPED).set(Vec::new(), site.access_dropped.get());
     book.family(&names::EVENTS_DROPPED).set(Vec::new(), site.streams.dropped.get());
     let reloads = book.family(&names::RELOADS);
-    for outcome in ["ok", "refused"] {
-        reloads.set(vec![word("outcome", outcome)], 0);
-    }
+    let Reloads { ok, refused } = &site.handle.reloads;
+    reloads.set(vec![word("outcome", "ok")], ok.get());
+    reloads.set(vec![word("outcome", "refused")], refused.get());
     let seen = collector::collect();
     let gauges = [
         (&names::OPEN_FDS, seen.open_fds),

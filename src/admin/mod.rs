@@ -6,7 +6,9 @@
 mod answer;
 mod asked;
 mod bind;
+mod body;
 mod book;
+mod command;
 mod connection;
 mod dashboard;
 mod events;
@@ -18,6 +20,7 @@ mod readiness;
 mod route;
 mod routes;
 mod status;
+mod stay;
 mod steer;
 #[cfg(test)]
 mod tests;
@@ -29,7 +32,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -39,10 +41,12 @@ use tokio::task::{AbortHandle, JoinSet};
 
 pub use crate::admin::bind::{BindError, Bound, bind};
 use crate::admin::bind::{Listening, SocketFile};
+use crate::admin::command::Waiters;
 use crate::admin::connection::converse;
 use crate::admin::events::Streams;
 use crate::admin::routes::Site;
 pub use crate::admin::status::report;
+use crate::admin::stay::Stay;
 pub use crate::admin::token::Token;
 use crate::config::AdminBind;
 use crate::metric::Counter;
@@ -69,7 +73,9 @@ impl Bound {
         let (loopback, token) = (self.is_loopback(), self.token().cloned());
         let streams = Streams::default();
         let writing = Arc::default();
-        let site = Arc::new(Site { handle, access_dropped, loopback, token, streams, writing });
+        let waiters = Waiters::default();
+        let site = Site { handle, access_dropped, loopback, token, streams, waiters, writing };
+        let site = Arc::new(site);
         let address = match self.address() {
             AdminBind::Tcp(address) => address.to_string(),
             AdminBind::Unix(path) => format!("unix:{}", path.display()),
@@ -102,8 +108,8 @@ struct Visitors {
 
 struct Visitor {
     task: AbortHandle,
-    /// It has come for a stream of events, which have a bound of their own.
-    stays: Arc<AtomicBool>,
+    /// Why it may stay.
+    stay: Arc<Stay>,
 }
 
 impl Visitors {
@@ -112,9 +118,9 @@ impl Visitors {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         site: &Arc<Site>,
     ) {
-        let stays = Arc::new(AtomicBool::new(false));
-        let task = self.tasks.spawn(converse(stream, Arc::clone(site), Arc::clone(&stays)));
-        self.list.push_back(Visitor { task, stays });
+        let stay = Arc::new(Stay::default());
+        let task = self.tasks.spawn(converse(stream, Arc::clone(site), Arc::clone(&stay)));
+        self.list.push_back(Visitor { task, stay });
     }
 
     /// Waits until one more can be served.
@@ -122,7 +128,7 @@ impl Visitors {
         loop {
             while self.tasks.try_join_next().is_some() {}
             self.list.retain(|visitor| !visitor.task.is_finished());
-            let asks = |visitor: &Visitor| !visitor.stays.load(Ordering::Relaxed);
+            let asks = |visitor: &Visitor| !visitor.stay.has_reason();
             if self.list.iter().filter(|visitor| asks(visitor)).count() < CONNECTIONS {
                 return;
             }

@@ -1,7 +1,6 @@
 //! What is asked, and who answers it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
@@ -9,10 +8,14 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::admin::answer::{Answer, Refusal, json, text, whole};
+use crate::admin::command::{Command, Waiters};
 use crate::admin::events::Streams;
 use crate::admin::path::matched;
+use crate::admin::stay::Stay;
 use crate::admin::token::{self, Token};
-use crate::admin::{book, dashboard, events, host, metrics, readiness, route, status, steer};
+use crate::admin::{
+    book, command, dashboard, events, host, metrics, readiness, route, status, steer,
+};
 use crate::metric::Counter;
 use crate::server::Handle;
 
@@ -26,6 +29,7 @@ pub(super) struct Site {
     /// What whoever changes something must know; `None` = nothing.
     pub(super) token: Option<Arc<Token>>,
     pub(super) streams: Streams,
+    pub(super) waiters: Waiters,
     /// Held while metrics are written: see [`exposition`].
     pub(super) writing: Arc<Mutex<()>>,
 }
@@ -41,10 +45,11 @@ enum Call {
     Steer,
     Events,
     Route,
+    Command(Command),
 }
 
 /// Each call with its path; `{…}` stands for a name.
-const CALLS: [(&str, Call); 8] = [
+const CALLS: [(&str, Call); 12] = [
     ("/", Call::Dashboard),
     ("/healthz", Call::Health),
     ("/readyz", Call::Readiness),
@@ -53,6 +58,10 @@ const CALLS: [(&str, Call); 8] = [
     ("/api/v1/pools/{pool}/backends/{backend}", Call::Steer),
     ("/api/v1/events", Call::Events),
     ("/api/v1/route", Call::Route),
+    ("/api/v1/plan", Call::Command(Command::Plan)),
+    ("/api/v1/reload", Call::Command(Command::Reload)),
+    ("/api/v1/confirm", Call::Command(Command::Confirm)),
+    ("/api/v1/upgrade", Call::Command(Command::Upgrade)),
 ];
 
 impl Call {
@@ -61,6 +70,7 @@ impl Call {
         match self {
             Self::Steer => "PATCH",
             Self::Events => "GET",
+            Self::Command(_) => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -71,23 +81,27 @@ impl Call {
 
     /// True if it changes something.
     fn changes(self) -> bool {
-        self == Self::Steer
+        match self {
+            Self::Steer => true,
+            Self::Command(command) => command != Command::Plan,
+            _ => false,
+        }
     }
 }
 
-/// Answers one request; `stays` is set while the answer is a stream.
+/// Answers one request; `stay` says meanwhile why it takes long.
 pub(super) async fn answer<B: Body>(
     site: &Arc<Site>,
     request: Request<B>,
-    stays: &Arc<AtomicBool>,
+    stay: &Arc<Stay>,
 ) -> Answer {
-    given(site, request, stays).await.unwrap_or_else(Answer::from)
+    given(site, request, stay).await.unwrap_or_else(Answer::from)
 }
 
 async fn given<B: Body>(
     site: &Arc<Site>,
     request: Request<B>,
-    stays: &Arc<AtomicBool>,
+    stay: &Arc<Stay>,
 ) -> Result<Answer, Refusal> {
     if site.loopback && !host::is_loopback(&request) {
         let error = "this address serves loopback only: call it as localhost or by its address";
@@ -98,6 +112,10 @@ async fn given<B: Body>(
         let (path, method, methods) = (request.uri().path(), request.method(), call.methods());
         let error = format!("{path} answers {methods}, not {method}");
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).allowing(methods));
+    }
+    if call == Call::Command(Command::Plan) {
+        // It changes nothing, and a page from elsewhere has no business with it all the same.
+        token::check_page(&request)?;
     }
     if call.changes() {
         token::check(site.token.as_deref(), &request)?;
@@ -110,7 +128,10 @@ async fn given<B: Body>(
         (Call::Status, _) => Ok(json(StatusCode::OK, &status::report(&site.handle))),
         (Call::Route, _) => route::answer(&site.handle, request.uri().query()),
         (Call::Events, _) => {
-            events::watch((&site.handle, &site.streams), request.uri().query(), stays)
+            events::watch((&site.handle, &site.streams), request.uri().query(), stay)
+        }
+        (Call::Command(command), _) => {
+            command::obey(&site.handle, (command, &site.waiters), request, stay).await
         }
         (Call::Steer, [pool, backend]) => {
             steer::steer(&site.handle, (pool, backend), request).await

@@ -16,7 +16,6 @@ use crate::session::{Order, Tally};
 /// Everything the status report says.
 pub fn report(handle: &Handle) -> api::Status {
     let snapshot = handle.snapshot();
-    let origin = &snapshot.config.origin;
     let kernel = snapshot.kernel_drops();
     let discoveries = handle.discoveries();
     let of_listener =
@@ -25,10 +24,7 @@ pub fn report(handle: &Handle) -> api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime_seconds: milliseconds(handle.started.elapsed()) / 1000.0,
-        config: api::ConfigStatus {
-            file: origin.file.as_ref().map(|file| file.display().to_string()),
-            hash: origin.hash.clone(),
-        },
+        config: config(&snapshot),
         state: phase(handle),
         listeners: snapshot.listeners.iter().map(of_listener).collect(),
         pools: snapshot
@@ -37,7 +33,7 @@ pub fn report(handle: &Handle) -> api::Status {
             .zip(&snapshot.config.pools)
             .map(|(live, spec)| pool(live, &spec.policy, &discoveries))
             .collect(),
-        draining_processes: Vec::new(),
+        draining_processes: handle.draining.load().to_vec(),
     }
 }
 
@@ -54,7 +50,17 @@ pub(super) fn backend_of(
     Some(backend(member, &ready, place))
 }
 
-fn phase(handle: &Handle) -> api::Phase {
+/// The file that is in force.
+pub(super) fn config(snapshot: &Snapshot) -> api::ConfigStatus {
+    let origin = &snapshot.config.origin;
+    api::ConfigStatus {
+        file: origin.file.as_ref().map(|file| file.display().to_string()),
+        hash: origin.hash.clone(),
+    }
+}
+
+/// Where the process is in its life.
+pub(super) fn phase(handle: &Handle) -> api::Phase {
     match (handle.is_stopping(), handle.is_listening()) {
         (true, _) => api::Phase::Stopping,
         (false, true) => api::Phase::Serving,

@@ -1,26 +1,17 @@
 //! `PATCH` of a backend: in or out of rotation, and its weight, for as long as the process runs.
 
-use std::time::Duration;
-
-use http_body_util::BodyExt;
-use hyper::StatusCode;
-use hyper::body::{Body, Buf};
-use hyper::header::CONTENT_LENGTH;
-use hyper::{HeaderMap, Request};
+use hyper::body::Body;
+use hyper::{Request, StatusCode};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::admin::answer::{Answer, Refusal, json};
-use crate::admin::status;
+use crate::admin::{body, status};
 use crate::api;
 use crate::config::{AdminState, HEAVIEST};
 use crate::server::{Handle, SteerError, Steering};
 
 /// A body that says more than this is none of ours.
 const LARGEST_BODY: usize = 64 * 1024;
-
-/// For a whole body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does what the body says with a backend, and answers what then holds.
 pub(super) async fn steer<B: Body>(
@@ -29,7 +20,7 @@ pub(super) async fn steer<B: Body>(
     request: Request<B>,
 ) -> Result<Answer, Refusal> {
     let (head, body) = request.into_parts();
-    let body = read(&head.headers, body).await?;
+    let body = body::read(&head.headers, body, LARGEST_BODY, &format!("send {EXAMPLE}")).await?;
     let steering = steering(&body)?;
     if handle.is_stopping() {
         return Err(Refusal::unavailable("the process is stopping: nothing is changed any more"));
@@ -43,35 +34,6 @@ pub(super) async fn steer<B: Body>(
     })?;
     let now = status::backend_of(&handle.snapshot(), pool, backend);
     now.map(|now| json(StatusCode::OK, &now)).ok_or_else(|| no_backend(handle, pool, backend))
-}
-
-/// The whole body, unless it is too long or too slow.
-async fn read<B: Body>(head: &HeaderMap, body: B) -> Result<Vec<u8>, Refusal> {
-    let declared = head.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if declared.is_some_and(|text| text.parse().map_or(true, |length: usize| length > LARGEST_BODY))
-    {
-        return Err(too_large());
-    }
-    let whole = async {
-        let mut body = std::pin::pin!(body);
-        let mut read = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Refusal::bad("the body broke off"))?;
-            let Ok(mut data) = frame.into_data() else { continue };
-            if read.len() + data.remaining() > LARGEST_BODY {
-                return Err(too_large());
-            }
-            read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
-        }
-        Ok(read)
-    };
-    let late = |_| Refusal::bad(format!("the body did not come within {BODY_TIMEOUT:?}"));
-    timeout(BODY_TIMEOUT, whole).await.map_err(late)?
-}
-
-fn too_large() -> Refusal {
-    let error = format!("the body is larger than {LARGEST_BODY} bytes; send {EXAMPLE}");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
 const EXAMPLE: &str = "{\"state\": \"drain\", \"weight\": 3}, or one of the two";

@@ -17,8 +17,11 @@ use crate::config::AdminBind;
 /// For the connect.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// For the whole answer.
+/// For the whole answer to a question.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at the clock while a command is carried out.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Between two signs of life of a stream, which come every 15 s.
 const QUIET: Duration = Duration::from_secs(45);
@@ -35,7 +38,45 @@ pub(crate) struct Answer {
 
 /// Asks with `GET path`. The error names the address and the way out.
 pub(crate) fn get(admin: &AdminBind, path: &str) -> Result<Answer, String> {
-    send(admin, &format!("GET {path}"), "")
+    send(admin, &format!("GET {path}"), "", &Wait::questions())
+}
+
+/// How long an answer may take, and what is to be done meanwhile.
+pub(crate) struct Wait<'a> {
+    pub(crate) patience: Duration,
+    /// Told every second for how long it has been.
+    pub(crate) meanwhile: &'a dyn Fn(Duration),
+}
+
+impl Wait<'_> {
+    fn questions() -> Wait<'static> {
+        Wait { patience: PATIENCE, meanwhile: &|_| () }
+    }
+}
+
+/// Has a command carried out with `POST path`; `body` is JSON or empty.
+pub(crate) fn post(
+    admin: &AdminBind,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+    wait: &Wait<'_>,
+) -> Result<Answer, String> {
+    send(admin, &format!("POST {path}"), &carrying(token, body), wait)
+}
+
+/// The fields of a request with a body, and the body.
+fn carrying(token: Option<&str>, body: &str) -> String {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let (token, length) = (token.unwrap_or_default(), body.len());
+    format!("{token}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+/// Writes a line on the terminal of standard error, in place of the one that is there.
+pub(crate) fn rewrite(line: &str) {
+    let mut out = io::stderr().lock();
+    // Nobody may be looking.
+    write!(out, "\r\x1b[K{line}").and_then(|()| out.flush()).ok();
 }
 
 /// Has `path` changed as `change` says, and gives what then holds.
@@ -46,13 +87,8 @@ pub(crate) fn patch<T: DeserializeOwned>(
     change: &impl Serialize,
 ) -> Result<T, String> {
     let body = serde_json::to_string(change).map_err(|error| error.to_string())?;
-    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
-    let length = body.len();
-    let rest = format!(
-        "{}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
-        token.unwrap_or_default()
-    );
-    let answer = send(admin, &format!("PATCH {path}"), &rest)?;
+    let rest = carrying(token, &body);
+    let answer = send(admin, &format!("PATCH {path}"), &rest, &Wait::questions())?;
     understood(admin, &answer)
 }
 
@@ -84,7 +120,7 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 /// Sends a request: its method and path, and what follows the usual fields, from further fields on.
-fn send(admin: &AdminBind, what: &str, rest: &str) -> Result<Answer, String> {
+fn send(admin: &AdminBind, what: &str, rest: &str, wait: &Wait<'_>) -> Result<Answer, String> {
     let silent = |error: io::Error| {
         format!(
             "nothing answers at {}: {error}; is evenkeel running? name its admin address with \
@@ -97,9 +133,11 @@ fn send(admin: &AdminBind, what: &str, rest: &str) -> Result<Answer, String> {
                     give [admin] a `bind` and restart evenkeel"
             .to_owned());
     }
-    let (stream, host) = connect(admin, PATIENCE).map_err(silent)?;
-    let raw = exchange(stream, what, &host, rest);
-    let raw = raw.map_err(silent)?;
+    let (stream, host) = connect(admin, TICK).map_err(silent)?;
+    let raw = exchange(stream, what, &host, rest, wait).map_err(silent)?;
+    if raw.is_empty() {
+        return Err(format!("{} ended the connection before it answered", shown(admin)));
+    }
     parse(&raw).ok_or_else(|| stranger(admin))
 }
 
@@ -147,12 +185,13 @@ fn exchange(
     what: &str,
     host: &str,
     rest: &str,
+    wait: &Wait<'_>,
 ) -> io::Result<Vec<u8>> {
     let fields = "Accept: application/json\r\nConnection: close";
     let rest = if rest.is_empty() { "\r\n" } else { rest };
     let request = format!("{what} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n{rest}");
     stream.write_all(request.as_bytes())?;
-    let until = Instant::now() + PATIENCE;
+    let since = Instant::now();
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -161,11 +200,11 @@ fn exchange(
             Ok(n) => answer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::ErrorKind::TimedOut.into());
+                (wait.meanwhile)(since.elapsed());
             }
             Err(error) => return Err(error),
         }
-        if Instant::now() > until || answer.len() > LARGEST {
+        if since.elapsed() > wait.patience || answer.len() > LARGEST {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }

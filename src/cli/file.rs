@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{INVALID, complain};
-use crate::config::{self, Loaded, Problem, Refused};
+use crate::config::{self, Admin, Loaded, Problem, Refused};
 use crate::server::Account;
 
 /// Where a file is looked for when none is named.
@@ -67,6 +67,11 @@ pub(crate) fn read(file: &Path) -> Result<Loaded, Refused> {
 /// trust.
 pub(super) fn read_trusting(file: &Path) -> Result<Loaded, Refused> {
     config::load_trusting(file, &|name| std::env::var(name).ok())
+}
+
+/// The `[admin]` of a file that may be broken otherwise.
+pub(super) fn read_admin(file: &Path) -> Option<Admin> {
+    config::load_admin(file, &|name| std::env::var(name).ok())
 }
 
 /// The files that are read again while the process runs, and that its user may not read.

@@ -4,12 +4,15 @@
 
 mod admin_address;
 mod ask;
+mod changes;
 mod check;
+mod command;
 mod completions;
 mod demo;
 mod file;
 mod man;
 mod place;
+mod plan;
 mod proxy;
 mod resolve;
 mod route;
@@ -42,6 +45,9 @@ Examples:
   evenkeel status                                 what a running balancer sees
   evenkeel top                                    the same, live
   evenkeel drain db/b1 --wait                     take a backend out, return when it is empty
+  evenkeel plan -c new.toml                       what a reload with this file would do
+  evenkeel reload --confirm 60s                   read the file again; undone unless confirmed
+  evenkeel upgrade                                replace the program, sessions kept
 
 Exit codes: 0 done, 1 failed while running, 2 bad usage or an invalid file.";
 
@@ -67,6 +73,10 @@ enum Command {
     Maintenance(steer::Maintenance),
     Weight(steer::Weight),
     Route(route::Args),
+    Plan(plan::Args),
+    Reload(command::Reload),
+    Confirm(command::Confirm),
+    Upgrade(command::Upgrade),
     Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -100,6 +110,10 @@ impl Command {
             Self::Maintenance(args) => steer::maintenance(args),
             Self::Weight(args) => steer::weight(args),
             Self::Route(args) => route::execute(args),
+            Self::Plan(args) => plan::execute(args),
+            Self::Reload(args) => command::reload(args),
+            Self::Confirm(args) => command::confirm(args),
+            Self::Upgrade(args) => command::upgrade(args),
             Self::Schema(args) => schema::execute(args),
             Self::Completions(args) => completions::execute(args),
             Self::Man(args) => man::execute(args),
@@ -173,6 +187,11 @@ mod tests {
         ));
         assert!(!parsed("evenkeel route --listener l"));
         assert!(!parsed("evenkeel route --listener l --client example.com"));
+        assert!(parsed("evenkeel plan -c x.toml --json --admin 127.0.0.1:9900"));
+        assert!(parsed("evenkeel reload --confirm 60s --json --token-file x"));
+        assert!(!parsed("evenkeel reload --confirm 60"));
+        assert!(!parsed("evenkeel reload --confirm 0s"));
+        assert!(parsed("evenkeel confirm") && parsed("evenkeel upgrade --json"));
         assert!(parsed("evenkeel completions bash"));
         assert!(!parsed("evenkeel completions tcsh"));
         assert!(!parsed("evenkeel completions"));

@@ -1,6 +1,7 @@
 //! A balancer from a checked configuration to its graceful end: what `run`, `proxy` and `demo` share.
 
 use std::fs::{self, File};
+use std::future::pending;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +12,14 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use super::{FAILED, complain};
+use super::{FAILED, complain, count};
 use crate::admin;
 use crate::config::{Access, AdminBind, Config};
 use crate::log::{self, Log};
-use crate::server::{self, Account, Aside, Bound, Handle, Inheritance, Signals, Supervisor};
+use crate::server::{
+    self, Account, Aside, Bound, Handle, Inheritance, ServiceManager, Signals, Supervisor,
+    activation,
+};
 
 /// Threads of the control plane: probes, admin, signals. Never in the way of a session.
 const CONTROL_THREADS: usize = 2;
@@ -25,11 +29,16 @@ pub(crate) const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs a balancer until it is told to stop, and says on standard error what kept it from running.
 pub(crate) fn serve(config: Config) -> ExitCode {
+    // Before there is a second thread, of which the log has some.
+    let inheritance = match activation::from_service_manager() {
+        Ok(inheritance) => inheritance,
+        Err(error) => return failed(&error.into()),
+    };
     let log = match log::start(&config.log).context("cannot open the log") {
         Ok(log) => Arc::new(log),
         Err(error) => return failed(&error),
     };
-    let served = prepare(config, &log).and_then(|(runtime, ready)| {
+    let served = prepare(config, &log, inheritance).and_then(|(runtime, ready)| {
         let served = runtime.block_on(until_told(ready, &log));
         runtime.shutdown_background();
         served
@@ -61,7 +70,12 @@ impl Ready {
 }
 
 /// Binds everything, gives up privileges, and makes the control plane's runtime.
-pub(crate) fn prepare(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime, Ready)> {
+pub(crate) fn prepare(
+    config: Config,
+    log: &Arc<Log>,
+    mut inheritance: Inheritance,
+) -> anyhow::Result<(Runtime, Ready)> {
+    activation::fits(&inheritance, &config)?;
     let process = config.process.clone();
     let account = Account::find(process.user.as_deref(), process.group.as_deref())?;
     let admin = match config.admin.bind {
@@ -69,7 +83,6 @@ pub(crate) fn prepare(config: Config, log: &Arc<Log>) -> anyhow::Result<(Runtime
         _ => admin::bind(&config.admin)?,
     };
     let access_file = config.log.access.clone();
-    let mut inheritance = Inheritance::default();
     let bound = Bound::bind(config, log, server::raise_open_files(), &mut inheritance)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
@@ -114,9 +127,22 @@ pub(crate) struct Running {
 struct Belongings {
     token: Option<Arc<admin::Token>>,
     pid_file: Option<PidFile>,
+    manager: ServiceManager,
 }
 
 impl Aside for Belongings {
+    fn reloading(&mut self) {
+        self.manager.reloading();
+    }
+
+    fn settled(&mut self, config: &Config) {
+        self.manager.ready(&at_work(config));
+    }
+
+    fn replaced(&mut self, pid: u32) {
+        self.manager.main_pid(pid);
+    }
+
     fn reloaded(&mut self, config: &Config) {
         if let Some(Err(error)) = self.token.as_deref().map(admin::Token::read_again) {
             tracing::error!(%error, "cannot read admin.token_file, the old token holds");
@@ -157,7 +183,9 @@ impl Running {
         if let Some(pid_file) = &ready.pid_file {
             pid_file.write()?;
         }
-        let belongings = Belongings { token, pid_file: ready.pid_file };
+        let manager = ServiceManager::from_env(false);
+        manager.ready(&at_work(&server.handle().snapshot().config));
+        let belongings = Belongings { token, pid_file: ready.pid_file, manager };
         let supervisor = Supervisor::new(server, belongings).context("it is supervised twice")?;
         Ok(Self { supervisor, _admin: serving })
     }
@@ -169,15 +197,36 @@ impl Running {
 
     /// Obeys commands and signals until a stop is asked for.
     pub(crate) async fn obey(&mut self, signals: &mut Signals) {
-        self.supervisor.run(signals).await;
+        let manager = self.supervisor.aside().manager.clone();
+        // Within the same task: while the one hangs the other shows no sign of life either.
+        tokio::select! {
+            () = self.supervisor.run(signals) => {}
+            () = pulse(&manager) => {}
+        }
     }
 
     /// Stops gracefully; at once when `hurry` is done.
     pub(crate) async fn stop(self, hurry: impl Future<Output = ()>) {
         let (server, belongings) = self.supervisor.resign();
+        belongings.manager.stopping();
         server.stop(hurry).await;
         drop(belongings);
     }
+}
+
+/// Shows signs of life as often as the service manager wants them.
+async fn pulse(manager: &ServiceManager) {
+    let Some(pulse) = manager.pulse() else { return pending().await };
+    loop {
+        manager.alive();
+        tokio::time::sleep(pulse).await;
+    }
+}
+
+/// What serves, in one line.
+fn at_work(config: &Config) -> String {
+    let (listeners, pools) = (config.listeners.len() as u64, config.pools.len() as u64);
+    format!("serving: {}, {}", count(listeners, "listener"), count(pools, "pool"))
 }
 
 async fn until_told(ready: Ready, log: &Log) -> anyhow::Result<()> {

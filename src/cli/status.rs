@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::Table;
 use super::target::Target;
-use super::{FAILED, ask, complain, print};
+use super::{FAILED, ask, complain, count, print};
 use crate::api;
 use crate::config::AdminBind;
 
@@ -56,7 +56,12 @@ pub(crate) fn fetch(admin: &AdminBind) -> Result<(api::Status, Vec<u8>), String>
 }
 
 fn text(status: &api::Status) -> String {
-    let mut lines = vec![title(status), String::new()];
+    let mut lines = vec![title(status)];
+    for one in &status.draining_processes {
+        let sessions = count(one.sessions, "session");
+        lines.push(format!("pid {} of before an upgrade still has {sessions}", one.pid));
+    }
+    lines.push(String::new());
     lines.extend(listeners(&status.listeners).lines());
     if status.listeners.iter().any(|listener| listener.tls.is_some()) {
         lines.push(String::new());

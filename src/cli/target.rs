@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::file::{FileArg, read_trusting, show};
+use super::file::{FileArg, read_admin, read_trusting, show};
 use super::{INVALID, admin_address, complain};
-use crate::config::{Admin, AdminBind, admin_token};
+use crate::config::{Admin, AdminBind, Refused, admin_token};
 
 /// The arguments of every command that asks a running balancer.
 #[derive(Debug, clap::Args)]
@@ -28,43 +28,77 @@ pub(crate) struct Keys {
     token_file: Option<PathBuf>,
 }
 
+/// An address, its token, and what is wrong with the file.
+type Despite = (AdminBind, Option<String>, Option<Refused>);
+
 impl Target {
     /// The address that is meant. What is wrong has been said when this fails.
     pub(crate) fn address(&self) -> Result<AdminBind, ExitCode> {
         Ok(self.admin()?.bind)
     }
 
-    /// `--admin`, or what the file says; the usual address if there is no file, as after
-    /// `evenkeel demo`.
+    /// The file that is meant. What is wrong has been said when this fails.
+    pub(crate) fn file(&self) -> Result<PathBuf, ExitCode> {
+        self.file.find().map_err(|reason| refuse(&reason))
+    }
+
     fn admin(&self) -> Result<Admin, ExitCode> {
-        let named = self.admin.as_deref().map(admin_address::parse).transpose();
-        let named = named.map_err(|reason| refuse(&reason))?;
-        let found = self.file.find().ok().map(|file| read_trusting(&file));
-        match (named, found) {
-            (None, None) => Ok(Admin::default()),
-            (None, Some(Ok(loaded))) => Ok(loaded.config.admin),
-            (None, Some(Err(refused))) => {
-                // Warnings are for whoever checks the file, not for whoever looks at the balancer.
-                show(&refused.problems, &[]);
-                Err(ExitCode::from(INVALID))
-            }
-            (Some(bind), Some(Ok(loaded))) => Ok(Admin { bind, ..loaded.config.admin }),
+        match self.look()? {
+            (admin, None) => Ok(admin),
             // The address is known, and the file may be somebody else's.
-            (Some(bind), _) => Ok(Admin { bind, token_file: None }),
+            (admin, Some(_)) if self.admin.is_some() => Ok(admin),
+            (_, Some(refused)) => Err(invalid(&refused)),
         }
     }
+
+    /// `--admin`, or what the file says, and what is wrong with the file otherwise; the usual address if
+    /// there is no file, as after `evenkeel demo`.
+    fn look(&self) -> Result<(Admin, Option<Refused>), ExitCode> {
+        let named = self.admin.as_deref().map(admin_address::parse).transpose();
+        let named = named.map_err(|reason| refuse(&reason))?;
+        let with = |admin: Admin| match &named {
+            Some(bind) => Admin { bind: bind.clone(), ..admin },
+            None => admin,
+        };
+        let Ok(file) = self.file.find() else { return Ok((with(Admin::default()), None)) };
+        match read_trusting(&file) {
+            Ok(loaded) => Ok((with(loaded.config.admin), None)),
+            Err(refused) => match (read_admin(&file), &named) {
+                (Some(admin), _) => Ok((with(admin), Some(refused))),
+                (None, Some(_)) => Ok((with(Admin::default()), Some(refused))),
+                (None, None) => Err(invalid(&refused)),
+            },
+        }
+    }
+}
+
+/// Says what is wrong with a file. Warnings are for whoever checks it, not for whoever asks a balancer.
+fn invalid(refused: &Refused) -> ExitCode {
+    show(&refused.problems, &[]);
+    ExitCode::from(INVALID)
 }
 
 impl Keys {
     /// The address that is meant, and the token it wants, if any.
     pub(crate) fn find(&self) -> Result<(AdminBind, Option<String>), ExitCode> {
         let admin = self.target.admin()?;
+        let token = self.token(admin.token_file)?;
+        Ok((admin.bind, token))
+    }
+
+    /// The same for a balancer whose file is broken but for its `[admin]`, and what is wrong with it.
+    pub(crate) fn find_despite(&self) -> Result<Despite, ExitCode> {
+        let (admin, refused) = self.target.look()?;
+        let token = self.token(admin.token_file)?;
+        Ok((admin.bind, token, refused))
+    }
+
+    fn token(&self, of_file: Option<PathBuf>) -> Result<Option<String>, ExitCode> {
         // Set but empty is not set, as everywhere in an environment.
         let named = std::env::var_os("EVENKEEL_TOKEN_FILE").filter(|name| !name.is_empty());
-        let file =
-            self.token_file.clone().or_else(|| named.map(PathBuf::from)).or(admin.token_file);
+        let file = self.token_file.clone().or_else(|| named.map(PathBuf::from)).or(of_file);
         let token = file.map(|file| read_token(&file).map_err(|reason| refuse(&reason)));
-        Ok((admin.bind, token.transpose()?))
+        token.transpose()
     }
 }
 

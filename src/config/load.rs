@@ -13,8 +13,9 @@ use super::file;
 use super::include;
 use super::pending::{Expiry, Lookup, Pending, Promise, Reread};
 use super::problem::{Closed, Disk, Problem, Refused, Report, Source};
+use super::read::Section;
 use super::tree::{self, Table};
-use super::{Config, Origin};
+use super::{Admin, Config, Origin, process};
 
 /// Larger files are no configuration; without a limit `-c /dev/zero` would eat the memory.
 pub(super) const LARGEST: u64 = 8 << 20;
@@ -70,6 +71,23 @@ fn read(path: &Path, env: Env<'_>, with_named_files: bool) -> Result<Loaded, Ref
     }
     let origin = Origin { file: Some(path.to_path_buf()), hash: hash(&report) };
     finish(report, root.as_ref(), origin)
+}
+
+/// The `[admin]` of a file of which the rest may be broken; `None` if what it says of that cannot be
+/// used either. For whoever tells a running balancer about such a file.
+pub fn load_admin(path: &Path, env: Env<'_>) -> Option<Admin> {
+    let full = std::path::absolute(path).ok()?;
+    let mut report = Report::new(Some(&OnDisk));
+    let base = full.parent().map(Path::to_path_buf).unwrap_or_default();
+    let name = path.display().to_string();
+    let (_, mut root) = include::parse_bytes(&report, name, base, bytes(&full).ok()?, env)?;
+    include::merge(&report, &mut root, env);
+    report.disk = None;
+    let before = report.errors();
+    let root = Section::root(&report, &root);
+    let is_there = root.value("admin").is_some() || before == 0;
+    let admin = process::admin(&root);
+    (is_there && report.errors() == before).then_some(admin)
 }
 
 /// Checks a text that is no file. Nothing is read: `include` is refused, and files that the text

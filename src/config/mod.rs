@@ -68,7 +68,7 @@ mod words;
 pub use effective::{effective, effective_json, schema};
 pub use explain::{Explained, explain};
 pub use json::{json_text, parse_json};
-pub use load::{Loaded, load, load_trusting, parse};
+pub use load::{Loaded, load, load_admin, load_trusting, parse};
 pub use members::listed;
 pub use pending::{Expiry, Judged, Lookup, Promise, Reread};
 pub use probe::{BodyPattern, DnsProbe, Health, HttpProbe, Probe, Role};

@@ -90,7 +90,6 @@ impl From<File> for Sink {
 
 enum Message {
     Line(Source, Vec<u8>),
-    Replace(Sink),
     Flush(SyncSender<()>),
 }
 
@@ -120,13 +119,6 @@ impl Queue {
         if self.sender.try_send(Message::Line(source, line)).is_err() {
             self.lost.add(source, 1);
         }
-    }
-
-    /// What is said from now on goes to `sink`.
-    pub(super) fn replace(&self, sink: Sink) -> io::Result<()> {
-        self.sender.try_send(Message::Replace(sink)).map_err(|_| {
-            io::Error::other("cannot reopen the access log: writing to the old file hangs")
-        })
     }
 
     /// Waits at most `patience` until what was offered before has been written or lost.
@@ -202,10 +194,6 @@ fn write_all(receiver: &Receiver<Message>, mut sink: Sink, lost: &Lost) {
         while let Some(message) = next {
             match message {
                 Message::Line(source, line) => batch.add(source, &line),
-                Message::Replace(fresh) => {
-                    batch.write(&mut sink, lost);
-                    sink = fresh;
-                }
                 Message::Flush(done) => {
                     batch.write(&mut sink, lost);
                     // Whoever asked may have lost patience.
@@ -273,24 +261,5 @@ mod tests {
         drop(queue);
         let lines: Vec<_> = BufReader::new(reader).lines().map(Result::unwrap).collect();
         assert_eq!(lines, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_replaced_file_takes_the_lines_said_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-        let queue = Queue::start("test", Sink::file(&old).unwrap(), Lost::default()).unwrap();
-        queue.offer(Source::Access, b"one\n".to_vec());
-        queue.replace(Sink::file(&new).unwrap()).unwrap();
-        queue.offer(Source::Access, b"two\n".to_vec());
-        assert!(queue.flush(Duration::from_secs(5)));
-        let read = |path| {
-            let mut text = String::new();
-            File::open(path).unwrap().read_to_string(&mut text).unwrap();
-            text
-        };
-        assert_eq!((read(&old).as_str(), read(&new).as_str()), ("one\n", "two\n"));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&new.metadata().unwrap().permissions());
-        assert_eq!(mode & 0o777 & !0o640, 0);
     }
 }

@@ -73,7 +73,8 @@ impl Wanted {
             // Port 0 is another port each time.
             at.port() != 0 && config.listeners.iter().any(answers)
         };
-        Keepers::bind(self.holders.clone(), Arc::clone(&world.challenges), &world.resolver, answers)
+        let (holders, challenges) = (self.holders.clone(), Arc::clone(&world.challenges));
+        Keepers::bind(holders, challenges, &world.resolver, answers)
     }
 
     /// Says what is wrong with it, as far as that can be said while nothing is bound.

@@ -94,7 +94,7 @@ fn listeners(
             sorted.removed.push(Removed {
                 name: listener.name.to_string(),
                 sessions: sessions(Whose::Listener(&listener.name)),
-                then: "go on until they end".to_owned(),
+                then: "kept until the last one ends".to_owned(),
             });
         }
     }
@@ -260,10 +260,10 @@ fn backends(
 /// What becomes of the sessions of a backend that goes from this pool.
 fn then(pool: &Pool) -> String {
     match pool.close.removed {
-        Closing::Keep => "go on until they end".to_owned(),
-        Closing::Now => "are ended at once".to_owned(),
+        Closing::Keep => "kept until the last one ends".to_owned(),
+        Closing::Now => "ended at once".to_owned(),
         Closing::Over(time) => {
-            format!("are ended over {}, idle ones first", units::write_duration(time))
+            format!("ended over {}, idle ones first", units::write_duration(time))
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `Bound` holds sockets that do not listen yet, so a start that fails has disturbed nobody;
 //! `Server` is a running balancer.
 
+pub mod activation;
 mod automation;
 pub mod changes;
 mod command;
@@ -10,6 +11,7 @@ mod discovery;
 mod inheritance;
 mod limits;
 mod monitors;
+mod notify;
 mod privileges;
 mod reload;
 mod running;
@@ -38,6 +40,7 @@ pub use command::{Refusal, Reloads};
 pub use discovery::DiscoveryView;
 pub use inheritance::{Inheritance, Inherited};
 pub use limits::{descriptors_for, hard_limit_of_open_files, raise_open_files};
+pub use notify::ServiceManager;
 pub use privileges::{Account, PrivilegeError};
 pub use running::Server;
 pub use signals::{Signals, Told};

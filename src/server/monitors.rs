@@ -90,6 +90,7 @@ impl Monitors {
     ) -> Result<Next, StartError> {
         let mut next = Next::default();
         let mut differing = Vec::new();
+        let asks_others = new.process.nameservers != old.process.nameservers;
         for (ordinal, spec, pool) in in_order(new, after) {
             let name = Arc::clone(&spec.name);
             let Some(monitor) = self.all.get(&name) else {
@@ -97,10 +98,9 @@ impl Monitors {
                 continue;
             };
             let was = in_order(old, before).find(|(_, was, _)| was.name == name);
-            let is_same = was
-                .is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool))
-                && before.resolver.is_like(&after.resolver);
-            if !is_same {
+            let is_same =
+                was.is_some_and(|(_, was, of)| is_untouched(was, spec) && Arc::ptr_eq(of, pool));
+            if !is_same || asks_others {
                 differing.push(async move {
                     (name, monitor.prepare(pool, spec, &after.resolver).await)
                 });

@@ -23,8 +23,14 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What else has to follow a reload, a floor above.
 pub trait Aside: Send + Debug {
+    /// A reload has begun.
+    fn reloading(&mut self);
     /// Another configuration is in force.
     fn reloaded(&mut self, config: &Config);
+    /// A reload is over, whatever became of it.
+    fn settled(&mut self, config: &Config);
+    /// The process of this id has taken over.
+    fn replaced(&mut self, pid: u32);
 }
 
 /// A running balancer that obeys.
@@ -59,6 +65,11 @@ impl<A: Aside> Supervisor<A> {
     /// What reports read.
     pub fn handle(&self) -> &Arc<Handle> {
         self.server.handle()
+    }
+
+    /// What follows it.
+    pub fn aside(&self) -> &A {
+        &self.aside
     }
 
     /// The balancer, to be stopped, and what was there aside.
@@ -111,6 +122,17 @@ impl<A: Aside> Supervisor<A> {
     }
 
     async fn reload(
+        &mut self,
+        confirm: Option<Duration>,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Reloaded, Refusal>, Stopped> {
+        self.aside.reloading();
+        let reloaded = self.reload_now(confirm, signals).await?;
+        self.aside.settled(&self.server.handle().snapshot().config);
+        Ok(reloaded)
+    }
+
+    async fn reload_now(
         &mut self,
         confirm: Option<Duration>,
         signals: &mut Signals,

@@ -17,6 +17,7 @@ mod balance;
 mod bench_of_servers;
 mod certificates;
 mod close;
+mod commands;
 mod config_errors;
 mod config_tls;
 mod death;

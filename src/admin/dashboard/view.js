@@ -262,5 +262,6 @@ function showListeners(status) {
 
 function showAbout(status) {
   const file = status.config.file ?? "no file";
-  say(at("about"), `${status.version} · ${file} (${status.config.hash.slice(0, 8)}) · pid ${status.pid} · up ${span(status.uptime_seconds)}`);
+  const draining = (status.draining_processes ?? []).map((one) => ` · pid ${one.pid} of before still has ${plural(one.sessions, "session", "sessions")}`);
+  say(at("about"), `${status.version} · ${file} (${status.config.hash.slice(0, 8)}) · pid ${status.pid} · up ${span(status.uptime_seconds)}${draining.join("")}`);
 }

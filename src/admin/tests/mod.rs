@@ -151,6 +151,7 @@ fn site() -> Site {
         loopback: true,
         token: None,
         streams: Streams::default(),
+        waiters: Waiters::default(),
         writing: Arc::default(),
     }
 }

@@ -21,7 +21,7 @@ use self::stage::Stage;
 use super::serve::{LAST_LINES, Ready, Running, failed, prepare};
 use crate::config::AdminBind;
 use crate::log::{self, Log};
-use crate::server::Signals;
+use crate::server::{Inheritance, Signals};
 
 /// Run with three small built-in backends, to see it work
 ///
@@ -83,7 +83,7 @@ fn raise_curtain(stage: &mut Stage, log: &Arc<Log>) -> anyhow::Result<(Runtime, 
 
 /// Nothing if told to stop meanwhile.
 fn open(stage: &Stage, log: &Arc<Log>) -> anyhow::Result<(Runtime, Option<Opened>)> {
-    let (control, ready) = prepare(stage.config()?, log)?;
+    let (control, ready) = prepare(stage.config()?, log, Inheritance::default())?;
     let opened = control.block_on(async {
         // Before anything listens: a signal that comes early must find its handler.
         let mut signals = Signals::install().context("cannot listen to signals")?;

@@ -78,10 +78,14 @@ fn title(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
     let status = &state.status;
     let up = span(Duration::try_from_secs_f64(status.uptime_seconds).unwrap_or_default());
     let file = status.config.file.as_deref().unwrap_or("no file");
-    let left = Line::from(vec![
+    let mut left = Line::from(vec![
         Span::from("evenkeel").bold(),
         Span::from(format!(" {}, pid {}, up {up}, {file}", status.version, status.pid)).dim(),
     ]);
+    for one in &status.draining_processes {
+        let (pid, sessions) = (one.pid, count(one.sessions, "session"));
+        left.push_span(Span::from(format!(", pid {pid} of before: {sessions}")).yellow());
+    }
     let age = now.saturating_duration_since(state.heard);
     let phase = match status.state {
         Phase::Starting => "starting",

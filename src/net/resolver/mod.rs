@@ -98,6 +98,11 @@ impl Resolver {
         Self { shared: Arc::new(Shared { own: nameservers, sources }) }
     }
 
+    /// True if it was made for these.
+    pub fn asks(&self, nameservers: &[SocketAddr]) -> bool {
+        self.shared.own == nameservers
+    }
+
     /// True if both ask the same.
     pub fn is_like(&self, other: &Self) -> bool {
         self.shared.own == other.shared.own

@@ -87,7 +87,7 @@ fn addresses_come_go_and_move() {
 
     let changes = changed(&[("listener.back", "listener.rear"), ("5434", "5435")]);
     assert_eq!(changes.listeners.added, ["rear"]);
-    assert_eq!(changes.listeners.removed, removed("back", 7, "go on until they end"));
+    assert_eq!(changes.listeners.removed, removed("back", 7, "kept until the last one ends"));
 }
 
 #[test]
@@ -99,11 +99,11 @@ fn a_backend_is_the_same_by_name_and_address() {
 
     let changes = changed(&[("10.0.0.2:1", "10.0.0.3:1")]);
     assert_eq!(changes.backends.added, ["a/two"]);
-    assert_eq!(changes.backends.removed, removed("a/two", 2, "go on until they end"));
+    assert_eq!(changes.backends.removed, removed("a/two", 2, "kept until the last one ends"));
 
     let close = "[pool.a]\nclose = { removed = \"90s\" }";
     let changes = changed(&[("[pool.a]", close), ("\"10.0.0.1:1\", ", "")]);
-    let then = "are ended over 90s, idle ones first";
+    let then = "ended over 90s, idle ones first";
     assert_eq!(changes.backends.removed, removed("a/10.0.0.1:1", 1, then));
     assert_eq!(changes.pools.changed, altered("a", &["close.removed keep -> 90s"]));
 
@@ -124,7 +124,7 @@ fn a_pool_that_goes_takes_its_backends_along() {
         Whose::Backend("a", _) => 2,
         other => panic!("{other:?}"),
     });
-    assert_eq!(changes.pools.removed, removed("a", 42, "go on until they end"));
+    assert_eq!(changes.pools.removed, removed("a", 42, "kept until the last one ends"));
     let sessions: Vec<_> = changes.backends.removed.iter().map(|one| one.sessions).collect();
     assert_eq!(sessions, [2, 40]);
 }

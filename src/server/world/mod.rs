@@ -29,10 +29,10 @@ pub(super) struct World {
     pub(super) inbound: Vec<Terminating>,
     /// What authorities are shown that ask whether a name is ours.
     pub(super) challenges: Arc<Challenges>,
+    /// Whom host names are asked of.
+    pub(super) resolver: Resolver,
     /// Certificates to be shown once this world takes effect.
     pub(super) fresh: Vec<Fresh>,
-    /// Whom names are asked of.
-    pub(super) resolver: Resolver,
 }
 
 impl World {
@@ -51,8 +51,12 @@ impl World {
         let challenges = before.map(|before| Arc::clone(&before.challenges)).unwrap_or_default();
         let known = before.map(|before| before.inbound.as_slice()).unwrap_or_default();
         let (inbound, fresh) = inward::build(config, &challenges, known)?;
-        let resolver = Resolver::new(config.process.nameservers.clone());
-        let mut world = Self { ways, listeners: Vec::new(), inbound, challenges, fresh, resolver };
+        let resolver =
+            match before.filter(|before| before.resolver.asks(&config.process.nameservers)) {
+                Some(before) => before.resolver.clone(),
+                None => Resolver::new(config.process.nameservers.clone()),
+            };
+        let mut world = Self { ways, listeners: Vec::new(), inbound, challenges, resolver, fresh };
         let listener = |spec: &config::Listener| {
             let known = before.and_then(|before| before.listener(&spec.name));
             world.serving(config, spec, known, access, gate)
