@@ -27,12 +27,15 @@ ss iproute2
 nft nftables
 pebble pebble
 unbound unbound
+nsd nsd
 dnsperf dnsperf
 dig bind9-dnsutils
 rsyslogd rsyslog
 logger bsdutils
 ps procps
 setpriv util-linux
+systemd-analyze systemd
+systemd-socket-activate systemd
 '
 
 present() {

@@ -62,14 +62,20 @@ pub(super) struct Refusal {
     status: StatusCode,
     /// What is wrong and the way out.
     error: String,
-    reasons: Vec<String>,
-    problems: Vec<String>,
+    reasons: Box<[String]>,
+    problems: Box<[String]>,
     field: Option<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), reasons: Vec::new(), problems: Vec::new(), field: None }
+        Self {
+            status,
+            error: error.into(),
+            reasons: Box::default(),
+            problems: Box::default(),
+            field: None,
+        }
     }
 
     /// What was sent cannot be meant.
@@ -89,12 +95,12 @@ impl Refusal {
 
     /// With each reason by itself.
     pub(super) fn because(self, reasons: Vec<String>) -> Self {
-        Self { reasons, ..self }
+        Self { reasons: reasons.into(), ..self }
     }
 
     /// With what is wrong with a file.
     pub(super) fn about(self, problems: Vec<String>) -> Self {
-        Self { problems, ..self }
+        Self { problems: problems.into(), ..self }
     }
 
     /// Names the methods that would do.
@@ -111,6 +117,7 @@ impl Refusal {
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, reasons, problems, field } = refusal;
+        let (reasons, problems) = (reasons.into_vec(), problems.into_vec());
         let mut answer = json(status, &Problem { error, reasons, problems });
         if let Some((name, value)) = field {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));

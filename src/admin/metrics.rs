@@ -26,6 +26,7 @@ pub(super) fn render(site: &Site) -> String {
     requests(&mut book, &snapshot);
     http(&book, &snapshot);
     pools(&book, &snapshot.pools);
+    discoveries(&book, &site.handle);
     standings(&book, &snapshot.pools);
     sessions(&book, &lines);
     durations(&mut book, &snapshot.pools, &lines);
@@ -190,6 +191,18 @@ fn http(book: &Book, snapshot: &Snapshot) {
         connections.set(vec![name.clone()], figures.http_connections.get());
         for (kind, count) in figures.abused() {
             abuse.set(vec![name.clone(), word("kind", kind.as_str())], count);
+        }
+    }
+}
+
+fn discoveries(book: &Book, handle: &Handle) {
+    let age = book.family(&names::DISCOVERY_AGE);
+    let failures = book.family(&names::DISCOVERY_FAILURES);
+    for view in handle.discoveries().iter() {
+        let labels = || vec![named("pool", &view.pool)];
+        failures.set(labels(), view.failures());
+        if let Some(found) = view.age() {
+            age.set(labels(), found.as_secs());
         }
     }
 }

@@ -78,6 +78,10 @@ metrics! {
         "Times that a backend was ejected for failing under traffic.";
     RETRIES Counter "evenkeel_retries_total"
         "Connection attempts beyond the first of a session.";
+    DISCOVERY_AGE Gauge "evenkeel_discovery_age_seconds"
+        "How long ago the backends of the pool were looked up well; absent until they were.";
+    DISCOVERY_FAILURES Counter "evenkeel_discovery_failures_total"
+        "Look-ups of the backends of the pool that failed, or found nothing.";
     QUEUE_LENGTH Gauge "evenkeel_queue_length"
         "Sessions that wait now for a place on a backend.";
     QUEUE_WAIT Histogram "evenkeel_queue_wait_seconds"

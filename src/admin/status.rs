@@ -10,13 +10,14 @@ use crate::admin::tls;
 use crate::api;
 use crate::config::Policy;
 use crate::pool::{LastProbe, Member, Pool, ReadySet, Tier};
-use crate::server::{Handle, ListenerView, Snapshot};
+use crate::server::{DiscoveryView, Handle, ListenerView, Snapshot};
 use crate::session::{Order, Tally};
 
 /// Everything the status report says.
 pub fn report(handle: &Handle) -> api::Status {
     let snapshot = handle.snapshot();
     let kernel = snapshot.kernel_drops();
+    let discoveries = handle.discoveries();
     let of_listener =
         |one: &ListenerView| listener(&snapshot, one, kernel.of(&one.datagram_sockets));
     api::Status {
@@ -30,7 +31,7 @@ pub fn report(handle: &Handle) -> api::Status {
             .pools
             .iter()
             .zip(&snapshot.config.pools)
-            .map(|(live, spec)| pool(live, &spec.policy))
+            .map(|(live, spec)| pool(live, &spec.policy, &discoveries))
             .collect(),
         draining_processes: handle.draining.load().to_vec(),
     }
@@ -123,15 +124,27 @@ fn udp(view: &ListenerView, kernel_drops: u64) -> api::UdpStatus {
     }
 }
 
-fn pool(pool: &Pool, policy: &Policy) -> api::PoolStatus {
+fn pool(pool: &Pool, policy: &Policy, discoveries: &[DiscoveryView]) -> api::PoolStatus {
     let ready = pool.ready();
     let members = ready.members().iter().enumerate();
+    let looked_up = discoveries.iter().find(|view| view.pool == *pool.name());
     api::PoolStatus {
+        discover: looked_up.map(discover),
         name: pool.name().to_string(),
         balance: policy.as_str().to_owned(),
         retries: pool.retries.get(),
         queue_length: pool.queue().len() as u64,
         backends: members.map(|(place, member)| backend(member, &ready, place)).collect(),
+    }
+}
+
+fn discover(view: &DiscoveryView) -> api::DiscoverStatus {
+    let whole = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    api::DiscoverStatus {
+        source: view.source.clone(),
+        age_ms: view.age().map(whole),
+        error: view.trouble().map(|why| why.to_string()),
+        failures: view.failures(),
     }
 }
 

@@ -143,8 +143,24 @@ pub struct PoolStatus {
     /// Sessions that wait now for a place on a backend.
     #[serde(default)]
     pub queue_length: u64,
-    /// In file order.
+    /// The look-ups of its backends; null where the file names them all.
+    #[serde(default)]
+    pub discover: Option<DiscoverStatus>,
+    /// In file order, and behind those of the file those that were looked up.
     pub backends: Vec<BackendStatus>,
+}
+
+/// How backends of a pool are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoverStatus {
+    /// What is looked up, such as `dns db.internal:5432`.
+    pub source: String,
+    /// How long ago the last good answer came; null if there was none yet.
+    pub age_ms: Option<u64>,
+    /// Why the last look-up failed; null if it did not.
+    pub error: Option<String>,
+    /// Look-ups that failed or found nothing.
+    pub failures: u64,
 }
 
 /// A backend.

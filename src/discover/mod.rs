@@ -97,6 +97,11 @@ impl Discovery {
         Self { _task: tasks, spec, found, asked, hurry, figures }
     }
 
+    /// What is looked up.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     /// True if there is nothing to set up anew for `spec`.
     pub fn fits(&self, spec: &Spec) -> bool {
         let ours = &self.spec;
@@ -118,12 +123,8 @@ impl Discovery {
         self.found.clone()
     }
 
-    /// Looks up at once, as something has failed; once a second at most.
-    pub fn hurry(&self) {
-        self.hurry.notify_one();
-    }
-
-    /// Who may ask for that, whatever becomes of this.
+    /// To be notified when something has failed: then it is looked up at once, though once a second at
+    /// most.
     pub fn hurrier(&self) -> Arc<Notify> {
         Arc::clone(&self.hurry)
     }

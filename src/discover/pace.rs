@@ -10,6 +10,9 @@ pub(super) const CLOSEST: Duration = Duration::from_secs(1);
 /// After a failure the pause doubles up to this, or up to the pause after a success if that is longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
+/// The longest pause between two look-ups in a hurry of which nothing comes.
+const LONGEST_HURRY: Duration = Duration::from_secs(5);
+
 /// When to look again.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -19,17 +22,30 @@ pub(super) struct Pace {
     due: Instant,
     /// In a row.
     failures: u32,
+    /// The pause until somebody in a hurry is obeyed.
+    patience: Duration,
+    is_hurried: bool,
 }
 
 impl Pace {
     /// At once, at first.
     pub(super) fn new(refresh: Option<Duration>, now: Instant) -> Self {
-        Self { refresh, began: now, due: now, failures: 0 }
+        let (patience, is_hurried) = (CLOSEST, false);
+        Self { refresh, began: now, due: now, failures: 0, patience, is_hurried }
     }
 
     /// A look-up begins.
     pub(super) fn begin(&mut self, now: Instant) {
         self.began = now;
+        // A backend that stays dead would have its name looked up every second for ever.
+        if std::mem::take(&mut self.is_hurried) {
+            self.patience = (self.patience * 2).min(LONGEST_HURRY);
+        }
+    }
+
+    /// Something new was found.
+    pub(super) fn changed(&mut self) {
+        self.patience = CLOSEST;
     }
 
     /// It went well, and what it found holds so long.
@@ -48,7 +64,11 @@ impl Pace {
 
     /// Somebody is in a hurry.
     pub(super) fn hurry(&mut self) {
-        self.due = self.due.min(self.began + CLOSEST);
+        let soon = self.began + self.patience;
+        if soon < self.due {
+            self.due = soon;
+            self.is_hurried = true;
+        }
     }
 
     pub(super) fn due(&self) -> Instant {
@@ -102,5 +122,22 @@ mod tests {
         assert_eq!(pace.due(), now + SECOND);
         pace.hurry();
         assert_eq!(pace.due(), now + SECOND);
+    }
+
+    #[test]
+    fn a_hurry_of_which_nothing_comes_cools_down() {
+        let now = Instant::now();
+        let mut pace = Pace::new(None, now);
+        let wait = |pace: &mut Pace| {
+            pace.begin(now);
+            pace.succeeded(SECOND * 60, now);
+            pace.hurry();
+            (pace.due() - now).as_secs()
+        };
+        assert_eq!((0..5).map(|_| wait(&mut pace)).collect::<Vec<_>>(), [1, 2, 4, 5, 5]);
+        pace.changed();
+        pace.begin(now);
+        pace.changed();
+        assert_eq!(wait(&mut pace), 1);
     }
 }

@@ -123,14 +123,17 @@ impl Task {
     }
 
     /// Whoever waits for news hears of changes only.
-    fn hand_on(&self, members: Vec<Member>) {
-        self.found.send_if_modified(|known| {
+    fn hand_on(&mut self, members: Vec<Member>) {
+        let is_new = self.found.send_if_modified(|known| {
             let is_new = known.as_deref() != Some(&*members);
             if is_new {
                 *known = Some(members.into());
             }
             is_new
         });
+        if is_new {
+            self.pace.changed();
+        }
     }
 
     fn say_failed(&self, why: &str) {

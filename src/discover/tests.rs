@@ -1,3 +1,5 @@
+//! Files that are followed; look-ups in DNS are tested with the whole balancer, in `tests/it/names/`.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{self, AdminState};
@@ -96,6 +96,7 @@ pub struct Monitor {
     commands: mpsc::Sender<Command>,
     first_round: watch::Receiver<bool>,
     is_done: Arc<AtomicBool>,
+    trouble: Arc<Notify>,
 }
 
 impl Monitor {
@@ -122,6 +123,7 @@ impl Monitor {
         let (commands, commanded) = mpsc::channel(WISHES);
         let (round_over, first_round) = watch::channel(false);
         let is_done = Arc::<AtomicBool>::default();
+        let trouble = Arc::<Notify>::default();
         let wires = Wires {
             resolver: resolver.clone(),
             events,
@@ -129,11 +131,12 @@ impl Monitor {
             commands: commanded,
             first_round: round_over,
             is_done: Arc::clone(&is_done),
+            trouble: Arc::clone(&trouble),
         };
         let watch = Watch::new(pool, spec, first_ordinal, wires, known)?;
         let mut task = JoinSet::new();
         task.spawn(watch.run());
-        Ok(Self { task, commands, first_round, is_done })
+        Ok(Self { task, commands, first_round, is_done, trouble })
     }
 
     /// Waits until every member has been probed once and the list that follows is published; at
@@ -146,6 +149,11 @@ impl Monitor {
     /// Who tells it what is wanted.
     pub fn operator(&self) -> Operator {
         Operator { commands: self.commands.clone() }
+    }
+
+    /// Notified when a probe fails, or clients have failed often: somebody may have moved.
+    pub fn trouble(&self) -> Arc<Notify> {
+        Arc::clone(&self.trouble)
     }
 
     /// Makes ready the change to `pool`, which was made from `spec` or [fits](Pool::fits) it: reads the

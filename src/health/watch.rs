@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -45,6 +45,8 @@ pub(super) struct Watch {
     /// Backends that were discovered, besides those of the file.
     pub(super) roster: Vec<config::Member>,
     pub(super) rosters: Rosters,
+    /// What a process before this one knew of backends that are not members yet.
+    pub(super) known: Vec<Known>,
     pub(super) resolver: Resolver,
     events: Events,
     pub(super) members: Vec<Member>,
@@ -61,6 +63,7 @@ pub(super) struct Watch {
     usability: Usability,
     is_retired: bool,
     is_done: Arc<AtomicBool>,
+    trouble: Arc<Notify>,
     /// The list in force is no longer what is known.
     pub(super) is_outdated: bool,
     /// What is to be logged once the list is out.
@@ -78,6 +81,8 @@ pub(super) struct Wires {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) first_round: watch::Sender<bool>,
     pub(super) is_done: Arc<AtomicBool>,
+    /// Notified when a backend fails.
+    pub(super) trouble: Arc<Notify>,
 }
 
 impl Watch {
@@ -92,7 +97,7 @@ impl Watch {
     ) -> Result<Self, StartError> {
         let looks = Looks::new(spec.passive);
         let live = pool.members();
-        let Wires { resolver, events, bell, commands, first_round: over, is_done } = wires;
+        let Wires { resolver, events, bell, commands, first_round: over, is_done, trouble } = wires;
         let courses = courses(spec, &spec.members, &resolver)?;
         let members = spec.members.iter().zip(&*live).zip(courses).map(|((file, live), course)| {
             let mut member = Member::new(Arc::clone(&live.backend), course, spec, file.clone());
@@ -119,12 +124,17 @@ impl Watch {
                 schedule.resume(id, Duration::ZERO);
             }
         }
+        let is_of_file = |known: &Known| {
+            let is_it = |it: &config::Member| known.tells_of(&it.name, &it.address.to_string());
+            spec.members.iter().any(is_it)
+        };
         let mut watch = Self {
             pool,
             earlier: Vec::new(),
             spec: spec.clone(),
             roster: Vec::new(),
             rosters: Rosters::default(),
+            known: known.iter().filter(|it| !is_of_file(it)).cloned().collect(),
             resolver,
             events,
             leaving: Vec::new(),
@@ -139,6 +149,7 @@ impl Watch {
             usability: Usability::default(),
             is_retired: false,
             is_done,
+            trouble,
             is_outdated: true,
             changes: members.iter().filter_map(Change::at_start).collect(),
             obeyed: Vec::new(),
@@ -157,7 +168,10 @@ impl Watch {
                 Some(ended) = self.turns.join_next_with_id() => self.ended(ended),
                 Some(command) = self.commands.recv() => self.obey(command),
                 prepared = self.rosters.prepared() => self.take_roster(prepared),
-                () = self.looks.alarm() => self.looks.hurry(),
+                () = self.looks.alarm() => {
+                    self.looks.hurry();
+                    self.trouble.notify_one();
+                }
                 () = wake => {}
             }
             // What else has ended meanwhile goes into the same list.
@@ -277,6 +291,9 @@ impl Watch {
 
     /// What follows for the member's next turns.
     fn settle(&mut self, id: u64, has_failed: bool) {
+        if has_failed {
+            self.trouble.notify_one();
+        }
         let Some(member) = find(&mut self.members, id) else { return };
         if !member.wants_turns() {
             self.schedule.forget(id);
@@ -392,7 +409,8 @@ mod tests {
         let (over, _first_round) = watch::channel(false);
         let (events, bell, is_done) = (Events::default(), Bell::default(), Arc::default());
         let resolver = Resolver::default();
-        let wires = Wires { resolver, events, bell, commands, first_round: over, is_done };
+        let trouble = Arc::default();
+        let wires = Wires { resolver, events, bell, commands, first_round: over, is_done, trouble };
         let Watch { members, mut first_round, .. } =
             Watch::new(live, &spec, 0, wires, &[]).unwrap();
         let ids: Vec<_> = members.iter().map(|member| member.backend.id()).collect();

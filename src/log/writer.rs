@@ -209,7 +209,7 @@ fn write_all(receiver: &Receiver<Message>, mut sink: Sink, lost: &Lost) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, PipeReader, Read};
+    use std::io::{BufRead, BufReader, PipeReader};
     use std::os::fd::OwnedFd;
 
     use super::*;

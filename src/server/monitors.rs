@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::sync::Notify;
+
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::health::{self, Adoption, Monitor, Operator};
@@ -76,6 +78,11 @@ impl Monitors {
             known.insert(pool.to_string(), monitor.known().await);
         }
         known
+    }
+
+    /// Who tells the monitor of a pool what was discovered, and what is notified when a backend fails.
+    pub(super) fn wires(&self, pool: &str) -> Option<(Operator, Arc<Notify>)> {
+        self.all.get(pool).map(|monitor| (monitor.operator(), monitor.trouble()))
     }
 
     /// Waits until every backend has been probed once.

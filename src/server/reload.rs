@@ -11,6 +11,7 @@ use crate::config::{self, Config, Listener};
 use crate::listener::{Gate as PostGate, Order, Post};
 use crate::log;
 use crate::server::automation::Wanted;
+use crate::server::discovery::NextDiscoveries;
 use crate::server::monitors::Next;
 use crate::server::sockets::{self, Held, Sockets};
 use crate::server::world::World;
@@ -26,6 +27,7 @@ pub(super) struct Prepared {
     world: World,
     places: Vec<Place>,
     next: Next,
+    found: NextDiscoveries,
     log: log::Prepared,
     gate: Gate,
     wanted: Wanted,
@@ -60,13 +62,14 @@ impl Server {
         let places = self.places(&config)?;
         let old = (&*snapshot.config, &self.world);
         let next = self.monitors.prepare(old, (&config, &world)).await?;
+        let found = self.discoveries.prepare(&config, &world).await;
         let new = || places.iter().filter_map(Place::as_new);
         sockets::still_free(new())?;
         for sockets in new() {
             let spec = config.listeners.iter().find(|spec| spec.name == sockets.listener);
             spec.map_or(Ok(()), |spec| sockets.listen(spec))?;
         }
-        Ok(Prepared { config, world, places, next, log, gate, wanted })
+        Ok(Prepared { config, world, places, next, found, log, gate, wanted })
     }
 
     /// Where each address is to be served, in the order of the file; binds those that are new.
@@ -91,10 +94,11 @@ impl Server {
 
     /// Puts what was prepared into effect; returns when it is.
     pub(super) async fn commit(&mut self, prepared: Prepared) {
-        let Prepared { config, mut world, places, next, log, gate, wanted } = prepared;
+        let Prepared { config, mut world, places, next, found, log, gate, wanted } = prepared;
         let config = Arc::new(config);
         // First the pools: whoever is led to one finds it ready.
         self.monitors.take(next, &config).await;
+        self.discoveries.take(found, (&config, &self.monitors), &self.handle).await;
         std::mem::take(&mut world.fresh).into_iter().for_each(|fresh| fresh.show());
         self.log.apply(log);
         self.gate.turn_to(&gate);

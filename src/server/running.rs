@@ -10,6 +10,7 @@ use crate::listener::Order;
 use crate::log::Log;
 use crate::server::Handle;
 use crate::server::automation::Automation;
+use crate::server::discovery::Discoveries;
 use crate::server::handover::Predecessor;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::Held;
@@ -33,6 +34,7 @@ pub struct Server {
     pub(super) gate: Arc<Gate>,
     pub(super) open_files: u64,
     pub(super) monitors: Monitors,
+    pub(super) discoveries: Discoveries,
     pub(super) automation: Automation,
     pub(super) certificates: Watcher,
 }

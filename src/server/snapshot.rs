@@ -22,6 +22,7 @@ use crate::metric::{Counter, Figure, Gauge};
 use crate::net::KernelDrops;
 use crate::pool::{Ask, Pool};
 use crate::route::Signpost;
+use crate::server::DiscoveryView;
 use crate::server::Retreat;
 use crate::server::command::{self, COMMANDS, Command, Refusal, Reloads};
 use crate::server::ledger::{self, Ledger, See};
@@ -112,6 +113,8 @@ pub struct Handle {
     pub draining: ArcSwap<Vec<api::DrainingProcess>>,
     /// The end of the admin interface, when another process serves.
     pub retreat: Retreat,
+    /// Look-ups of backends, for each pool that has some.
+    discoveries: ArcSwap<Vec<DiscoveryView>>,
     snapshot: ArcSwap<Snapshot>,
     /// Since all listeners accept, which is about when the workers' clocks began.
     listening: OnceLock<Instant>,
@@ -137,10 +140,20 @@ impl Handle {
             reloads: Reloads::default(),
             draining: ArcSwap::default(),
             retreat: Retreat::default(),
+            discoveries: ArcSwap::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             listening: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Where backends are looked up, for each pool that has that.
+    pub fn discoveries(&self) -> Arc<Vec<DiscoveryView>> {
+        self.discoveries.load_full()
+    }
+
+    pub(super) fn set_discoveries(&self, views: Vec<DiscoveryView>) {
+        self.discoveries.store(Arc::new(views));
     }
 
     /// The world in force.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::listener::{Crew, Door, Gate as PostGate, Plan};
 use crate::log::Log;
 use crate::server::automation::{Automation, Wanted};
+use crate::server::discovery::Discoveries;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::{self, Sockets};
 use crate::server::workers::{self, Thread};
@@ -93,7 +94,11 @@ impl Bound {
         let (events, bell) = (&self.handle.events, self.crew.bell());
         let monitors = Monitors::start(&config, &self.world, events, bell, known)?;
         self.handle.set_operators(monitors.operators(&config));
-        monitors.first_round().await;
+        // Names are asked and backends probed at the same time.
+        let mut discoveries = Discoveries::default();
+        let (found, ()) =
+            tokio::join!(discoveries.prepare(&config, &self.world), monitors.first_round());
+        discoveries.take(found, (&config, &monitors), &self.handle).await;
         sockets::still_free(self.sockets.iter())?;
         let (workers, pace) = (self.doors.len(), workers::pace(&config));
         let ceiling = limits::pipe_ceiling(self.open_files, workers);
@@ -103,7 +108,7 @@ impl Bound {
         };
         let doors = std::mem::take(&mut self.doors).into_iter().enumerate();
         let workers = doors.map(start).collect::<Result<Vec<_>, _>>()?;
-        Ok(Poised { bound: self, monitors, workers })
+        Ok(Poised { bound: self, monitors, discoveries, workers })
     }
 }
 
@@ -112,6 +117,7 @@ impl Bound {
 pub struct Poised {
     bound: Bound,
     monitors: Monitors,
+    discoveries: Discoveries,
     workers: Vec<Thread>,
 }
 
@@ -126,7 +132,7 @@ impl Poised {
     /// # Errors
     /// A socket that the kernel refuses.
     pub(super) async fn open(self, gate: PostGate) -> Result<Server, StartError> {
-        let Self { bound, monitors, workers } = self;
+        let Self { bound, monitors, discoveries, workers } = self;
         let config = Arc::clone(&bound.handle.snapshot().config);
         let mut held = Vec::new();
         for sockets in bound.sockets {
@@ -151,6 +157,7 @@ impl Poised {
             gate: bound.gate,
             open_files: bound.open_files,
             monitors,
+            discoveries,
             automation,
             certificates,
         })

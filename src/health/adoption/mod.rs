@@ -223,6 +223,12 @@ impl Watch {
         let id = backend.id();
         let mut member = Member::new(Arc::clone(&backend), new.course, &self.spec, new.file);
         let now = self.started.elapsed();
+        let address = backend.address().to_string();
+        let told = self.known.iter().position(|it| it.tells_of(backend.name(), &address));
+        if let Some(told) = told {
+            // Once: who leaves and comes back is new.
+            member.recall(&self.known.swap_remove(told), now);
+        }
         let before = Judged { standing: fresh_standing(&member), ..member.judged() };
         backend.watched_by(self.looks.waker());
         self.schedule.add(id);

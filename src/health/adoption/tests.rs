@@ -340,3 +340,27 @@ async fn what_was_discovered_takes_effect_once_it_was_probed_and_the_latest_wins
     assert_eq!(names, ["one", "two"]);
     assert!(Arc::ptr_eq(&scene.backend("one"), &kept));
 }
+
+#[tokio::test]
+async fn what_a_process_before_knew_of_a_discovered_backend_is_not_lost() {
+    let spec = config::Pool {
+        discover: Some(config::Discover {
+            source: config::DiscoverSource::Srv("s.example".into()),
+            refresh: None,
+        }),
+        ..unprobed(&[])
+    };
+    let scene = Scene::of(spec.clone()).await;
+    let found = vec![entry("one", nowhere(1)), entry("two", nowhere(2))];
+    assert!(scene.monitor.operator().roster(found.clone()).await);
+    scene.steer("one", Some(AdminState::Drain), Some(5)).await;
+    let known = scene.monitor.known().await;
+    let next = Arc::new(Pool::new(&spec, None));
+    let (resolver, events, bell) = (Resolver::default(), Events::default(), Bell::default());
+    let monitor =
+        Monitor::start(Arc::clone(&next), &spec, 0, &resolver, events, bell, &known).unwrap();
+    assert!(monitor.operator().roster(found).await);
+    let one = Arc::clone(&next.members()[0].backend);
+    assert_eq!((one.standing().admin, next.ready().weight(0)), (AdminState::Drain, 5));
+    assert!(next.members()[1].backend.standing().is_usable());
+}

@@ -130,7 +130,7 @@ impl Resolver {
                 if is_found {
                     return Some(Addresses::answered(v4.ok(), v6.ok()));
                 }
-                trouble = v4.err().or(v6.err()).or_else(|| trouble.take());
+                trouble = v4.err().or_else(|| v6.err()).or_else(|| trouble.take());
             }
             None
         };

@@ -1,3 +1,5 @@
+//! The name server here answers what a test says; see `tests/it/names/` for the whole way.
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;

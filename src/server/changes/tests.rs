@@ -1,3 +1,5 @@
+//! What one file changes about another: each kind of change in words, and what holds for all of them.
+
 use proptest::prelude::*;
 
 use super::*;

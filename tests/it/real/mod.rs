@@ -8,6 +8,7 @@ mod deploy;
 mod dns;
 mod dns_changes;
 mod haproxy;
+mod names;
 mod nginx;
 mod pebble;
 mod postgres;

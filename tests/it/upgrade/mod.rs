@@ -1,3 +1,6 @@
 //! Upgrades: another process takes over, and nobody notices.
 
+mod draining;
+mod failures;
+mod handover;
 mod storms;
