@@ -74,7 +74,7 @@ impl Server {
         mut commands: tokio::sync::mpsc::Receiver<Command>,
         signals: &mut Signals,
     ) {
-        self.leave().await;
+        let left = self.leave().await;
         let mut before = self.before.take();
         let handle = std::sync::Arc::clone(&self.handle);
         let mut heir = Heir { successor, told, is_gone: false };
@@ -116,6 +116,7 @@ impl Server {
                 if let Some(before) = &before {
                     before.stop().await;
                 }
+                self.hush(&left).await;
                 let hurry = async {
                     tokio::select! { () = signals.stop() => {}, () = heir.stop() => {} }
                 };

@@ -231,14 +231,22 @@ impl Server {
         }
     }
 
-    /// The addresses belong to another process: closes them here and has all end that is idle.
-    pub(super) async fn leave(&mut self) {
-        let left: Vec<Arc<Post>> = self.held.drain(..).map(|held| held.post).collect();
+    /// The addresses belong to another process: closes them here, and has clients that are kept told
+    /// with their next answer to come again. Gives those addresses.
+    pub(super) async fn leave(&mut self) -> Vec<Arc<Post>> {
+        let mut left: Vec<Arc<Post>> = self.held.drain(..).map(|held| held.post).collect();
         // Those that a reload has closed go on until their last flow has ended.
-        let left = left.iter().filter(|post| post.gate() == Gate::Paused);
-        left.for_each(|post| post.turn(Gate::Left));
+        left.retain(|post| post.gate() == Gate::Paused);
+        left.iter().for_each(|post| post.turn(Gate::Left));
         self.heed().await;
         self.automation.stop();
+        self.tell_all(|| Order::Close).await;
+        left
+    }
+
+    /// At a stop: nobody is waited for who does not say anything.
+    pub(super) async fn hush(&self, left: &[Arc<Post>]) {
+        left.iter().for_each(|post| post.turn(Gate::Closed));
         self.tell_all(|| Order::Close).await;
     }
 }

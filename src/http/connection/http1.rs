@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
 
 use crate::http::account;
 use crate::http::connection::exchange::{self, Progress, Verdict};
@@ -145,7 +146,8 @@ impl Watch {
         self.is_parked = false;
         let (on, pulse) = (Rc::clone(&self.on), Rc::clone(&self.pulse));
         let service = service_fn(move |request| {
-            exchange::serve(request, Rc::clone(&on), Rc::clone(&pulse.exchange))
+            let answer = exchange::serve(request, Rc::clone(&on), Rc::clone(&pulse.exchange));
+            told_of_the_end(answer, Rc::clone(&on))
         });
         let mut library = Builder::new();
         library.half_close(true).max_buf_size(BUFFER);
@@ -250,9 +252,11 @@ impl Watch {
         }
     }
 
-    /// At a stop: true if the client has begun to ask, or has just come and may do so for a moment.
+    /// At a stop: true if the client has begun to ask, or has just come and may do so for a moment; or
+    /// if there is no haste.
     fn may_still_ask(&mut self) -> bool {
         match (self.phase, self.first) {
+            (Phase::Waiting, _) if !self.on.is_hasty() => true,
             (Phase::Head, _) => true,
             (Phase::Waiting, Some(_)) => {
                 if self.close.is_none() {
@@ -329,6 +333,18 @@ impl Watch {
             End::Broken | End::Cut(_) => self.socket.reset_on_close(),
         }
     }
+}
+
+/// An answer that is the last one here says so, also if it is ready at once.
+async fn told_of_the_end<B, E>(
+    answer: impl Future<Output = Result<Response<B>, E>>,
+    on: Rc<Connection>,
+) -> Result<Response<B>, E> {
+    let mut answer = answer.await?;
+    if on.is_closing() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
 }
 
 impl Phase {

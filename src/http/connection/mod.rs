@@ -240,6 +240,13 @@ impl Connection {
         self.tools.closing.get() || self.desk.is_closed()
     }
 
+    /// True if nobody is waited for who is silent: we stop. Where another process has taken over, or a
+    /// reload has closed the address, a client that is about to ask must not find the connection
+    /// closed: it is told with its next answer.
+    fn is_hasty(&self) -> bool {
+        self.tools.closing.get() && !self.desk.is_left()
+    }
+
     /// True once all is ended that is still there.
     fn is_over(&self) -> bool {
         self.tools.sessions.is_over()

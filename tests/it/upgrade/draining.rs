@@ -1,17 +1,18 @@
 //! A process that has been replaced: what it keeps, for how long, and what ends it.
 
 use std::io::{Read, Write};
+use std::sync::{Mutex, mpsc};
 
 use rustix::process::Signal;
 
 use crate::harness::client::{End, connect, end_of, hold, ping};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::file;
+use crate::harness::http;
 use crate::harness::reloads::Way;
 use crate::harness::servers::{Server, entries};
 use crate::harness::upgrades::signal;
 use crate::harness::wait::{PATIENCE, eventually};
-use crate::harness::whoami::{self, Browser, whoami};
 
 #[test]
 fn upgrade_timeout_ends_the_sessions_that_are_left() {
@@ -97,25 +98,33 @@ fn a_new_process_that_dies_later_leaves_the_old_sessions_alone() {
 }
 
 #[test]
-fn idle_requests_connections_are_closed_in_order_and_one_in_flight_is_answered() {
-    let server = whoami("a");
+fn idle_connections_of_http_are_closed_in_order_and_a_request_under_way_is_answered() {
+    let (answer_it, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let server = Server::new("a", move |mut stream| {
+        let head = http::read_head(&mut stream);
+        if head.starts_with("GET /slow") {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        drop(stream.write_all(http::answer(200, "ok").as_bytes()));
+    });
     let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"p\"\n";
-    let proxy =
-        Evenkeel::start(&format!("{listener}[pool.p]\nbackends = [\"{}\"]\n", server.address()));
-    let mut idle = Browser::open(proxy.at());
-    whoami::who(&mut idle);
-    // Half a request: the rest comes when the other process serves.
-    let mut slow = connect(proxy.at());
-    slow.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nha").unwrap();
+    let list = entries(std::slice::from_ref(&server));
+    let proxy = Evenkeel::start(&format!("{listener}[pool.p]\nbackends = {list}\n"));
+    let [mut idle, mut busy] = [(); 2].map(|()| connect(proxy.at()));
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert!(http::read_head(&mut idle).starts_with("HTTP/1.1 200"));
+    idle.read_exact(&mut [0; 2]).unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     eventually("it is under way", PATIENCE, || proxy.sessions() == 1);
     proxy.upgrade_by(Way::Call);
-    assert!(idle.ask(&whoami::get("/", "")).is_err(), "it is closed, and the next one is new");
-    slow.write_all(b"lf").unwrap();
+    assert_eq!(end_of(&mut idle), End::Fin);
+    answer_it.send(()).unwrap();
     let mut answer = String::new();
-    slow.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    busy.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
     proxy.wait_alone();
-    eventually("both are counted", PATIENCE, || {
-        proxy.metrics().count("http_requests_total", &[("code", "200")]) == 2
-    });
+    let answered = || proxy.metrics().count("http_requests_total", &[("code", "200")]);
+    eventually("both are counted", PATIENCE, || answered() == 2);
 }
