@@ -26,6 +26,7 @@ mod start;
 mod supervisor;
 mod takeover;
 mod upgrade;
+mod upgrading;
 mod views;
 mod warnings;
 mod workers;

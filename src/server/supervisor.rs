@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ use crate::config::{self, Config, Loaded};
 use crate::event::{Event, Subject};
 use crate::server::changes::{self, Whose};
 use crate::server::command::{Command, Refusal, Reply};
-use crate::server::farewell::{self, Heard};
+use crate::server::farewell;
 use crate::server::handover::AdminSocket;
 use crate::server::upgrade::Succeeded;
 use crate::server::{Handle, Server, Signals, Told, warnings};
@@ -49,19 +49,19 @@ pub trait Aside: Send + Debug {
 /// A running balancer that obeys.
 #[derive(Debug)]
 pub struct Supervisor<A> {
-    server: Server,
-    commands: mpsc::Receiver<Command>,
+    pub(super) server: Server,
+    pub(super) commands: mpsc::Receiver<Command>,
     /// What was asked while something was under way.
-    waiting: VecDeque<Command>,
-    aside: A,
-    trial: Option<Trial>,
+    pub(super) waiting: VecDeque<Command>,
+    pub(super) aside: A,
+    pub(super) trial: Option<Trial>,
     /// Another process serves.
-    succeeded: Option<Succeeded>,
+    pub(super) succeeded: Option<Succeeded>,
 }
 
 /// A reload that waits to be confirmed.
 #[derive(Debug)]
-struct Trial {
+pub(super) struct Trial {
     /// What was in force before.
     before: Arc<Config>,
     until: Instant,
@@ -70,7 +70,7 @@ struct Trial {
 }
 
 /// A stop came in between.
-struct Stopped;
+pub(super) struct Stopped;
 
 impl<A: Aside> Supervisor<A> {
     /// Of this balancer. `None`: it has a supervisor.
@@ -130,13 +130,6 @@ impl<A: Aside> Supervisor<A> {
                 return;
             }
         }
-    }
-
-    /// Takes in what the process before this one tells.
-    fn listen(&mut self, heard: Heard) {
-        let Server { handle, before, .. } = &mut self.server;
-        let draining = farewell::take_in(handle, before, heard);
-        handle.draining.store(Arc::new(draining));
     }
 
     async fn obey(&mut self, command: Command, signals: &mut Signals) -> Result<(), Stopped> {
@@ -253,71 +246,6 @@ impl<A: Aside> Supervisor<A> {
         })
     }
 
-    /// Has another process take over. While that one gets ready, everything is answered.
-    async fn upgrade(
-        &mut self,
-        signals: &mut Signals,
-    ) -> Result<Result<api::Upgraded, Refusal>, Stopped> {
-        if self.trial.is_some() {
-            let why = "a reload waits to be confirmed, and a new process would read the new file: \
-                       `evenkeel confirm` first";
-            return Ok(Err(self.not_upgraded(Refusal::Conflict(why.to_owned()))));
-        }
-        let admin = match self.aside.bequest() {
-            Ok(admin) => admin,
-            Err(why) => return Ok(Err(self.not_upgraded(Refusal::Failed(why.to_string())))),
-        };
-        let Self { server, commands, waiting, .. } = self;
-        let handed = {
-            let mut handed = pin!(server.hand_over(admin));
-            loop {
-                tokio::select! {
-                    handed = &mut handed => break Ok(handed),
-                    told = signals.next() => match told {
-                        Told::Stop => break Err(Stopped),
-                        Told::Reload => tracing::error!("SIGHUP: {UPGRADING}"),
-                        Told::Upgrade => tracing::error!("SIGUSR2: {UPGRADING}"),
-                    },
-                    Some(command) = commands.recv() => put_off(command, waiting),
-                }
-            }
-        };
-        match handed {
-            Ok(Ok(succeeded)) => {
-                self.aside.replaced(succeeded.upgraded.pid).await;
-                let upgraded = succeeded.upgraded.clone();
-                let api::Upgraded { pid, version, sessions } = &upgraded;
-                tracing::info!(
-                    pid,
-                    version,
-                    sessions,
-                    "upgraded: another process serves, the sessions here go on until they end"
-                );
-                let (mine, reason) =
-                    (std::process::id().to_string(), format!("it runs version {version}"));
-                self.server.tell_of_upgrade(mine, pid.to_string(), reason);
-                self.succeeded = Some(succeeded);
-                Ok(Ok(upgraded))
-            }
-            Ok(Err(why)) => {
-                self.server.resume().await;
-                Ok(Err(self.not_upgraded(Refusal::Failed(why.to_string()))))
-            }
-            Err(Stopped) => {
-                tracing::warn!("upgrade given up: the process is to stop");
-                self.server.resume().await;
-                Err(Stopped)
-            }
-        }
-    }
-
-    fn not_upgraded(&self, refusal: Refusal) -> Refusal {
-        tracing::error!("upgrade failed, this process serves on: {refusal}");
-        let mine = std::process::id().to_string();
-        self.server.tell_of_upgrade(mine, "failed".to_owned(), refusal.to_string());
-        refusal
-    }
-
     fn plan(&self, file: &str) -> Result<api::Changes, Refusal> {
         let loaded = config::parse_json("the file", file);
         let loaded = loaded.map_err(|refused| Refusal::Invalid(Box::new(refused)))?;
@@ -404,7 +332,7 @@ impl<A: Aside> Supervisor<A> {
         let snapshot = self.server.handle().snapshot();
         let origin = &snapshot.config.origin;
         let file = origin.file.as_ref().map(|file| file.display().to_string());
-        let summary = summary(changes);
+        let summary = changes::summary(changes);
         tracing::info!(file = file.as_deref(), hash = origin.hash, "reloaded: {summary}");
         if !changes.restart.is_empty() {
             let keys = changes.restart.join(", ");
@@ -435,13 +363,11 @@ impl<A: Aside> Supervisor<A> {
     }
 }
 
-fn load(file: &PathBuf) -> Result<Loaded, config::Refused> {
+fn load(file: &Path) -> Result<Loaded, config::Refused> {
     config::load(file, &|name| std::env::var(name).ok())
 }
 
 /// Why nothing else is done.
-const UPGRADING: &str = "an upgrade is under way: try again when it is over";
-/// As well.
 const RELOADING: &str = "a reload is under way: try again when it is over";
 
 /// The next command: what has waited comes first.
@@ -455,36 +381,7 @@ async fn next(
     }
 }
 
-/// During an upgrade: refuses what cannot be meant for later.
-fn put_off(command: Command, waiting: &mut VecDeque<Command>) {
-    let conflict = || Refusal::Conflict(UPGRADING.to_owned());
-    match command {
-        Command::Reload(_, reply) => answer(reply, Err(conflict())),
-        Command::Confirm(reply) => answer(reply, Err(conflict())),
-        Command::Upgrade(reply) => answer(reply, Err(conflict())),
-        plan @ Command::Plan(..) => waiting.push_back(plan),
-    }
-}
-
 /// Whoever asked may have gone.
-fn answer<T>(reply: Reply<T>, said: Result<T, Refusal>) {
+pub(super) fn answer<T>(reply: Reply<T>, said: Result<T, Refusal>) {
     reply.send(said).ok();
-}
-
-/// How many of what, in one line.
-fn summary(changes: &api::Changes) -> String {
-    let kinds = [
-        ("listener", &changes.listeners),
-        ("pool", &changes.pools),
-        ("backend", &changes.backends),
-    ];
-    let told = kinds.map(|(noun, sorted)| {
-        let (added, changed, removed) =
-            (sorted.added.len(), sorted.changed.len(), sorted.removed.len());
-        format!(
-            "{noun}s {added} added, {changed} changed, {removed} removed, {} kept",
-            sorted.kept.len()
-        )
-    });
-    told.join("; ")
 }
