@@ -348,7 +348,7 @@ async fn exchange(handle: Arc<Handle>, request: &str) -> String {
 }
 
 async fn exchange_at(spec: &config::Admin, handle: Arc<Handle>, request: &str) -> String {
-    let bound = bind(spec).unwrap().unwrap();
+    let bound = bind(spec, None).unwrap().unwrap();
     let AdminBind::Tcp(address) = *bound.address() else { panic!("not tcp") };
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(handle, Arc::default()));
@@ -416,9 +416,9 @@ async fn a_unix_socket_is_private_replaces_a_dead_one_and_goes_at_the_end() {
     assert!(path.exists(), "a dead socket");
     let spec = config::Admin { bind: AdminBind::Unix(path.clone()), token_file: None };
 
-    let bound = bind(&spec).unwrap().unwrap();
+    let bound = bind(&spec, None).unwrap().unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(matches!(bind(&spec), Err(BindError::Live { .. })));
+    assert!(matches!(bind(&spec, None), Err(BindError::Live { .. })));
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(handle(), Arc::default()));
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -431,7 +431,7 @@ async fn a_unix_socket_is_private_replaces_a_dead_one_and_goes_at_the_end() {
     tasks.shutdown().await;
     assert!(!path.exists());
     fs::write(&path, "precious").unwrap();
-    assert!(matches!(bind(&spec), Err(BindError::NotASocket { .. })));
+    assert!(matches!(bind(&spec, None), Err(BindError::NotASocket { .. })));
 }
 
 #[test]
@@ -439,6 +439,6 @@ fn a_taken_address_is_named() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
     let spec = config::Admin { bind: AdminBind::Tcp(address), token_file: None };
-    let error = bind(&spec).unwrap_err().to_string();
+    let error = bind(&spec, None).unwrap_err().to_string();
     assert!(error.contains(&address.to_string()), "{error}");
 }
