@@ -1,0 +1,202 @@
+//! What the supervisor does for a reload: reads, puts in force, tells; or only says what it would do.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::api;
+use crate::config::{self, Config, Loaded};
+use crate::event::{Event, Subject};
+use crate::server::changes::{self, Whose};
+use crate::server::command::{Command, Refusal};
+use crate::server::supervisor::{Aside, Stopped, Supervisor, Trial, answer};
+use crate::server::{Signals, Told, warnings};
+
+/// Why nothing else is done.
+const RELOADING: &str = "a reload is under way: try again when it is over";
+
+impl<A: Aside> Supervisor<A> {
+    /// SIGHUP.
+    pub(super) async fn hang_up(&mut self, signals: &mut Signals) -> Result<(), Stopped> {
+        // What comes of it is in the log: nobody waits for an answer.
+        self.reload(None, signals).await.map(drop)
+    }
+
+    /// Reads the file again and puts it in force.
+    pub(super) async fn reload(
+        &mut self,
+        confirm: Option<Duration>,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Reloaded, Refusal>, Stopped> {
+        self.aside.reloading();
+        let reloaded = self.reload_now(confirm, signals).await?;
+        self.aside.settled(&self.server.handle().snapshot().config);
+        Ok(reloaded)
+    }
+
+    async fn reload_now(
+        &mut self,
+        confirm: Option<Duration>,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Reloaded, Refusal>, Stopped> {
+        let before = Arc::clone(&self.server.handle().snapshot().config);
+        let loaded = match self.read(&before).await {
+            Ok(loaded) => loaded,
+            Err(refusal) => return Ok(Err(self.refused(refusal))),
+        };
+        let warnings: Vec<_> = warnings::all(&loaded).iter().map(ToString::to_string).collect();
+        let usable = self.usable();
+        let changes = match self.take_effect(loaded.config, signals).await? {
+            Ok(changes) => changes,
+            Err(refusal) => return Ok(Err(self.refused(refusal))),
+        };
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.trial = confirm.map(|time| Trial {
+            // Who tries again before the first is confirmed wants to go back to what was sure.
+            before: self.trial.take().map_or(before, |trial| trial.before),
+            until: Instant::now() + time,
+            usable,
+        });
+        self.server.handle().reloads.ok.increment();
+        let config = self.told_of(&changes, confirm);
+        let confirm_within_ms = confirm.and_then(|time| u64::try_from(time.as_millis()).ok());
+        Ok(Ok(api::Reloaded { config, changes, warnings, confirm_within_ms }))
+    }
+
+    /// Reads and checks the file, where it holds up nobody.
+    async fn read(&self, before: &Config) -> Result<Loaded, Refusal> {
+        let Some(file) = before.origin.file.clone() else {
+            if let Err(error) = self.server.log.reopen() {
+                tracing::error!(%error, "cannot reopen the access log, going on with the old one");
+            }
+            let why = "there is no file to read again: evenkeel was started without one; logs were reopened";
+            return Err(Refusal::Failed(why.to_owned()));
+        };
+        let loaded = tokio::task::spawn_blocking(move || load(&file)).await;
+        let loaded = loaded.map_err(|error| Refusal::Failed(error.to_string()))?;
+        loaded.map_err(|refused| Refusal::Invalid(Box::new(refused)))
+    }
+
+    /// Puts a configuration in force, unless something is wrong with it or a stop comes first.
+    pub(super) async fn take_effect(
+        &mut self,
+        config: Config,
+        signals: &mut Signals,
+    ) -> Result<Result<api::Changes, Refusal>, Stopped> {
+        let changes = self.changes(&config);
+        let Self { server, commands, waiting, .. } = self;
+        let prepared = {
+            let mut prepared = pin!(server.prepare(config));
+            loop {
+                tokio::select! {
+                    prepared = &mut prepared => break prepared,
+                    told = signals.next() => match told {
+                        Told::Stop => return Err(Stopped),
+                        Told::Reload => waiting.push_back(Command::Reload(None, oneshot::channel().0)),
+                        Told::Upgrade => tracing::error!("SIGUSR2: {RELOADING}"),
+                    },
+                    Some(command) = commands.recv() => match command {
+                        Command::Upgrade(reply) => {
+                            answer(reply, Err(Refusal::Conflict(RELOADING.to_owned())));
+                        }
+                        other => waiting.push_back(other),
+                    },
+                }
+            }
+        };
+        Ok(match prepared {
+            Ok(prepared) => {
+                self.server.commit(prepared).await;
+                let config = Arc::clone(&self.server.handle().snapshot().config);
+                self.aside.reloaded(&config);
+                Ok(changes)
+            }
+            Err(error) => Err(Refusal::Failed(error.to_string())),
+        })
+    }
+
+    /// What a file would change.
+    pub(super) fn plan(&self, file: &str) -> Result<api::Changes, Refusal> {
+        let loaded = config::parse_json("the file", file);
+        let loaded = loaded.map_err(|refused| Refusal::Invalid(Box::new(refused)))?;
+        Ok(self.changes(&loaded.config))
+    }
+
+    fn changes(&self, config: &Config) -> api::Changes {
+        let snapshot = self.server.handle().snapshot();
+        let sessions = |whose: Whose<'_>| match whose {
+            Whose::Listener(name) => {
+                let view = snapshot.listeners.iter().find(|view| *view.name == *name);
+                view.map_or(0, |view| view.figures.admitted.get())
+            }
+            Whose::Backend(pool, backend) => {
+                let pool = snapshot.pools.iter().find(|known| **known.name() == *pool);
+                let members = pool.map(|pool| pool.members()).unwrap_or_default();
+                let member = members.iter().find(|member| **member.backend.name() == *backend);
+                member.map_or(0, |member| u64::from(member.backend.sessions()))
+            }
+        };
+        changes::between(&snapshot.config, config, &sessions)
+    }
+
+    /// Leaves the line of a reload that has taken effect; gives what is in force.
+    fn told_of(&self, changes: &api::Changes, confirm: Option<Duration>) -> api::ConfigStatus {
+        let snapshot = self.server.handle().snapshot();
+        let origin = &snapshot.config.origin;
+        let file = origin.file.as_ref().map(|file| file.display().to_string());
+        let summary = summary(changes);
+        tracing::info!(file = file.as_deref(), hash = origin.hash, "reloaded: {summary}");
+        if !changes.restart.is_empty() {
+            let keys = changes.restart.join(", ");
+            tracing::warn!(
+                "changed keys that need a restart, and are as they were until then: {keys}"
+            );
+        }
+        if let Some(time) = confirm {
+            tracing::info!(
+                "the reload is taken back in {time:?} unless `evenkeel confirm` comes first"
+            );
+        }
+        self.tell("old", "new", summary);
+        api::ConfigStatus { file, hash: origin.hash.clone() }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        self.server.handle().reloads.refused.increment();
+        tracing::error!("reload refused, nothing has changed: {refusal}");
+        self.tell("old", "refused", refusal.to_string());
+        refusal
+    }
+
+    pub(super) fn tell(&self, from: &'static str, to: &'static str, reason: String) {
+        let (time, subject) = (SystemTime::now(), Subject::Reload);
+        let event = Event { time, subject, from: from.into(), to: to.into(), reason };
+        self.server.handle().events.publish(event);
+    }
+}
+
+fn load(file: &PathBuf) -> Result<Loaded, config::Refused> {
+    config::load(file, &|name| std::env::var(name).ok())
+}
+
+/// How many of what, in one line.
+fn summary(changes: &api::Changes) -> String {
+    let kinds = [
+        ("listener", &changes.listeners),
+        ("pool", &changes.pools),
+        ("backend", &changes.backends),
+    ];
+    let told = kinds.map(|(noun, sorted)| {
+        let (added, changed, removed) =
+            (sorted.added.len(), sorted.changed.len(), sorted.removed.len());
+        format!(
+            "{noun}s {added} added, {changed} changed, {removed} removed, {} kept",
+            sorted.kept.len()
+        )
+    });
+    told.join("; ")
+}
