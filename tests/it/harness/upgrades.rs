@@ -62,12 +62,15 @@ pub(super) fn end_all(file: &Path) {
     }
 }
 
-/// Those whose command line names this file and that have not ended.
+/// Those that run with this file and have not ended; who only asks about it is none of them.
 fn processes_of(file: &Path) -> Vec<u32> {
     let wanted = file.as_os_str();
     let has_it = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| OsStr::from_bytes(word) == wanted)
+        let has = |wanted: &OsStr| {
+            line.split(|byte| *byte == 0).any(|word| OsStr::from_bytes(word) == wanted)
+        };
+        has(wanted) && has(OsStr::new("run"))
     };
     let names = fs::read_dir("/proc")
         .unwrap()
