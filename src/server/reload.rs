@@ -82,7 +82,8 @@ impl Server {
                 Some(held) => places.push(Place::Kept(Arc::clone(&held.post))),
                 None => {
                     let workers = self.workers.len();
-                    match Sockets::bind(spec, address, workers, &mut Inheritance::default()) {
+                    let nothing = &mut Inheritance::default();
+                    match Sockets::bind(spec, address, workers, nothing, &self.held) {
                         Ok(sockets) => places.push(Place::New(sockets)),
                         Err(error) => refused.push(error),
                     }
@@ -111,6 +112,8 @@ impl Server {
         let events = self.handle.events.clone();
         self.certificates = Watcher::start(&world.inbound, &events);
         self.automation.follow(wanted, (&config, &world), &events).await;
+        let is_gone = |listener: &str| world.listener(listener).is_none();
+        world.pools().for_each(|pool| pool.forget_listeners(is_gone));
         self.world = world;
         self.tidy().await;
     }
