@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::StartTls;
 use crate::http;
+use crate::listener::Post;
 use crate::listener::handshake::Refused;
 use crate::outcome::{Rejection, Unserved};
 use crate::route::{Flight, Way};
@@ -79,6 +80,44 @@ impl Behind for tcp::Proxy {
 
     fn refuse(&self, client: &Client, why: Unserved) {
         tcp::refuse(client, self, why);
+    }
+}
+
+/// What a connection was let in to. It may be a while before it has said where it wants to go: its way
+/// is found by what is in force then.
+pub(super) struct Relaying<'a> {
+    pub(super) proxy: &'a tcp::Proxy,
+    pub(super) post: &'a Post,
+}
+
+impl Behind for Relaying<'_> {
+    type Way = Way<Arc<Gateway>>;
+
+    fn listener(&self) -> &Arc<str> {
+        self.proxy.listener()
+    }
+
+    fn tls(&self) -> Option<&Inbound> {
+        self.proxy.tls()
+    }
+
+    fn plain(&self) -> Option<Self::Way> {
+        self.post.relaying().map_or_else(|| self.proxy.plain(), |latest| latest.plain())
+    }
+
+    fn tls_required(&self, client: &Client) -> &'static [u8] {
+        self.proxy.tls_required(client)
+    }
+
+    fn find(&self, client: &mut Client) -> Result<Self::Way, Refused> {
+        match self.post.relaying() {
+            Some(latest) => latest.find(client),
+            None => self.proxy.find(client),
+        }
+    }
+
+    fn refuse(&self, client: &Client, why: Unserved) {
+        self.proxy.refuse(client, why);
     }
 }
 

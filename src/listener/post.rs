@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::listener::{Listener, Proxy};
 use crate::metric::Gauge;
 use crate::session::Desk;
-use crate::{http, udp};
+use crate::{http, tcp, udp};
 
 /// What becomes of those who come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Gate {
 pub struct Post {
     address: SocketAddr,
     listener: ArcSwap<Listener>,
+    /// Whether that takes requests.
+    is_http: AtomicBool,
     /// Written by the supervisor, which then has the workers look.
     gate: AtomicU8,
     /// Flows at this address, over all workers.
@@ -48,6 +50,7 @@ impl Post {
     pub fn new(address: SocketAddr, listener: Arc<Listener>) -> Self {
         Self {
             address,
+            is_http: AtomicBool::new(is_http(&listener)),
             listener: ArcSwap::new(listener),
             gate: AtomicU8::new(Gate::Open as u8),
             flows: Arc::default(),
@@ -65,8 +68,17 @@ impl Post {
         self.listener.load_full()
     }
 
+    /// What connections are led by now; `None` = they are not relayed.
+    pub(super) fn relaying(&self) -> Option<Arc<tcp::Proxy>> {
+        match self.listener.load().proxy() {
+            Proxy::Tcp(proxy) => Some(Arc::clone(proxy)),
+            Proxy::Udp(_) | Proxy::Http(_) => None,
+        }
+    }
+
     /// Puts another listener in force for all that comes from now on.
     pub fn replace(&self, listener: Arc<Listener>) {
+        self.is_http.store(is_http(&listener), Ordering::Relaxed);
         self.listener.store(listener);
     }
 
@@ -103,6 +115,10 @@ impl Post {
     }
 }
 
+fn is_http(listener: &Listener) -> bool {
+    matches!(listener.proxy(), Proxy::Http(_))
+}
+
 /// Given back when a worker has closed its socket.
 #[derive(Debug)]
 pub(super) struct Attendance(Arc<Post>);
@@ -122,7 +138,9 @@ impl Desk<http::Proxy> for Post {
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.gate(), Gate::Closed | Gate::Left)
+        // What speaks something else now takes no more requests.
+        let is_http = self.is_http.load(Ordering::Relaxed);
+        !is_http || matches!(self.gate(), Gate::Closed | Gate::Left)
     }
 
     fn is_left(&self) -> bool {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::listener::Worker;
-use crate::listener::behind::Behind;
+use crate::listener::behind::{Behind, Relaying};
 use crate::listener::frontend::Permit;
 use crate::listener::handshake::{Greeting, greet, lead};
 use crate::outcome::Unserved;
@@ -18,7 +18,8 @@ pub(super) async fn relay(
     proxy: Arc<tcp::Proxy>,
     greeting: Option<Greeting>,
 ) {
-    if let Some(way) = running.hear(&mut client, &*proxy, greeting).await {
+    let behind = Relaying { proxy: &proxy, post: running.permit.post() };
+    if let Some(way) = running.hear(&mut client, &behind, greeting).await {
         way.route.sessions.increment();
         let served = tcp::serve(&mut client, way, proxy, &running.busy.worker.tools).await;
         if let Err(Unserved::Rejected(why)) = served {

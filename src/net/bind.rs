@@ -64,6 +64,20 @@ pub fn bind_listener(
     if address.port() != 0 && is_taken(address).map_err(refused)? {
         return Err(refused(io::ErrorKind::AddrInUse.into()));
     }
+    bind_beside(address, count, keepalive)
+}
+
+/// As [`bind_listener`], at an address that one of our own takes in or is taken in by: `0.0.0.0` and
+/// `127.0.0.1`, at one port.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind_beside(
+    address: SocketAddr,
+    count: usize,
+    keepalive: Option<Duration>,
+) -> Result<(SocketAddr, Vec<OwnedFd>), BindError> {
+    let refused = |source| BindError { address, source };
     let mut actual = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {

@@ -13,7 +13,7 @@ mod resolver;
 mod socket;
 mod ticker;
 
-pub use bind::{BindError, bind_listener, is_taken, set_keepalive};
+pub use bind::{BindError, bind_beside, bind_listener, is_taken, set_keepalive};
 pub use connect::{connect, connect_datagram};
 pub use datagram::{Arrivals, Destination, Intake, Outlet, Run, Sent, merge_arrivals, open_flow};
 pub use datagram_bind::bind_datagrams;

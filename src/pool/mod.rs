@@ -279,6 +279,12 @@ impl Pool {
         neighbours.expect(self.ready.load().members());
     }
 
+    /// Forgets the listeners that are gone, and what was counted of them, once they have no sessions.
+    pub fn forget_listeners(&self, is_gone: impl Fn(&str) -> bool) {
+        self.neighbours().listeners.retain(|listener| !is_gone(listener));
+        self.ready.load().backends().for_each(|backend| backend.forget_listeners(&is_gone));
+    }
+
     fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
         // What is added to a list is added whole.
         self.neighbours.lock().unwrap_or_else(PoisonError::into_inner)

@@ -127,21 +127,34 @@ impl Monitors {
         Ok(next)
     }
 
-    /// Has the monitors go by what was prepared; returns when the next pick does. Those of pools that
-    /// are gone end with the last session of their backends.
-    pub(super) async fn take(&mut self, next: Next, config: &Config) {
+    /// Has the monitors go by what was prepared; returns when the next pick does. Pools that are gone
+    /// from the file are as they were.
+    pub(super) async fn take(&mut self, next: Next) {
         for (name, adoption) in next.adoptions {
             if let Some(monitor) = self.all.get(&name) {
                 monitor.adopt(adoption).await;
             }
         }
         self.all.extend(next.started);
-        let is_named = |name: &Arc<str>| config.pools.iter().any(|spec| spec.name == *name);
-        self.all.retain(|name, monitor| is_named(name) || !monitor.is_done());
-        for (_, monitor) in self.all.iter().filter(|(name, _)| !is_named(name)) {
+    }
+
+    /// True if there are monitors of pools that the file does not name.
+    pub(super) fn has_others(&self, config: &Config) -> bool {
+        self.all.keys().any(|name| !is_named(config, name))
+    }
+
+    /// Has those pools end that the file does not name: returns when nobody is picked there any more.
+    /// Their monitors end with the last session of their backends.
+    pub(super) async fn retire_others(&mut self, config: &Config) {
+        self.all.retain(|name, monitor| is_named(config, name) || !monitor.is_done());
+        for (_, monitor) in self.all.iter().filter(|(name, _)| !is_named(config, name)) {
             monitor.retire().await;
         }
     }
+}
+
+fn is_named(config: &Config, pool: &Arc<str>) -> bool {
+    config.pools.iter().any(|spec| spec.name == *pool)
 }
 
 /// The pools with their tables, and how many backends are named before each.

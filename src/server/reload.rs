@@ -82,7 +82,8 @@ impl Server {
                 Some(held) => places.push(Place::Kept(Arc::clone(&held.post))),
                 None => {
                     let workers = self.workers.len();
-                    match Sockets::bind(spec, address, workers, &mut Inheritance::default()) {
+                    let nothing = &mut Inheritance::default();
+                    match Sockets::bind(spec, address, workers, nothing, &self.held) {
                         Ok(sockets) => places.push(Place::New(sockets)),
                         Err(error) => refused.push(error),
                     }
@@ -97,7 +98,7 @@ impl Server {
         let Prepared { config, mut world, places, next, found, log, gate, wanted } = prepared;
         let config = Arc::new(config);
         // First the pools: whoever is led to one finds it ready.
-        self.monitors.take(next, &config).await;
+        self.monitors.take(next).await;
         self.discoveries.take(found, (&config, &self.monitors), &self.handle).await;
         std::mem::take(&mut world.fresh).into_iter().for_each(|fresh| fresh.show());
         self.log.apply(log);
@@ -106,9 +107,13 @@ impl Server {
         let kept = self.open(&config, &world, places).await;
         self.publish(&config, &world, &wanted, &kept);
         self.leave_others(&kept).await;
+        // Last those that nobody is led to any more.
+        self.retire_others(&config).await;
         let events = self.handle.events.clone();
         self.certificates = Watcher::start(&world.inbound, &events);
         self.automation.follow(wanted, (&config, &world), &events).await;
+        let is_gone = |listener: &str| world.listener(listener).is_none();
+        world.pools().for_each(|pool| pool.forget_listeners(is_gone));
         self.world = world;
         self.tidy().await;
     }
@@ -189,6 +194,15 @@ impl Server {
         self.heed().await;
         for post in connections {
             tokio::time::timeout(LAST_CALL, post.deserted()).await.ok();
+        }
+    }
+
+    /// Has the pools end that are gone from the file. Whoever was let in before its listener led
+    /// elsewhere has found its backend by then.
+    async fn retire_others(&mut self, config: &Config) {
+        if self.monitors.has_others(config) {
+            self.heed().await;
+            self.monitors.retire_others(config).await;
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Protocol};
 use crate::listener::{Gate, Listener, Post};
-use crate::net::{BindError, bind_datagrams, bind_listener, inode, is_taken, set_keepalive};
+use crate::net::{
+    BindError, bind_beside, bind_datagrams, bind_listener, inode, is_taken, set_keepalive,
+};
 use crate::server::workers::Thread;
 use crate::server::{Inheritance, StartError};
 
@@ -21,8 +23,9 @@ pub(super) struct Sockets {
     /// As bound: port 0 has become a real one.
     pub(super) address: SocketAddr,
     is_datagram: bool,
-    /// Somebody else has opened them.
-    is_inherited: bool,
+    /// Somebody listens there, and may: whoever has opened them for us, or we ourselves at an address
+    /// that takes this one in.
+    is_shared: bool,
     fds: Vec<OwnedFd>,
 }
 
@@ -44,23 +47,26 @@ impl Sockets {
         if self.is_datagram { inodes(&self.fds) } else { Vec::new() }
     }
 
-    /// Binds, or takes what was inherited for it.
+    /// Binds, or takes what was inherited for it. `held` is what we serve already.
     pub(super) fn bind(
         spec: &config::Listener,
         configured: SocketAddr,
         workers: usize,
         inheritance: &mut Inheritance,
+        held: &[Held],
     ) -> Result<Self, BindError> {
         let is_datagram = spec.protocol == Protocol::Udp;
         let inherited = inheritance.take(&spec.name, configured, spec.protocol);
-        let is_inherited = inherited.is_some();
+        let is_ours = !is_datagram && held.iter().any(|held| held.overlaps(configured));
+        let is_shared = inherited.is_some() || is_ours;
         let (address, fds) = match inherited {
             Some(inherited) => (inherited.address, inherited.fds),
             None if is_datagram => bind_datagrams(configured, workers)?,
+            None if is_ours => bind_beside(configured, workers, spec.keepalive)?,
             None => bind_listener(configured, workers, spec.keepalive)?,
         };
         let listener = Arc::clone(&spec.name);
-        Ok(Self { listener, configured, address, is_datagram, is_inherited, fds })
+        Ok(Self { listener, configured, address, is_datagram, is_shared, fds })
     }
 
     /// True if they were bound for this address of the file.
@@ -113,6 +119,15 @@ impl Held {
         }
     }
 
+    /// True if connections to the one address may come to the other: they differ, and one of them is
+    /// any address of the host.
+    fn overlaps(&self, other: SocketAddr) -> bool {
+        let own = self.post.address();
+        let is_any = own.ip().is_unspecified() || other.ip().is_unspecified();
+        let is_alike = own.port() == other.port() && own.is_ipv4() == other.is_ipv4();
+        !self.is_datagram && is_alike && is_any && own != other
+    }
+
     /// The kernel's numbers of the sockets, if they are for datagrams.
     pub(super) fn datagram_inodes(&self) -> Vec<u64> {
         if self.is_datagram { inodes(&self.fds) } else { Vec::new() }
@@ -149,7 +164,7 @@ pub(super) fn bind_all(
     let (mut bound, mut refused) = (Vec::new(), Vec::new());
     for spec in &config.listeners {
         for address in &spec.bind {
-            match Sockets::bind(spec, *address, workers, inheritance) {
+            match Sockets::bind(spec, *address, workers, inheritance, &[]) {
                 Ok(sockets) => bound.push(sockets),
                 Err(error) => refused.push(error),
             }
@@ -163,7 +178,7 @@ pub(super) fn bind_all(
 /// round included. A datagram socket does.
 pub(super) fn still_free<'a>(sockets: impl Iterator<Item = &'a Sockets>) -> Result<(), StartError> {
     let is_lost = |sockets: &&Sockets| {
-        let may_be = !sockets.is_datagram && !sockets.is_inherited;
+        let may_be = !sockets.is_datagram && !sockets.is_shared;
         may_be && is_taken(sockets.address).is_ok_and(|taken| taken)
     };
     let lost = sockets.filter(is_lost).map(|sockets| BindError {

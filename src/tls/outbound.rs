@@ -30,8 +30,9 @@ pub struct Outbound {
     /// What was in the files that `spec` names.
     material: Vec<u8>,
     config: Arc<ClientConfig>,
-    /// By name; filled as they are first connected to.
-    backends: ArcSwap<HashMap<Arc<str>, Arc<Ways>>>,
+    /// By number, as another one of the same name is another host; filled as they are first connected
+    /// to.
+    backends: ArcSwap<HashMap<u64, Arc<Ways>>>,
 }
 
 /// How TLS is spoken to one backend.
@@ -70,18 +71,18 @@ impl Outbound {
         is_same && material(spec).is_ok_and(|material| material == self.material)
     }
 
-    /// A connection to the backend of this name and host that is about to begin its handshake; for
+    /// A connection to the backend of this number and host that is about to begin its handshake; for
     /// requests it offers the version of http that the pool speaks.
     ///
     /// # Errors
     /// No certificate can hold the name of the host, or the library refuses.
     pub fn session(
         &self,
-        backend: &Arc<str>,
+        backend: u64,
         host: impl FnOnce() -> String,
         for_requests: bool,
     ) -> Result<Session, rustls::Error> {
-        let known = self.backends.load().get(backend).cloned();
+        let known = self.backends.load().get(&backend).cloned();
         let ways = match known {
             Some(ways) => ways,
             None => self.enter(backend, &host())?,
@@ -90,7 +91,7 @@ impl Outbound {
         Session::client(Arc::clone(config), ways.name.clone())
     }
 
-    fn enter(&self, backend: &Arc<str>, host: &str) -> Result<Arc<Ways>, rustls::Error> {
+    fn enter(&self, backend: u64, host: &str) -> Result<Arc<Ways>, rustls::Error> {
         let refused = |why: Error| rustls::Error::General(why.to_string());
         let name = server_name(self.spec.server_name.as_deref(), host).map_err(refused)?;
         let way = |protocols: Vec<Vec<u8>>| {
@@ -107,7 +108,7 @@ impl Outbound {
             if known.len() >= MOST {
                 known.clear();
             }
-            known.insert(Arc::clone(backend), Arc::clone(&ways));
+            known.insert(backend, Arc::clone(&ways));
             known
         });
         Ok(ways)

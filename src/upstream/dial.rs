@@ -206,7 +206,7 @@ async fn secure(socket: Socket, way: &Way<'_>, stage: &Cell<Stage>) -> Result<Di
     stage.set(Stage::Handshake);
     let backend = way.lease.backend();
     let session = outbound
-        .session(backend.name(), || backend.address().host(), way.http.is_some())
+        .session(backend.id(), || backend.address().host(), way.http.is_some())
         .map_err(|error| Why::Unprepared(error.into()))?;
     let mut tls = Box::new(Secured { session, ahead: Vec::new() });
     tls.ahead = tls::shake(&socket, &mut tls.session).await?;

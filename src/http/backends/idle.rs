@@ -2,6 +2,7 @@
 //! share.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,10 +23,12 @@ pub(super) struct Shelf {
     /// As the pool has them that was the last to come here.
     rules: Cell<PoolHttp>,
     backend: Arc<Backend>,
+    /// Where its connections lead: a backend that has moved has another shelf.
+    address: SocketAddr,
     clock: Rc<Clock>,
     /// Nothing is kept any more, by any shelf.
     is_closed: Rc<Cell<bool>>,
-    /// Others are opened in a later manner.
+    /// Others are opened in a later manner, or to where the backend is now.
     is_outdated: Cell<bool>,
     /// Those that nobody uses, the one that came last at the end: it is used next, so that the
     /// others grow old.
@@ -66,13 +69,14 @@ impl<T> Drop for Counted<T> {
 impl Shelf {
     pub(super) fn new(
         rules: PoolHttp,
-        backend: &Arc<Backend>,
+        (backend, address): (&Arc<Backend>, SocketAddr),
         clock: &Rc<Clock>,
         is_closed: &Rc<Cell<bool>>,
     ) -> Self {
         Self {
             rules: Cell::new(rules),
             backend: Arc::clone(backend),
+            address,
             clock: Rc::clone(clock),
             is_closed: Rc::clone(is_closed),
             is_outdated: Cell::new(false),
@@ -95,6 +99,11 @@ impl Shelf {
     pub(super) fn close(&self) {
         self.is_outdated.set(true);
         self.clear();
+    }
+
+    /// True if its connections lead there.
+    pub(super) fn leads_to(&self, address: SocketAddr) -> bool {
+        self.address == address
     }
 
     pub(super) fn backend(&self) -> &Arc<Backend> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::config::HttpVersion;
 use crate::http::stream::{Scratch, Stream};
 use crate::net::Socket;
-use crate::pool::{Backend, Lease, Pool};
+use crate::pool::{Lease, Pool};
 use crate::session::Clock;
 use crate::upstream::{Caller, Dialed, Search};
 use idle::{Counted, Shelf};
@@ -74,7 +74,7 @@ impl Backends {
         lease: &Lease,
         surely: bool,
     ) -> Option<Link> {
-        let shelf = self.shelf(pool, lease.backend());
+        let shelf = self.shelf(pool, lease);
         match pool.connecting.http.version {
             HttpVersion::V1 => {
                 if let Some(kept) = shelf.take(surely) {
@@ -134,17 +134,19 @@ impl Backends {
         (Stream::new(Rc::clone(&socket), tls, ahead, &self.scratch), socket)
     }
 
-    fn shelf(&self, pool: &Arc<Pool>, backend: &Arc<Backend>) -> Rc<Shelf> {
+    fn shelf(&self, pool: &Arc<Pool>, lease: &Lease) -> Rc<Shelf> {
         let (manner, http) = (pool.connecting.manner, pool.connecting.http);
+        let (backend, address) = (lease.backend(), lease.address());
         let mut shelves = self.shelves.borrow_mut();
-        if let Some(shelf) = shelves.get(&(manner, backend.id())) {
+        let known = shelves.get(&(manner, backend.id()));
+        if let Some(shelf) = known.filter(|shelf| shelf.leads_to(address)) {
             shelf.set_rules(http);
             return Rc::clone(shelf);
         }
-        let is_outdated = |key: &&Key| key.1 == backend.id() && key.0 < manner;
+        let is_outdated = |key: &&Key| key.1 == backend.id() && key.0 <= manner;
         let outdated: Vec<_> = shelves.keys().filter(is_outdated).copied().collect();
         outdated.iter().filter_map(|key| shelves.get(key)).for_each(|shelf| shelf.close());
-        let shelf = Rc::new(Shelf::new(http, backend, &self.clock, &self.is_closed));
+        let shelf = Rc::new(Shelf::new(http, (backend, address), &self.clock, &self.is_closed));
         shelves.insert((manner, backend.id()), Rc::clone(&shelf));
         shelf
     }

@@ -209,6 +209,18 @@ impl Backend {
         find(&self.tallies.load(), listener).unwrap_or(fresh)
     }
 
+    /// Drops the counters of listeners that are gone and have no sessions here.
+    pub(super) fn forget_listeners(&self, is_gone: impl Fn(&str) -> bool) {
+        let is_over = |(listener, tally): &(Arc<str>, Arc<Tally>)| {
+            is_gone(listener) && tally.active.get() == 0
+        };
+        if self.tallies.load().iter().any(is_over) {
+            self.tallies.rcu(|known| -> Vec<_> {
+                known.iter().filter(|known| !is_over(known)).cloned().collect()
+            });
+        }
+    }
+
     /// The counters of all listeners, with their names.
     pub fn tallies(&self) -> Vec<(Arc<str>, Arc<Tally>)> {
         Vec::clone(&self.tallies.load())

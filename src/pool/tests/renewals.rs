@@ -197,3 +197,22 @@ fn a_client_keeps_its_backend_and_its_turn_over_other_settings() {
     assert_eq!(after.entrance.pool.sticky().map(Sticky::len), Some(3));
     assert_eq!(after.homes(4)[3], before[0], "the turn goes on as well");
 }
+
+#[test]
+fn a_listener_that_is_gone_is_counted_while_it_has_sessions_and_then_forgotten() {
+    let bench = Bench::equal(Policy::RoundRobin, 2);
+    let pool = &bench.entrance.pool;
+    let lease = bench.pick().unwrap();
+    let other = Entrance::new(&"other".into(), Arc::clone(pool), None);
+    let counted = || -> Vec<usize> {
+        pool.members().iter().map(|member| member.backend.tallies().len()).collect()
+    };
+    assert_eq!(counted(), [2, 2]);
+    let is_gone = |listener: &str| listener != "other";
+    pool.forget_listeners(is_gone);
+    assert_eq!(counted(), [2, 1], "there is a session with the first");
+    drop((lease, other));
+    pool.forget_listeners(is_gone);
+    pool.publish(&bench.judged);
+    assert_eq!(counted(), [1, 1], "another list does not bring it back");
+}

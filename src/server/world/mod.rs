@@ -24,6 +24,9 @@ use proxies::Carried;
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) ways: Vec<Outward>,
+    /// Pools of before whose backends may still have sessions: should one of them come back, those who
+    /// wait there and those who leave have to know of each other.
+    gone: Vec<Outward>,
     pub(super) listeners: Vec<Arc<Listener>>,
     /// By name, those at which TLS ends.
     pub(super) inbound: Vec<Terminating>,
@@ -45,9 +48,11 @@ impl World {
     ) -> Result<Self, StartError> {
         let way = |spec: &config::Pool| {
             let known = before.and_then(|before| before.way(&spec.name));
+            let known = known.or_else(|| before.and_then(|before| before.gone(&spec.name)));
             Outward::build(spec, known)
         };
         let ways = config.pools.iter().map(way).collect::<Result<Vec<_>, _>>()?;
+        let gone = before.map(|before| before.others(config)).unwrap_or_default();
         let challenges = before.map(|before| Arc::clone(&before.challenges)).unwrap_or_default();
         let known = before.map(|before| before.inbound.as_slice()).unwrap_or_default();
         let (inbound, fresh) = inward::build(config, &challenges, known)?;
@@ -56,7 +61,8 @@ impl World {
                 Some(before) => before.resolver.clone(),
                 None => Resolver::new(config.process.nameservers.clone()),
             };
-        let mut world = Self { ways, listeners: Vec::new(), inbound, challenges, resolver, fresh };
+        let mut world =
+            Self { ways, gone, listeners: Vec::new(), inbound, challenges, resolver, fresh };
         let listener = |spec: &config::Listener| {
             let known = before.and_then(|before| before.listener(&spec.name));
             world.serving(config, spec, known, access, gate)
@@ -76,6 +82,19 @@ impl World {
 
     fn way(&self, name: &str) -> Option<&Outward> {
         self.ways.iter().find(|way| **way.pool.name() == *name)
+    }
+
+    /// A pool of before, while there are sessions of then.
+    fn gone(&self, name: &str) -> Option<&Outward> {
+        self.gone.iter().find(|way| **way.pool.name() == *name && way.is_left())
+    }
+
+    /// Those that the configuration has no use for, as long as there are sessions.
+    fn others(&self, config: &Config) -> Vec<Outward> {
+        let gone = self.gone.iter().filter(|way| way.is_left());
+        let is_named =
+            |way: &&Outward| config.pools.iter().any(|spec| spec.name == *way.pool.name());
+        self.ways.iter().chain(gone).filter(|way| !is_named(way)).cloned().collect()
     }
 
     /// The listener that a table describes; what the one of that name has counted so far goes on.

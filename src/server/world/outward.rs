@@ -11,7 +11,7 @@ use crate::upstream::Gateway;
 
 /// A pool, and how its backends are spoken to: the same for all listeners, so that a TLS session is
 /// resumed whoever began it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::server) struct Outward {
     pub(in crate::server) pool: Arc<Pool>,
     tls: Option<Arc<Outbound>>,
@@ -45,6 +45,11 @@ impl Outward {
             _ => pool,
         };
         Ok(Self { pool: Arc::new(pool), tls, secret })
+    }
+
+    /// True if backends of it have left that have sessions still.
+    pub(super) fn is_left(&self) -> bool {
+        !self.pool.ready().leaving().is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ use super::backend::{Backend, Plan};
 use super::{complaints, failures, file, refused};
 use crate::harness::authority::Authority;
 use crate::harness::client::{close, hold, ping, who};
+use crate::harness::dns::Dns;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::Written;
 
@@ -40,6 +41,25 @@ fn a_backend_is_believed_if_the_authority_that_is_named_vouches_for_its_name() {
         refused(&proxy, why);
         assert_eq!((failures(&proxy, "other"), proxy.rejected("refused")), (3, 1), "{tls}");
         assert_eq!(complaints(&proxy, "no tls with a backend"), [why], "one for all three");
+    }
+}
+
+#[test]
+fn a_backend_of_the_same_name_at_another_host_is_asked_for_that_hosts_name() {
+    let (dns, authority) = (Dns::start(), Authority::new());
+    let backend = Backend::start("b", &authority.sign(&["one.test", "two.test"]));
+    let file = |host: &str| {
+        let toml = file(&[&backend], &authority.ca(), "").replace("127.0.0.1:0", "{listener}");
+        let toml = toml.replace("127.0.0.1:", &format!("{host}:"));
+        format!("[process]\n{}\n{}", dns.key(), toml.replace("{listener}", "127.0.0.1:0"))
+    };
+    let hosts = ["one.test", "two.test"];
+    hosts.iter().for_each(|host| dns.addresses(host, 60, &["127.0.0.1"]));
+    let proxy = Evenkeel::start(&file(hosts[0]));
+    for host in hosts {
+        proxy.reload(&file(host));
+        assert_eq!(who(proxy.at()), "b");
+        assert_eq!(backend.seen().sni.as_deref(), Some(host));
     }
 }
 

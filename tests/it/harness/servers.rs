@@ -78,6 +78,14 @@ impl Server {
 
     /// Some that greet with their addresses, all of them at one port of addresses of their own.
     pub(crate) fn alike(count: u8) -> Vec<Self> {
+        Self::alike_as(count, greeting)
+    }
+
+    /// As [`alike`](Self::alike), with an idea of what to do with a connection for each name.
+    pub(crate) fn alike_as<H: Fn(TcpStream) + Send + Sync + 'static>(
+        count: u8,
+        handler: impl Fn(&str) -> H,
+    ) -> Vec<Self> {
         let seat = |last, port| Seat::at(SocketAddr::from(([127, 1, 0, last], port)));
         let seats = || {
             let first = seat(1, 0).unwrap();
@@ -89,7 +97,7 @@ impl Server {
         let seats = std::iter::repeat_with(seats).take(100).find_map(Result::ok).unwrap();
         let server = |seat: Seat| {
             let name = seat.address().to_string();
-            let handler = Arc::new(greeting(&name));
+            let handler = Arc::new(handler(&name));
             let (counts, running) = (Arc::default(), Mutex::default());
             let server = Self { name, seat, handler, counts, running };
             server.start();
@@ -218,7 +226,7 @@ fn serve(stream: TcpStream, handler: Arc<Handler>, counts: Arc<Counts>, kept: Ar
     thread::Builder::new().stack_size(192 * 1024).spawn(work).unwrap();
 }
 
-fn greeting(name: &str) -> impl Fn(TcpStream) + Send + Sync + 'static {
+fn greeting(name: &str) -> impl Fn(TcpStream) + Send + Sync + use<> + 'static {
     let line = format!("{name}\n");
     move |mut stream| {
         if stream.write_all(line.as_bytes()).is_ok() {

@@ -5,6 +5,7 @@ use crate::harness::dns::Dns;
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually, throughout};
+use crate::harness::whoami::{self, Browser};
 use std::time::Duration;
 
 /// A pool with one backend that has a name.
@@ -40,6 +41,25 @@ fn an_address_that_changes_is_followed_within_its_ttl() {
     // It is the same backend.
     assert!(proxy.backend("db")["sessions_total"].as_u64().unwrap() > before);
     assert_eq!(proxy.backend("db")["health"], "up");
+}
+
+#[test]
+fn requests_go_to_the_new_address_whatever_connections_are_kept_to_the_old_one() {
+    let dns = Dns::start();
+    let servers = Server::alike_as(2, |name| {
+        let own = name.to_owned();
+        move |stream| drop(whoami::serve(stream, |_| own.clone()))
+    });
+    let port = servers[0].address().port();
+    dns.addresses("db.test", 1, &["127.1.0.1"]);
+    let http = "pool = \"p\"\nprotocol = \"http\"\n";
+    let proxy = Evenkeel::start(&file(&dns, &named(port)).replacen("pool = \"p\"\n", http, 1));
+    let mut browser = Browser::open(proxy.at());
+    assert_eq!(whoami::who(&mut browser), servers[0].name);
+    dns.addresses("db.test", 1, &["127.1.0.2"]);
+    eventually("requests come to the other", PATIENCE, || {
+        whoami::who(&mut browser) == servers[1].name
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Reloads: another file for a balancer that runs, and nobody who notices.
 
 mod faults;
+mod gone;
 mod http;
 mod leaks;
 mod state;
