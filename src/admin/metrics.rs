@@ -200,7 +200,7 @@ fn discoveries(book: &Book, handle: &Handle) {
     let failures = book.family(&names::DISCOVERY_FAILURES);
     for view in handle.discoveries().iter() {
         let labels = || vec![named("pool", &view.pool)];
-        failures.set(labels(), view.failures());
+        failures.set(labels(), view.failures().get());
         if let Some(found) = view.age() {
             age.set(labels(), found.as_secs());
         }

@@ -107,8 +107,9 @@ impl Bound {
     }
 }
 
-/// How long answers may take that are under way when another process serves.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long answers may take that are under way when another process serves, and questions of those who
+/// have come but not asked: longer than a machine stands still.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
 /// The connections that are there.
 #[derive(Default)]

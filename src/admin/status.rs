@@ -144,7 +144,7 @@ fn discover(view: &DiscoveryView) -> api::DiscoverStatus {
         source: view.source.clone(),
         age_ms: view.age().map(whole),
         error: view.trouble().map(|why| why.to_string()),
-        failures: view.failures(),
+        failures: view.failures().get(),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::config::{self, Config, Member};
 use crate::discover::{self, Discovery, Figures, Spec};
 use crate::health::Operator;
+use crate::metric::Counter;
 use crate::server::Handle;
 use crate::server::monitors::Monitors;
 use crate::server::world::World;
@@ -40,8 +41,8 @@ impl DiscoveryView {
     }
 
     /// Look-ups that failed, or found nothing.
-    pub fn failures(&self) -> u64 {
-        self.figures.failures.get()
+    pub fn failures(&self) -> &Counter {
+        &self.figures.failures
     }
 }
 

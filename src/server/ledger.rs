@@ -39,11 +39,6 @@ impl Ledger {
         });
     }
 
-    /// True if nothing has been counted.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What it has risen by since it was `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         let growth = self.0.iter().map(|(name, now)| {
@@ -70,7 +65,7 @@ impl Ledger {
 }
 
 /// Who is shown a figure with its whole name.
-pub type See<'a> = dyn FnMut(String, Figure<'_>) + 'a;
+pub(super) type See<'a> = dyn FnMut(String, Figure<'_>) + 'a;
 
 /// Shows every figure of the world. Names of listeners, routes, pools and backends hold no space.
 pub(super) fn each(snapshot: &Snapshot, see: &mut See<'_>) {
@@ -146,7 +141,7 @@ mod tests {
         let before = ledger(&[("a", &[1, 2]), ("b", &[5]), ("c", &[1])]);
         let now = ledger(&[("a", &[1, 4, 3]), ("b", &[5]), ("c", &[9]), ("d", &[2])]);
         assert_eq!(now.since(&before), ledger(&[("a", &[0, 2, 3]), ("c", &[8]), ("d", &[2])]));
-        assert!(now.since(&now).is_empty());
+        assert_eq!(now.since(&now), Ledger::default());
     }
 
     #[test]

@@ -252,6 +252,9 @@ impl Handle {
         for (name, counter) in &**self.besides.load() {
             see(format!("besides {name}"), Figure::Count(counter));
         }
+        for view in &**self.discoveries.load() {
+            see(format!("discovery {} failures", view.pool), Figure::Count(view.failures()));
+        }
         see("reloads ok".to_owned(), Figure::Count(&self.reloads.ok));
         see("reloads refused".to_owned(), Figure::Count(&self.reloads.refused));
     }

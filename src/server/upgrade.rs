@@ -20,8 +20,8 @@ use crate::udp;
 
 /// How long a new process may take to get ready, besides what its first probes may take.
 const READY: Duration = Duration::from_secs(60);
-/// How long it may take to open what it was handed, and a forwarder to answer.
-const OPENING: Duration = Duration::from_secs(30);
+/// How long it may take to open what it was handed, while clients wait.
+const OPENING: Duration = Duration::from_secs(10);
 /// Figures or entries that one message carries at most.
 const PART: usize = 1000;
 
@@ -64,15 +64,20 @@ impl Server {
         estate: &Estate,
     ) -> Result<(String, Ledger), Failed> {
         let version = successor.prepare(estate, self.limit()).await?;
-        // From here on clients wait in the queues of the sockets, which both processes have.
+        // From here on clients wait in the queues of the sockets, which both processes have: not for
+        // long, also if the new one stands still.
         self.turn(Gate::Open, Gate::Paused).await;
+        let change = tokio::time::timeout(OPENING, self.change_over(successor)).await;
+        Ok((version, change.unwrap_or(Err(Failed::Late(OPENING)))?))
+    }
+
+    async fn change_over(&self, successor: &mut Successor) -> Result<Ledger, Failed> {
         let told = self.pass_on_the_rest(successor).await?;
-        let serving = tokio::time::timeout(OPENING, successor.answer()).await;
-        match serving.unwrap_or(Err(Failed::Late(OPENING)))? {
+        match successor.answer().await? {
             Message::Serving { left } => self.end_flows(left).await,
             other => return Err(Failed::unexpected(&other)),
         }
-        Ok((version, told))
+        Ok(told)
     }
 
     /// How long it may take to get ready.

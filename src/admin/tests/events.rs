@@ -7,10 +7,10 @@ use super::*;
 use crate::event::{Event, Subject};
 
 /// An interface that serves while its tasks live.
-fn served(handle: &Arc<Handle>) -> (SocketAddr, JoinSet<io::Result<Infallible>>) {
+fn served(handle: &Arc<Handle>) -> (SocketAddr, JoinSet<io::Result<()>>) {
     let spec =
         config::Admin { bind: AdminBind::Tcp("127.0.0.1:0".parse().unwrap()), token_file: None };
-    let bound = bind(&spec).unwrap().unwrap();
+    let bound = bind(&spec, None).unwrap().unwrap();
     let AdminBind::Tcp(address) = *bound.address() else { panic!("not tcp") };
     let mut tasks = JoinSet::new();
     tasks.spawn(bound.serve(Arc::clone(handle), Arc::default()));

@@ -135,6 +135,6 @@ async fn a_change_needs_the_token_and_reading_does_not() {
         assert_eq!(status == 200, state == "drain", "{request}");
     }
     fs::write(&path, "\nsecond\n").unwrap();
-    let error = bind(&spec).unwrap_err().to_string();
+    let error = bind(&spec, None).unwrap_err().to_string();
     assert!(error.contains("token_file") && error.contains("first line is empty"), "{error}");
 }

@@ -102,7 +102,8 @@ async fn play(stage: Stage, opened: Opened, seconds: Option<u64>) -> anyhow::Res
     let handle = running.handle().clone();
     let out = io::stdout();
     let live = out.is_terminal();
-    let played = stage.play(handle, admin, seconds, running.obey(&mut signals), (out, live)).await;
+    let obeyed = Box::pin(running.obey(&mut signals));
+    let played = stage.play(handle, admin, seconds, obeyed, (out, live)).await;
     running.stop(&mut signals).await;
     match played {
         // Whoever read along has seen enough.

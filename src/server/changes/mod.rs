@@ -337,5 +337,23 @@ fn child<'a>(table: &'a Value, key: &str) -> &'a Value {
     table.get(key).unwrap_or(&Value::Null)
 }
 
+/// How many of what, in one line.
+pub fn summary(changes: &Changes) -> String {
+    let kinds = [
+        ("listener", &changes.listeners),
+        ("pool", &changes.pools),
+        ("backend", &changes.backends),
+    ];
+    let told = kinds.map(|(noun, sorted)| {
+        let (added, changed, removed) =
+            (sorted.added.len(), sorted.changed.len(), sorted.removed.len());
+        format!(
+            "{noun}s {added} added, {changed} changed, {removed} removed, {} kept",
+            sorted.kept.len()
+        )
+    });
+    told.join("; ")
+}
+
 #[cfg(test)]
 mod tests;

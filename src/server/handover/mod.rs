@@ -11,7 +11,7 @@ mod predecessor;
 mod successor;
 
 pub(super) use channel::BATCH;
-pub use channel::Broken;
+pub(super) use channel::Broken;
 pub(super) use estate::Estate;
 pub use estate::{AdminSocket, Known};
 pub(super) use message::{Home, Message, Whose};
@@ -19,4 +19,4 @@ pub use predecessor::{Legacy, Line, Predecessor, Suspended};
 pub(super) use successor::{Failed, Successor};
 
 /// Set for a process that is started to take over.
-pub const UPGRADE: &str = "EVENKEEL_UPGRADE";
+pub(super) const UPGRADE: &str = "EVENKEEL_UPGRADE";

@@ -184,11 +184,6 @@ impl Successor {
     pub(in crate::server) async fn give_up(mut self) {
         self.child.kill().await.ok();
     }
-
-    /// Waits for its end, so that it leaves nothing behind in the table of processes.
-    pub(in crate::server) async fn ended(&mut self) -> String {
-        how(self.child.wait().await)
-    }
 }
 
 impl Drop for Successor {

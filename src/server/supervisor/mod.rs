@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::server::command::{Command, Refusal, Reply};
-use crate::server::farewell::{self, Heard};
+use crate::server::farewell;
 use crate::server::handover::AdminSocket;
 use crate::server::upgrade::Succeeded;
 use crate::server::{Handle, Server, Signals, Told};
@@ -123,13 +123,6 @@ impl<A: Aside> Supervisor<A> {
                 return;
             }
         }
-    }
-
-    /// Takes in what the process before this one tells.
-    fn listen(&mut self, heard: Heard) {
-        let Server { handle, before, .. } = &mut self.server;
-        let draining = farewell::take_in(handle, before, heard);
-        handle.draining.store(Arc::new(draining));
     }
 
     async fn obey(&mut self, command: Command, signals: &mut Signals) -> Result<(), Stopped> {

@@ -1,6 +1,6 @@
 //! What the supervisor does for a reload: reads, puts in force, tells; or only says what it would do.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -148,7 +148,7 @@ impl<A: Aside> Supervisor<A> {
         let snapshot = self.server.handle().snapshot();
         let origin = &snapshot.config.origin;
         let file = origin.file.as_ref().map(|file| file.display().to_string());
-        let summary = summary(changes);
+        let summary = changes::summary(changes);
         tracing::info!(file = file.as_deref(), hash = origin.hash, "reloaded: {summary}");
         if !changes.restart.is_empty() {
             let keys = changes.restart.join(", ");
@@ -179,24 +179,6 @@ impl<A: Aside> Supervisor<A> {
     }
 }
 
-fn load(file: &PathBuf) -> Result<Loaded, config::Refused> {
+fn load(file: &Path) -> Result<Loaded, config::Refused> {
     config::load(file, &|name| std::env::var(name).ok())
-}
-
-/// How many of what, in one line.
-fn summary(changes: &api::Changes) -> String {
-    let kinds = [
-        ("listener", &changes.listeners),
-        ("pool", &changes.pools),
-        ("backend", &changes.backends),
-    ];
-    let told = kinds.map(|(noun, sorted)| {
-        let (added, changed, removed) =
-            (sorted.added.len(), sorted.changed.len(), sorted.removed.len());
-        format!(
-            "{noun}s {added} added, {changed} changed, {removed} removed, {} kept",
-            sorted.kept.len()
-        )
-    });
-    told.join("; ")
 }

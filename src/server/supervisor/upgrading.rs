@@ -2,16 +2,25 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::Arc;
 
 use crate::api;
 use crate::server::command::{Command, Refusal};
+use crate::server::farewell::{self, Heard};
 use crate::server::supervisor::{Aside, Stopped, Supervisor, answer};
-use crate::server::{Signals, Told};
+use crate::server::{Server, Signals, Told};
 
 /// Why nothing else is done.
 const UPGRADING: &str = "an upgrade is under way: try again when it is over";
 
 impl<A: Aside> Supervisor<A> {
+    /// Takes in what the process before this one tells.
+    pub(super) fn listen(&mut self, heard: Heard) {
+        let Server { handle, before, .. } = &mut self.server;
+        let draining = farewell::take_in(handle, before, heard);
+        handle.draining.store(Arc::new(draining));
+    }
+
     /// Has another process take over. While that one gets ready, everything is answered.
     pub(super) async fn upgrade(
         &mut self,

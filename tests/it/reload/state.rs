@@ -248,6 +248,7 @@ fn sessions_go_on_under_the_times_that_they_began_with() {
     proxy.reload(&file("300ms"));
     let mut new = hold(proxy.at());
     assert_eq!(end_of(&mut new.stream), End::Fin);
+    proxy.wait_outcome("idle", 1);
     throughout("the old one is there", Duration::from_secs(1), || proxy.sessions() == 1);
     ping(&mut old.stream, "still here");
     assert_eq!(proxy.outcomes("idle"), 1);

@@ -1,18 +1,19 @@
 //! A process that has been replaced: what it keeps, for how long, and what ends it.
 
 use std::io::{Read, Write};
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use rustix::process::Signal;
 
 use crate::harness::client::{End, connect, end_of, hold, ping};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::file;
-use crate::harness::http;
 use crate::harness::reloads::Way;
 use crate::harness::servers::{Server, entries};
 use crate::harness::upgrades::signal;
 use crate::harness::wait::{PATIENCE, eventually};
+use crate::harness::whoami::{self, Browser, answering, whoami};
 
 #[test]
 fn upgrade_timeout_ends_the_sessions_that_are_left() {
@@ -97,34 +98,53 @@ fn a_new_process_that_dies_later_leaves_the_old_sessions_alone() {
     ping(&mut held.stream, "still");
 }
 
-#[test]
-fn idle_connections_of_http_are_closed_in_order_and_a_request_under_way_is_answered() {
-    let (answer_it, gate) = mpsc::channel();
-    let gate = Mutex::new(gate);
-    let server = Server::new("a", move |mut stream| {
-        let head = http::read_head(&mut stream);
-        if head.starts_with("GET /slow") {
-            gate.lock().unwrap().recv().unwrap();
-        }
-        drop(stream.write_all(http::answer(200, "ok").as_bytes()));
-    });
+/// An http listener `l` before this server.
+fn web(server: &Server) -> Evenkeel {
     let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"p\"\n";
-    let list = entries(std::slice::from_ref(&server));
-    let proxy = Evenkeel::start(&format!("{listener}[pool.p]\nbackends = {list}\n"));
-    let [mut idle, mut busy] = [(); 2].map(|()| connect(proxy.at()));
-    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    assert!(http::read_head(&mut idle).starts_with("HTTP/1.1 200"));
-    idle.read_exact(&mut [0; 2]).unwrap();
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    eventually("it is under way", PATIENCE, || proxy.sessions() == 1);
+    Evenkeel::start(&format!("{listener}[pool.p]\nbackends = [\"{}\"]\n", server.address()))
+}
+
+#[test]
+fn clients_that_are_kept_are_told_with_their_next_answer_and_a_request_in_flight_is_answered() {
+    let ((ask, asked), (go, gone)) = (channel(), channel());
+    let (ask, gone) = (Mutex::new(ask), Mutex::new(gone));
+    let server = answering("a", move |head| {
+        if head.starts_with("GET /slow ") {
+            ask.lock().unwrap().send(()).unwrap();
+            gone.lock().unwrap().recv_timeout(PATIENCE).unwrap_or_default();
+        }
+        "a".into()
+    });
+    let proxy = web(&server);
+    let mut idle = Browser::open(proxy.at());
+    assert!(!idle.ask(&whoami::get("/", "")).unwrap().is_last);
+    let mut slow = connect(proxy.at());
+    slow.write_all(whoami::get("/slow", "").as_bytes()).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
     proxy.upgrade_by(Way::Call);
-    assert_eq!(end_of(&mut idle), End::Fin);
-    answer_it.send(()).unwrap();
+    let told = idle.ask(&whoami::get("/", "")).unwrap();
+    assert!(told.status == 200 && told.is_last, "{told:?}");
+    go.send(()).unwrap();
     let mut answer = String::new();
-    busy.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
-    assert!(answer.contains("connection: close"), "{answer}");
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.to_lowercase().contains("connection: close\r\n"), "{answer}");
     proxy.wait_alone();
-    let answered = || proxy.metrics().count("http_requests_total", &[("code", "200")]);
-    eventually("both are counted", PATIENCE, || answered() == 2);
+    eventually("all are counted", PATIENCE, || {
+        proxy.metrics().count("http_requests_total", &[("code", "200")]) == 3
+    });
+}
+
+#[test]
+fn a_stop_does_not_wait_for_clients_that_the_process_before_has_kept() {
+    let server = whoami("a");
+    let proxy = web(&server);
+    let mut idle = Browser::open(proxy.at());
+    whoami::who(&mut idle);
+    proxy.upgrade_by(Way::Call);
+    assert_eq!(proxy.processes().len(), 2);
+    // It would be 30 s with a session.
+    signal(proxy.serving(), Signal::TERM);
+    eventually("both have ended", PATIENCE, || proxy.processes().is_empty());
+    assert!(idle.ask(&whoami::get("/", "")).is_err());
 }

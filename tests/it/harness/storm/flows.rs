@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Beat, Sky, Storm};
 use crate::harness::udp::{Server, answer, socket_on};
@@ -74,10 +74,12 @@ pub(crate) fn flows(at: SocketAddr, count: u32, may_move: fn(&str) -> bool) -> S
 impl Flow {
     /// The answer to `word`, which is the next that comes: who gave it, and what port was asked.
     fn hear(&self, word: &str) -> io::Result<(String, String)> {
-        let mut buffer = [0; 512];
+        let (began, mut buffer) = (Instant::now(), [0; 512]);
         let len = loop {
             match self.socket.recv(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A wait begins anew when the process was stopped and goes on.
+                Err(error)
+                    if error.kind() == io::ErrorKind::Interrupted && began.elapsed() < LOST => {}
                 heard => break heard?,
             }
         };
