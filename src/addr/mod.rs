@@ -65,6 +65,15 @@ pub enum BackendAddr {
 }
 
 impl BackendAddr {
+    /// Reads what is written as it is shown; `None` if it is not.
+    pub fn from_shown(text: &str) -> Option<Self> {
+        if let Ok(address) = text.parse() {
+            return Some(Self::Ip(address));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        Some(Self::Host(Arc::from(host), port.parse().ok()?))
+    }
+
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         match self {
@@ -94,6 +103,19 @@ impl fmt::Display for BackendAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_is_read_as_it_is_shown() {
+        let addresses = [
+            BackendAddr::Ip("192.0.2.7:80".parse().unwrap()),
+            BackendAddr::Ip("[2001:db8::1]:80".parse().unwrap()),
+            BackendAddr::Host("db.internal.".into(), 5432),
+        ];
+        for address in addresses {
+            assert_eq!(BackendAddr::from_shown(&address.to_string()), Some(address));
+        }
+        assert!(["", "db", "db:x"].iter().all(|text| BackendAddr::from_shown(text).is_none()));
+    }
 
     #[test]
     fn clients_are_named_with_a_port_or_without() {

@@ -185,7 +185,10 @@ fn go_on_at_tcp(fd: OwnedFd) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 fn go_on_at_unix(path: &Path, fd: OwnedFd) -> io::Result<(UnixListener, SocketFile)> {
-    Ok((UnixListener::from(fd), SocketFile::of(path)?))
+    let mut file = SocketFile::of(path)?;
+    // The process before serves it until this one does, and goes on if this one does not get there.
+    file.leave();
+    Ok((UnixListener::from(fd), file))
 }
 
 /// Removes a socket that nobody serves any more.
@@ -245,6 +248,11 @@ impl SocketFile {
     /// Leaves the file to another process, which serves the same socket.
     pub(super) fn leave(&mut self) {
         self.is_left = true;
+    }
+
+    /// This process serves it from now on, and removes it at its end.
+    pub(super) fn take(&mut self) {
+        self.is_left = false;
     }
 }
 

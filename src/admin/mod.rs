@@ -185,7 +185,11 @@ impl Door {
     fn open(socket: Listening) -> io::Result<Self> {
         Ok(match socket {
             Listening::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Listening::Unix(socket, file) => Self::Unix(UnixListener::from_std(socket)?, file),
+            Listening::Unix(socket, mut file) => {
+                let socket = UnixListener::from_std(socket)?;
+                file.take();
+                Self::Unix(socket, file)
+            }
         })
     }
 

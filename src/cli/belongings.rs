@@ -62,8 +62,14 @@ impl Aside for Belongings {
         self.manager.main_pid(pid);
         self.socket = None;
         self.handle.retreat.ask().await;
-        if let Some(pid_file) = self.pid_file.take() {
-            pid_file.leave();
+        // It holds another id by now.
+        self.pid_file = None;
+    }
+
+    fn kept(&mut self) {
+        // The other process may have come as far as to write its own.
+        if let Err(error) = self.write_pid() {
+            tracing::error!("{error:#}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The file with the process id: written when the balancer is ready, removed when it ends, and left to
-//! the process that takes over.
+//! The file with the process id: written when the balancer is ready, removed when it ends. With another
+//! id in it the file is another process's: of the one that takes over, or of the one that goes on because
+//! this one could not.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,7 +13,6 @@ use anyhow::Context;
 pub(super) struct PidFile {
     path: PathBuf,
     file: File,
-    is_left: bool,
 }
 
 impl PidFile {
@@ -21,12 +21,7 @@ impl PidFile {
         let opened = File::options().create(true).truncate(false).write(true).open(&path);
         let failed = || format!("process.pid_file: cannot write {}", path.display());
         let file = opened.with_context(failed)?;
-        Ok(Self { path, file, is_left: false })
-    }
-
-    /// Leaves the file to another process.
-    pub(super) fn leave(mut self) {
-        self.is_left = true;
+        Ok(Self { path, file })
     }
 
     /// Where it is.
@@ -37,17 +32,48 @@ impl PidFile {
     /// Says that the balancer is ready.
     pub(super) fn write(&self) -> anyhow::Result<()> {
         let line = format!("{}\n", std::process::id());
-        let written = self.file.set_len(0).and_then(|()| (&self.file).write_all(line.as_bytes()));
+        // It may be written a second time.
+        let written =
+            self.file.set_len(0).and_then(|()| self.file.write_all_at(line.as_bytes(), 0));
         written.with_context(|| format!("process.pid_file: cannot write {}", self.path.display()))
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if self.is_left {
+        let held = fs::read_to_string(&self.path).unwrap_or_default();
+        let held = held.trim();
+        // Nothing is in it if it was made for a start that has failed.
+        if !held.is_empty() && held != std::process::id().to_string() {
             return;
         }
         // Whoever was dropped to may not remove it; a stale file is the lesser harm.
         fs::remove_file(&self.path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_process_has_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let held = || fs::read_to_string(&path).unwrap();
+        let file = PidFile::open(path.clone()).unwrap();
+        drop(PidFile::open(path.clone()).unwrap());
+        assert!(!path.exists(), "a start that failed leaves nothing");
+        drop(file);
+
+        fs::write(&path, "1\n").unwrap();
+        drop(PidFile::open(path.clone()).unwrap());
+        assert_eq!(held(), "1\n");
+
+        let file = PidFile::open(path.clone()).unwrap();
+        (0..2).for_each(|_| file.write().unwrap());
+        assert_eq!(held(), format!("{}\n", std::process::id()));
+        drop(file);
+        assert!(!path.exists());
     }
 }

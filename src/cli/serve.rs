@@ -186,8 +186,9 @@ impl Running {
             Some(before) => {
                 let before = (Predecessor::resume(before)?, &known);
                 take_over(bound, before, || {
+                    belongings.write_pid()?;
                     belongings.open_admin(admin, log);
-                    belongings.write_pid()
+                    Ok(())
                 })
                 .await?
             }

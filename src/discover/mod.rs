@@ -87,6 +87,18 @@ impl Discovery {
     pub fn start(spec: Spec, before: Option<&Self>) -> Self {
         let figures = before.map(|it| Arc::clone(&it.figures)).unwrap_or_default();
         let known = before.and_then(|it| it.found.borrow().clone());
+        Self::begin(spec, known, figures)
+    }
+
+    /// Begins to look up where another process has found these; they hold until there is an answer.
+    ///
+    /// Must be called inside a tokio runtime, on which it stays.
+    pub fn resume(spec: Spec, known: Vec<Member>) -> Self {
+        let known = (!known.is_empty()).then(|| known.into());
+        Self::begin(spec, known, Arc::default())
+    }
+
+    fn begin(spec: Spec, known: Option<Arc<[Member]>>, figures: Arc<Figures>) -> Self {
         let (tell, found) = watch::channel(known);
         let (answered, asked) = watch::channel(false);
         let hurry = Arc::<Notify>::default();

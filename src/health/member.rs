@@ -11,7 +11,7 @@ use crate::addr::BackendAddr;
 use crate::config::{self, AdminState, Policy};
 use crate::health::attempt::{Course, Ending, Turn};
 use crate::health::following::Following;
-use crate::health::known::Known;
+use crate::health::known::{Found, Known};
 use crate::health::probe::{Answer, Miss};
 use crate::pool::{
     self, Backend, Ejection, Health, Judge, Judged, LastProbe, Standing, Verdict, Warmth, Warmup,
@@ -105,7 +105,8 @@ impl Member {
     }
 
     /// What a process after this one begins with.
-    pub(super) fn known(&self, now: Duration) -> Known {
+    pub(super) fn known(&self, now: Duration, is_of_file: bool) -> Known {
+        let config::Member { max_sessions, backup, .. } = self.file;
         Known {
             name: self.backend.name().to_string(),
             address: self.backend.address().to_string(),
@@ -117,6 +118,7 @@ impl Member {
             file_state: self.file.state.as_str().to_owned(),
             file_weight: self.file.weight,
             ejection: self.ejection.rest(now),
+            found: (!is_of_file).then_some(Found { max_sessions, backup }),
         }
     }
 

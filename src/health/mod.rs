@@ -22,7 +22,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use adoption::Adoption;
-pub use known::Known;
+pub use known::{Found, Known};
 pub use monitor::{Monitor, Operator, Steering};
 
 use crate::tls;

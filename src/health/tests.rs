@@ -244,6 +244,7 @@ async fn a_backend_judged_before_keeps_its_health_until_fall_says_otherwise() {
         file_state: "ready".to_owned(),
         file_weight: 1,
         ejection: None,
+        found: None,
     };
     let (events, bell) = (Events::default(), Bell::default());
     let monitor =

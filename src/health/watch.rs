@@ -190,7 +190,11 @@ impl Watch {
             Command::View(reply) => drop(reply.send(self.view())),
             Command::Known(reply) => {
                 let now = self.started.elapsed();
-                let known = self.members.iter().map(|member| member.known(now));
+                let is_of_file = |member: &Member| {
+                    self.spec.members.iter().any(|file| *file.name == **member.backend.name())
+                };
+                let known = self.members.iter();
+                let known = known.map(|member| member.known(now, is_of_file(member)));
                 drop(reply.send(known.collect()));
             }
             Command::Adopt(adoption, done) => self.take_over(*adoption, done),

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use crate::config::{self, Config, Member};
 use crate::discover::{self, Discovery, Figures, Spec};
-use crate::health::Operator;
+use crate::health::{self, Operator};
 use crate::metric::Counter;
-use crate::server::Handle;
 use crate::server::monitors::Monitors;
 use crate::server::world::World;
+use crate::server::{Handle, Known};
 
 /// The first answers are waited for so long: a question takes no longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,12 +67,25 @@ pub(super) struct NextDiscoveries {
 
 impl Discoveries {
     /// Begins those that `config` asks for and that are not at work yet; waits a while for their first
-    /// answers. What serves is as it was.
-    pub(super) async fn prepare(&self, config: &Config, world: &World) -> NextDiscoveries {
+    /// answers. What serves is as it was. What is `known` from a process before holds until there are
+    /// any.
+    pub(super) async fn prepare(
+        &self,
+        config: &Config,
+        world: &World,
+        known: &Known,
+    ) -> NextDiscoveries {
         let started = specs(config, world).filter_map(|spec| {
             let before = self.all.get(&spec.pool).map(|carried| &carried.discovery);
             let fits = before.is_some_and(|before| before.fits(&spec));
-            (!fits).then(|| Discovery::start(spec, before))
+            (!fits).then(|| match before {
+                Some(_) => Discovery::start(spec, before),
+                None => {
+                    let known = known.get(&*spec.pool).into_iter().flatten();
+                    let found = known.filter_map(health::Known::as_found).collect();
+                    Discovery::resume(spec, found)
+                }
+            })
         });
         let next = NextDiscoveries { started: started.collect() };
         let answered = async {

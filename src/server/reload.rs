@@ -15,7 +15,7 @@ use crate::server::discovery::NextDiscoveries;
 use crate::server::monitors::Next;
 use crate::server::sockets::{self, Held, Sockets};
 use crate::server::world::World;
-use crate::server::{Inheritance, Server, Snapshot, StartError, limits, views, workers};
+use crate::server::{Inheritance, Known, Server, Snapshot, StartError, limits, views, workers};
 
 /// How long the queue of an address that goes may take to empty: longer than any worker tries.
 const LAST_CALL: Duration = Duration::from_secs(3);
@@ -62,7 +62,7 @@ impl Server {
         let places = self.places(&config)?;
         let old = (&*snapshot.config, &self.world);
         let next = self.monitors.prepare(old, (&config, &world)).await?;
-        let found = self.discoveries.prepare(&config, &world).await;
+        let found = self.discoveries.prepare(&config, &world, &Known::new()).await;
         let new = || places.iter().filter_map(Place::as_new);
         sockets::still_free(new())?;
         for sockets in new() {

@@ -97,7 +97,7 @@ impl Bound {
         // Names are asked and backends probed at the same time.
         let mut discoveries = Discoveries::default();
         let (found, ()) =
-            tokio::join!(discoveries.prepare(&config, &self.world), monitors.first_round());
+            tokio::join!(discoveries.prepare(&config, &self.world, known), monitors.first_round());
         discoveries.take(found, (&config, &monitors), &self.handle).await;
         sockets::still_free(self.sockets.iter())?;
         let (workers, pace) = (self.doors.len(), workers::pace(&config));

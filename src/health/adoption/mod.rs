@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::config::{self, AdminState};
 use crate::health::StartError;
 use crate::health::attempt::{Course, Turn};
+use crate::health::known::Known;
 use crate::health::member::{Heard, Member};
 use crate::health::probe::Prober;
 use crate::health::report::Change;
@@ -48,13 +49,17 @@ pub(super) struct View {
     pub(super) members: Vec<config::Member>,
     /// Whom names are asked of.
     pub(super) resolver: Resolver,
+    /// Of whom a process before has told, and who have not been found yet.
+    pub(super) known: Vec<Known>,
 }
 
 impl View {
     fn has(&self, member: &config::Member) -> bool {
         let is_same =
             |known: &config::Member| known.name == member.name && known.address == member.address;
-        self.members.iter().any(is_same)
+        let address = member.address.to_string();
+        let is_known = |it: &Known| it.tells_of(&member.name, &address) && it.is_judged();
+        self.members.iter().any(is_same) || self.known.iter().any(is_known)
     }
 }
 
@@ -150,7 +155,8 @@ pub(super) fn courses(
 impl Watch {
     pub(super) fn view(&self) -> View {
         let members = self.members.iter().map(|member| member.file.clone()).collect();
-        View { roster: self.roster.clone(), members, resolver: self.resolver.clone() }
+        let (roster, known) = (self.roster.clone(), self.known.clone());
+        View { roster, members, known, resolver: self.resolver.clone() }
     }
 
     /// Takes over the next list.
@@ -239,6 +245,7 @@ impl Watch {
                     Heard::Said(why) | Heard::Short(why) => why,
                 }
             }
+            None if told.is_some() => "known from the process before".to_owned(),
             None => "not probed".to_owned(),
         };
         if member.wants_turns() {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -75,8 +75,9 @@ impl Successor {
             Command::new(program).args(&arguments).env(UPGRADE, "1").stdin(stdin).spawn()
         };
         let started = start(program.clone()).or_else(|error| match error.kind() {
-            // Whoever started this one gave it another name.
-            io::ErrorKind::NotFound => start(own_path().ok_or(error)?),
+            // Whoever started this one gave it another name. A path is believed: what lay there and
+            // was moved away is not what an upgrade is to start.
+            io::ErrorKind::NotFound if is_bare(&program) => start(own_path().ok_or(error)?),
             _ => Err(error),
         });
         Ok(Self { child: started.map_err(failed)?, channel, serves: false })
@@ -209,6 +210,11 @@ fn how(ended: io::Result<ExitStatus>) -> String {
         Ok((None, None)) => "ended".to_owned(),
         Err(error) => format!("was lost sight of: {error}"),
     }
+}
+
+/// True for a name that says nothing of where it lies.
+fn is_bare(program: &Path) -> bool {
+    program.file_name() == Some(program.as_os_str())
 }
 
 /// Where the binary lay that this process runs.

@@ -44,6 +44,9 @@ pub trait Aside: Send + Debug {
 
     /// The process of this id serves: whatever could be taken for it is given up.
     fn replaced(&mut self, pid: u32) -> impl Future<Output = ()> + Send;
+
+    /// No other process serves after all: whatever one may have taken is taken back.
+    fn kept(&mut self);
 }
 
 /// A running balancer that obeys.

@@ -69,6 +69,7 @@ impl<A: Aside> Supervisor<A> {
             }
             Ok(Err(why)) => {
                 self.server.resume().await;
+                self.aside.kept();
                 Ok(Err(self.not_upgraded(Refusal::Failed(why.to_string()))))
             }
             Err(Stopped) => {

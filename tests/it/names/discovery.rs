@@ -4,6 +4,7 @@ use super::{discovery, file, said, up, wait_up, whom};
 use crate::harness::client::{End, end_of, hold, ping};
 use crate::harness::dns::Dns;
 use crate::harness::evenkeel::Evenkeel;
+use crate::harness::reloads::Way;
 use crate::harness::servers::Server;
 use crate::harness::wait::{PATIENCE, eventually, throughout};
 use std::time::Duration;
@@ -80,6 +81,43 @@ fn what_fails_or_is_empty_keeps_the_backends_known_before() {
     wait_up(&proxy, &[&servers[1]]);
     eventually("it is over", PATIENCE, || said(&proxy, "can be looked up again") == 1);
     assert!(discovery(&proxy)["error"].is_null());
+}
+
+#[test]
+fn an_upgrade_while_nobody_answers_goes_on_with_what_was_found_before() {
+    let (dns, servers) = (Dns::start(), Server::alike(3));
+    let port = servers[0].address().port();
+    dns.addresses("one.test", 1, &["127.1.0.1"]);
+    dns.addresses("two.test", 1, &["127.1.0.2"]);
+    let found = [(0, 3, port, "one.test"), (7, 1, port, "two.test")];
+    dns.services("_db._tcp.test", 1, &found);
+    let proxy = Evenkeel::start(&file(&dns, "discover = { srv = \"_db._tcp.test\" }"));
+    let list = || -> Vec<(String, u64, String)> {
+        let told = proxy.status();
+        let backends = told["pools"][0]["backends"].as_array().unwrap().clone();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let shown = backends
+            .iter()
+            .map(|it| (text(&it["name"]), it["weight"].as_u64().unwrap(), text(&it["health"])));
+        shown.collect()
+    };
+    eventually("both are up", PATIENCE, || {
+        let list = list();
+        list.len() == 2 && list.iter().all(|(_, _, health)| health == "up")
+    });
+    let before = list();
+    ["one.test", "two.test", "_db._tcp.test"].iter().for_each(|name| dns.fail(name));
+    for _ in 0..2 {
+        proxy.upgrade_by(Way::Call);
+        assert_eq!(list(), before);
+        // The other one is a backup still.
+        for _ in 0..3 {
+            assert_eq!(whom(&proxy), servers[0].name);
+        }
+    }
+    dns.addresses("three.test", 1, &["127.1.0.3"]);
+    dns.services("_db._tcp.test", 1, &[(0, 1, port, "three.test")]);
+    eventually("what is found holds again", PATIENCE, || whom(&proxy) == servers[2].name);
 }
 
 #[test]

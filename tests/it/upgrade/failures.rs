@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::client::{Held, hold, ping};
-use crate::harness::evenkeel::{Evenkeel, program};
+use crate::harness::evenkeel::{Evenkeel, evenkeel, program};
 use crate::harness::files::file;
 use crate::harness::http::Answer;
 use crate::harness::servers::{Server, entries};
@@ -100,6 +100,13 @@ fn a_binary_that_exits_at_once_or_is_gone_changes_nothing_and_a_good_one_is_take
     serves(&proxy, &mut held);
     client.ask("and again");
     assert_eq!(telling.peers().len(), 1, "its flow is the same");
+
+    // What was moved away is not what anybody wants to have started.
+    fs::rename(&binary, folder.path().join("evenkeel.old")).unwrap();
+    let answer = ask(&proxy);
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.body.contains("cannot start"), "{}", answer.body);
+    serves(&proxy, &mut held);
 }
 
 /// Puts a program there, as an installation does: another file of that name.
@@ -163,6 +170,41 @@ fn a_new_process_that_is_killed_while_it_prepares_leaves_the_old_one_as_it_was()
     assert_eq!(proxy.processes(), [proxy.serving()]);
     let zombies = || fs::read_to_string(format!("/proc/{0}/task/{0}/children", proxy.pid()));
     assert_eq!(zombies().unwrap().trim(), "", "nothing is left of it");
+}
+
+#[test]
+fn a_new_process_that_gives_up_takes_neither_the_pid_file_nor_the_admin_socket_with_it() {
+    let (server, silent) = (Server::greet("a"), Server::silent("silent"));
+    let other = Server::greet("other");
+    let folder = tempfile::tempdir().unwrap();
+    let (pid_file, socket) = (folder.path().join("pid"), folder.path().join("admin.sock"));
+    let toml = format!(
+        "[process]\npid_file = \"{}\"\n[admin]\nbind = \"unix:{}\"\n{}",
+        pid_file.display(),
+        socket.display(),
+        file(&entries(std::slice::from_ref(&server)), "", "")
+    );
+    let proxy = Evenkeel::start(&toml);
+    let address = format!("unix:{}", socket.display());
+    let upgrade = || evenkeel(&["upgrade", "--admin", &address]).expect_code(1);
+    let stands = || {
+        let held = fs::read_to_string(&pid_file).unwrap();
+        assert_eq!(held.trim(), proxy.pid().to_string());
+        evenkeel(&["status", "--admin", &address]).expect_code(0);
+    };
+    let taken = other.address();
+    proxy.rewrite(&format!("{toml}\n[listener.m]\nbind = \"{taken}\"\npool = \"p\"\n"));
+    upgrade();
+    stands();
+    proxy.rewrite(&with_a_slow_probe(&toml, &silent));
+    thread::scope(|scope| {
+        let asked = scope.spawn(upgrade);
+        eventually("the slow probe has begun", PATIENCE, || silent.open() > 0);
+        let newcomer = proxy.processes().into_iter().find(|process| *process != proxy.pid());
+        signal(newcomer.unwrap(), Signal::TERM);
+        asked.join().unwrap();
+    });
+    stands();
 }
 
 #[test]
