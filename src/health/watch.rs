@@ -85,6 +85,26 @@ pub(super) struct Wires {
     pub(super) trouble: Arc<Notify>,
 }
 
+/// When the members are probed, and who is waited for: whoever is unknown is asked at once.
+fn at_start(interval: Duration, first: usize, members: &[Member]) -> (Schedule, BTreeSet<u64>) {
+    let mut schedule = Schedule::new(interval, first);
+    let mut awaited = BTreeSet::new();
+    for member in members {
+        let id = member.backend.id();
+        schedule.add(id);
+        if !member.wants_turns() {
+            continue;
+        }
+        if member.judged().standing.health == Health::Unknown {
+            schedule.at_once(id, Duration::ZERO);
+            awaited.insert(id);
+        } else {
+            schedule.resume(id, Duration::ZERO);
+        }
+    }
+    (schedule, awaited)
+}
+
 impl Watch {
     /// Publishes the first list: nobody is known yet, but for those that are not probed and those of
     /// whom a process before this one has told.
@@ -109,21 +129,7 @@ impl Watch {
             member
         });
         let members: Vec<_> = members.collect();
-        let mut schedule = Schedule::new(spec.health.interval, first_ordinal);
-        let mut awaited = BTreeSet::new();
-        for member in &members {
-            let id = member.backend.id();
-            schedule.add(id);
-            if !member.wants_turns() {
-                continue;
-            }
-            if member.judged().standing.health == Health::Unknown {
-                schedule.at_once(id, Duration::ZERO);
-                awaited.insert(id);
-            } else {
-                schedule.resume(id, Duration::ZERO);
-            }
-        }
+        let (schedule, awaited) = at_start(spec.health.interval, first_ordinal, &members);
         let is_of_file = |known: &Known| {
             let is_it = |it: &config::Member| known.tells_of(&it.name, &it.address.to_string());
             spec.members.iter().any(is_it)

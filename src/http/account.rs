@@ -14,6 +14,7 @@ use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode, Version};
 
 use crate::addr::ClientAddr;
+use crate::http::connection::InForce;
 use crate::http::{Connection, Lane, Proxy, Requests};
 use crate::outcome::{Outcome, Rejection, Unserved};
 use crate::record::{Record, RequestFacts, WayIn};
@@ -27,7 +28,7 @@ const LONGEST: (usize, usize, usize) = (32, 256, 2048);
 pub(super) struct Account {
     on: Rc<Connection>,
     /// What was in force when it began, and is for it to its end.
-    pub(super) proxy: Rc<Arc<Proxy>>,
+    pub(super) proxy: Rc<InForce>,
     since: Instant,
     /// Where it counts; unset = with those that no route took.
     requests: RefCell<Option<Arc<Requests>>>,

@@ -197,8 +197,7 @@ async fn what_an_operator_set_holds_until_the_files_own_value_changes() {
     // And so it does in a process after this one.
     scene.steer("b", Some(AdminState::Drain), Some(0)).await;
     let known = scene.monitor.known().await;
-    let told =
-        serde_json::from_str::<Vec<crate::health::Known>>(&serde_json::to_string(&known).unwrap());
+    let told = serde_json::from_str::<Vec<Known>>(&serde_json::to_string(&known).unwrap());
     assert_eq!(told.unwrap(), known);
     let mut spec = scene.spec.clone();
     spec.members[1].weight = 9;

@@ -51,7 +51,7 @@ pub(super) struct Connection {
     /// Where it came in.
     desk: Arc<dyn Desk<Proxy>>,
     /// What was in force at its latest request.
-    latest: RefCell<Rc<Arc<Proxy>>>,
+    latest: RefCell<Rc<InForce>>,
     pub(super) tools: Rc<Tools>,
     /// Where its end is seen; `None` = the library tells each request of it.
     pub(super) socket: Option<Rc<Socket>>,
@@ -67,6 +67,18 @@ pub(super) struct Connection {
     /// Connections to backends that are told of this client, and so serve nobody else.
     own_backends: OnceCell<Rc<Backends>>,
     tasks: Tasks,
+}
+
+/// What is in force for a request. Requests of a connection share it by a count of their own thread: the
+/// one of what is inside would go back and forth between all workers.
+pub(super) struct InForce(Arc<Proxy>);
+
+impl std::ops::Deref for InForce {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        &self.0
+    }
 }
 
 /// What goes on over a connection once http is over on it.
@@ -103,10 +115,10 @@ impl Connection {
     }
 
     /// What is in force for a request that begins now.
-    pub(super) fn in_force(&self) -> Rc<Arc<Proxy>> {
+    pub(super) fn in_force(&self) -> Rc<InForce> {
         let mut latest = self.latest.borrow_mut();
-        if let Some(newer) = self.desk.newer(&latest) {
-            *latest = Rc::new(newer);
+        if let Some(newer) = self.desk.newer(&latest.0) {
+            *latest = Rc::new(InForce(newer));
         }
         Rc::clone(&latest)
     }
@@ -158,7 +170,7 @@ pub(super) async fn serve(
     let mut connection = Connection {
         client: address,
         local,
-        latest: RefCell::new(Rc::new(Arc::clone(&proxy))),
+        latest: RefCell::new(Rc::new(InForce(Arc::clone(&proxy)))),
         proxy,
         desk,
         tools,

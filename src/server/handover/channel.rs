@@ -318,7 +318,8 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_ends_the_conversation() {
-        let cases: [(&[u8], fn(&Broken) -> bool); 4] = [
+        type Case<'a> = (&'a [u8], fn(&Broken) -> bool);
+        let cases: [Case<'_>; 4] = [
             (&[0, 0, 0, 2, 0, 0, 0, 0, b'?', b'?'], |why| matches!(why, Broken::Garbled(_))),
             (&[255; 8], |why| matches!(why, Broken::TooLong(_))),
             (&[0, 0, 0, 2, 0, 0, 1, 0, b'"', b'"'], |why| matches!(why, Broken::TooMany(256))),

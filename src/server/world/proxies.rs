@@ -15,12 +15,15 @@ use crate::tls::{Challenges, Inbound};
 use crate::upstream::Gateway;
 use crate::{http, tcp, udp};
 
+/// How often routes may be gone, by their names.
+type Limits = HashMap<Arc<str>, Arc<Limit>>;
+
 /// What goes on of the listener of the same name, whatever stood behind it.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     signposts: Vec<Arc<Signpost>>,
     requests: Vec<Arc<Requests>>,
-    limits: HashMap<Arc<str>, Arc<Limit>>,
+    limits: Limits,
 }
 
 impl Carried {
@@ -111,7 +114,7 @@ pub(super) fn build(
 }
 
 /// The limits of the routes that have one.
-fn limits(spec: &config::Listener, carried: &Carried) -> HashMap<Arc<str>, Arc<Limit>> {
+fn limits(spec: &config::Listener, carried: &Carried) -> Limits {
     let limit = |route: &config::Route| {
         let limit = carried.limit(&route.name, route.treatment.rate_limit.as_ref()?);
         Some((Arc::clone(&route.name), limit))
@@ -124,7 +127,7 @@ fn limits(spec: &config::Listener, carried: &Carried) -> HashMap<Arc<str>, Arc<L
 fn lanes(
     spec: &config::Listener,
     gateway: impl Fn(usize) -> Option<Gateway>,
-    (counted, limits): (&RefCell<Vec<Arc<Requests>>>, &HashMap<Arc<str>, Arc<Limit>>),
+    (counted, limits): (&RefCell<Vec<Arc<Requests>>>, &Limits),
     carried: &Carried,
 ) -> impl Fn(Option<&config::Route>, Target<'_>) -> Option<Arc<Lane>> {
     let shared = |route: &config::Route| {
