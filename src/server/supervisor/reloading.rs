@@ -1,11 +1,12 @@
 //! What the supervisor does for a reload: reads, puts in force, tells; or only says what it would do.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::api;
@@ -44,7 +45,7 @@ impl<A: Aside> Supervisor<A> {
         signals: &mut Signals,
     ) -> Result<Result<api::Reloaded, Refusal>, Stopped> {
         let before = Arc::clone(&self.server.handle().snapshot().config);
-        let loaded = match self.read(&before).await {
+        let loaded = match self.read(&before, signals).await? {
             Ok(loaded) => loaded,
             Err(refusal) => return Ok(Err(self.refused(refusal))),
         };
@@ -68,17 +69,26 @@ impl<A: Aside> Supervisor<A> {
     }
 
     /// Reads and checks the file, where it holds up nobody.
-    async fn read(&self, before: &Config) -> Result<Loaded, Refusal> {
+    async fn read(
+        &mut self,
+        before: &Config,
+        signals: &mut Signals,
+    ) -> Result<Result<Loaded, Refusal>, Stopped> {
+        let Self { server, commands, waiting, .. } = self;
         let Some(file) = before.origin.file.clone() else {
-            if let Err(error) = self.server.log.reopen() {
+            if let Err(error) = server.log.reopen() {
                 tracing::error!(%error, "cannot reopen the access log, going on with the old one");
             }
             let why = "there is no file to read again: evenkeel was started without one; logs were reopened";
-            return Err(Refusal::Failed(why.to_owned()));
+            return Ok(Err(Refusal::Failed(why.to_owned())));
         };
-        let loaded = tokio::task::spawn_blocking(move || load(&file)).await;
-        let loaded = loaded.map_err(|error| Refusal::Failed(error.to_string()))?;
-        loaded.map_err(|refused| Refusal::Invalid(Box::new(refused)))
+        let loaded = tokio::task::spawn_blocking(move || load(&file));
+        // A file that cannot be read to its end, as on a server that is gone, must not hold up a stop.
+        let loaded = unless_stopped(loaded, (commands, waiting), signals).await?;
+        Ok(match loaded {
+            Ok(loaded) => loaded.map_err(|refused| Refusal::Invalid(Box::new(refused))),
+            Err(error) => Err(Refusal::Failed(error.to_string())),
+        })
     }
 
     /// Puts a configuration in force, unless something is wrong with it or a stop comes first.
@@ -89,25 +99,7 @@ impl<A: Aside> Supervisor<A> {
     ) -> Result<Result<api::Changes, Refusal>, Stopped> {
         let changes = self.changes(&config);
         let Self { server, commands, waiting, .. } = self;
-        let prepared = {
-            let mut prepared = pin!(server.prepare(config));
-            loop {
-                tokio::select! {
-                    prepared = &mut prepared => break prepared,
-                    told = signals.next() => match told {
-                        Told::Stop => return Err(Stopped),
-                        Told::Reload => waiting.push_back(Command::Reload(None, oneshot::channel().0)),
-                        Told::Upgrade => tracing::error!("SIGUSR2: {RELOADING}"),
-                    },
-                    Some(command) = commands.recv() => match command {
-                        Command::Upgrade(reply) => {
-                            answer(reply, Err(Refusal::Conflict(RELOADING.to_owned())));
-                        }
-                        other => waiting.push_back(other),
-                    },
-                }
-            }
-        };
+        let prepared = unless_stopped(server.prepare(config), (commands, waiting), signals).await?;
         Ok(match prepared {
             Ok(prepared) => {
                 self.server.commit(prepared).await;
@@ -176,6 +168,31 @@ impl<A: Aside> Supervisor<A> {
         let (time, subject) = (SystemTime::now(), Subject::Reload);
         let event = Event { time, subject, from: from.into(), to: to.into(), reason };
         self.server.handle().events.publish(event);
+    }
+}
+
+/// Waits for a part of a reload, unless a stop comes first; whatever else is asked for stands in line.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    (commands, waiting): (&mut mpsc::Receiver<Command>, &mut VecDeque<Command>),
+    signals: &mut Signals,
+) -> Result<T, Stopped> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            told = signals.next() => match told {
+                Told::Stop => return Err(Stopped),
+                Told::Reload => waiting.push_back(Command::Reload(None, oneshot::channel().0)),
+                Told::Upgrade => tracing::error!("SIGUSR2: {RELOADING}"),
+            },
+            Some(command) = commands.recv() => match command {
+                Command::Upgrade(reply) => {
+                    answer(reply, Err(Refusal::Conflict(RELOADING.to_owned())));
+                }
+                other => waiting.push_back(other),
+            },
+        }
     }
 }
 

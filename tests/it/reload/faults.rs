@@ -4,6 +4,7 @@ use std::slice::from_ref;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -224,4 +225,17 @@ fn a_stop_is_not_kept_by_a_reload_and_refuses_the_next() {
     drop(held);
     assert_eq!(proxy.exit_code(PATIENCE), Some(0));
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_stop_is_heard_while_the_file_cannot_be_read_to_its_end() {
+    let [a, _] = greeters();
+    let mut proxy = Evenkeel::start(&to(&a));
+    std::fs::remove_file(proxy.file()).unwrap();
+    // Whoever opens it waits until somebody writes there.
+    mknodat(CWD, proxy.file(), FileType::Fifo, Mode::RWXU, 0).unwrap();
+    proxy.signal(Signal::HUP);
+    assert_eq!(who(proxy.at()), "a");
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit_code(PATIENCE), Some(0));
 }
