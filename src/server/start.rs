@@ -73,7 +73,7 @@ impl Bound {
         &self.handle
     }
 
-    /// Probes every backend once, then opens the listeners: [`Bound::poise`] and [`Poised::open`].
+    /// Probes every backend once, then opens the listeners: `Bound::poise` and `Poised::open`.
     ///
     /// # Errors
     /// Those of both.
