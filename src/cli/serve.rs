@@ -125,6 +125,10 @@ fn bind(config: Config, log: &Arc<Log>, legacy: Legacy) -> anyhow::Result<(Runti
     let bound = Bound::bind(config, log, server::raise_open_files(), &mut sockets)?;
     let pid_file = process.pid_file.map(PidFile::open).transpose()?;
     hand_over(&account, admin.as_ref(), &access_file)?;
+    if let Some(pid_file) = &pid_file {
+        // The process after an upgrade writes there as that account; without it this one can still.
+        account.give(pid_file.path()).ok();
+    }
     account.assume()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
