@@ -6,6 +6,32 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::health::member::Member;
+use crate::health::schedule::Schedule;
+use crate::pool::Health;
+
+/// When the members are probed, and who is waited for: whoever is unknown is asked at once.
+pub(super) fn at_start(
+    interval: Duration,
+    first: usize,
+    members: &[Member],
+) -> (Schedule, BTreeSet<u64>) {
+    let mut schedule = Schedule::new(interval, first);
+    let mut awaited = BTreeSet::new();
+    for member in members {
+        let id = member.backend.id();
+        schedule.add(id);
+        if !member.wants_turns() {
+            continue;
+        }
+        if member.judged().standing.health == Health::Unknown {
+            schedule.at_once(id, Duration::ZERO);
+            awaited.insert(id);
+        } else {
+            schedule.resume(id, Duration::ZERO);
+        }
+    }
+    (schedule, awaited)
+}
 
 /// What the start of the listeners waits for.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The one task of a pool that hears probes and operators, judges, and publishes the list.
 
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,7 +15,7 @@ use crate::health::StartError;
 use crate::health::adoption::{Adoption, courses};
 use crate::health::attempt::{Ending, Turn};
 use crate::health::closing::Closings;
-use crate::health::first_round::FirstRound;
+use crate::health::first_round::{FirstRound, at_start};
 use crate::health::known::Known;
 use crate::health::member::{Heard, Member};
 use crate::health::monitor::{Command, Wish};
@@ -26,7 +25,7 @@ use crate::health::report::{Change, Shortage, Usability};
 use crate::health::roster::Rosters;
 use crate::health::schedule::Schedule;
 use crate::net::Resolver;
-use crate::pool::{Backend, Health, Judged, Pool};
+use crate::pool::{Backend, Judged, Pool};
 use crate::session::Bell;
 
 /// Why a backend stands elsewhere that the file has another word for.
@@ -83,26 +82,6 @@ pub(super) struct Wires {
     pub(super) is_done: Arc<AtomicBool>,
     /// Notified when a backend fails.
     pub(super) trouble: Arc<Notify>,
-}
-
-/// When the members are probed, and who is waited for: whoever is unknown is asked at once.
-fn at_start(interval: Duration, first: usize, members: &[Member]) -> (Schedule, BTreeSet<u64>) {
-    let mut schedule = Schedule::new(interval, first);
-    let mut awaited = BTreeSet::new();
-    for member in members {
-        let id = member.backend.id();
-        schedule.add(id);
-        if !member.wants_turns() {
-            continue;
-        }
-        if member.judged().standing.health == Health::Unknown {
-            schedule.at_once(id, Duration::ZERO);
-            awaited.insert(id);
-        } else {
-            schedule.resume(id, Duration::ZERO);
-        }
-    }
-    (schedule, awaited)
 }
 
 impl Watch {
