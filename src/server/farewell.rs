@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::api::DrainingProcess;
 use crate::server::command::{Command, Refusal};
@@ -13,6 +13,10 @@ use crate::server::{Handle, Ledger, Server, Signals, Told};
 
 /// How often it tells what it has counted.
 const REPORTS: Duration = Duration::from_secs(1);
+
+/// How long that process may take to hear it. Past this it stands still, and is told nothing more: a stop
+/// must not wait for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The line to the process that serves now.
 #[derive(Debug)]
@@ -42,9 +46,10 @@ impl Heir {
         }
         let now = handle.ledger();
         let figures = now.since(&self.told);
-        match self.successor.say(&Message::Report { figures, draining }, &[]).await {
-            Ok(()) => self.told = now,
-            Err(_) => self.is_gone = true,
+        let report = Message::Report { figures, draining };
+        match timeout(PATIENCE, self.successor.say(&report, &[])).await {
+            Ok(Ok(())) => self.told = now,
+            Ok(Err(_)) | Err(_) => self.is_gone = true,
         }
     }
 

@@ -183,6 +183,8 @@ async fn unless_stopped<T>(
             done = &mut work => return Ok(done),
             told = signals.next() => match told {
                 Told::Stop => return Err(Stopped),
+                // One that waits stands for all that came since.
+                Told::Reload if waiting.iter().any(is_hang_up) => {}
                 Told::Reload => waiting.push_back(Command::Reload(None, oneshot::channel().0)),
                 Told::Upgrade => tracing::error!("SIGUSR2: {RELOADING}"),
             },
@@ -194,6 +196,11 @@ async fn unless_stopped<T>(
             },
         }
     }
+}
+
+/// True for a reload that nobody waits for.
+fn is_hang_up(command: &Command) -> bool {
+    matches!(command, Command::Reload(None, reply) if reply.is_closed())
 }
 
 fn load(file: &Path) -> Result<Loaded, config::Refused> {
