@@ -11,9 +11,9 @@ use crate::log::Log;
 use crate::server::Handle;
 use crate::server::automation::Automation;
 use crate::server::discovery::Discoveries;
-use crate::server::handover::Predecessor;
 use crate::server::monitors::Monitors;
 use crate::server::sockets::Held;
+use crate::server::upgrade::Predecessor;
 use crate::server::workers::Thread;
 use crate::server::world::World;
 

@@ -17,10 +17,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::server::command::{Command, Refusal, Reply};
-use crate::server::farewell;
-use crate::server::handover::AdminSocket;
 use crate::server::upgrade::Succeeded;
-use crate::server::{Handle, Server, Signals, Told};
+use crate::server::upgrade::farewell;
+use crate::server::{AdminSocket, Handle, Server, Signals, Told};
 use trial::Trial;
 
 /// How often pools are looked at while a reload waits to be confirmed, and what is no longer used is

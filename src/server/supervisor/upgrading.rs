@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::api;
 use crate::server::command::{Command, Refusal};
-use crate::server::farewell::{self, Heard};
 use crate::server::supervisor::{Aside, Stopped, Supervisor, answer};
+use crate::server::upgrade::farewell::{self, Heard};
 use crate::server::{Server, Signals, Told};
 
 /// Why nothing else is done.

@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use crate::api::DrainingProcess;
-use crate::server::handover::UPGRADE;
-use crate::server::handover::channel::{Broken, Channel};
-use crate::server::handover::estate::{AdminSocket, Estate, Known};
-use crate::server::handover::message::{Hello, Home, Message, PROTOCOL};
 use crate::server::inheritance::Inheritance;
 use crate::server::ledger::Ledger;
+use crate::server::upgrade::handover::UPGRADE;
+use crate::server::upgrade::handover::channel::{Broken, Channel};
+use crate::server::upgrade::handover::estate::{AdminSocket, Estate, Known};
+use crate::server::upgrade::handover::message::{Hello, Home, Message, PROTOCOL};
 use crate::udp::Import;
 
 /// Why nothing could be taken over.

@@ -1,6 +1,11 @@
 //! An upgrade from the side of the process that serves: all that it takes to stop without ending
 //! anything, and to go on if nobody takes over.
 
+pub(in crate::server) mod farewell;
+mod handover;
+mod retreat;
+mod takeover;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,11 +17,12 @@ use tokio::sync::oneshot;
 use crate::api;
 use crate::event::{Event, Subject};
 use crate::listener::{Gate, Order, Post};
-use crate::server::handover::{
-    AdminSocket, BATCH, Estate, Failed, Home, Message, Successor, Whose,
-};
 use crate::server::{Ledger, Server};
 use crate::udp;
+pub use handover::{AdminSocket, Known, Legacy, Line, Predecessor, Suspended};
+use handover::{BATCH, Estate, Failed, Home, Message, Successor, Whose};
+pub use retreat::Retreat;
+pub use takeover::Taken;
 
 /// How long a new process may take to get ready, besides what its first probes may take.
 const READY: Duration = Duration::from_secs(60);
@@ -27,11 +33,11 @@ const PART: usize = 1000;
 
 /// A new process that serves, and what this one had counted by then.
 #[derive(Debug)]
-pub(super) struct Succeeded {
-    pub(super) successor: Successor,
-    pub(super) upgraded: api::Upgraded,
+pub(in crate::server) struct Succeeded {
+    pub(in crate::server) successor: Successor,
+    pub(in crate::server) upgraded: api::Upgraded,
     /// What it was told.
-    pub(super) told: Ledger,
+    pub(in crate::server) told: Ledger,
 }
 
 impl Server {
@@ -40,7 +46,10 @@ impl Server {
     ///
     /// # Errors
     /// It does not get ready, in words.
-    pub(super) async fn hand_over(&self, admin: Option<AdminSocket>) -> Result<Succeeded, Failed> {
+    pub(in crate::server) async fn hand_over(
+        &self,
+        admin: Option<AdminSocket>,
+    ) -> Result<Succeeded, Failed> {
         let estate = self.estate(admin).await.map_err(Failed::Short)?;
         let mut successor = Successor::start()?;
         tracing::info!(pid = successor.pid(), "upgrade: a new process gets ready");
@@ -88,19 +97,19 @@ impl Server {
     }
 
     /// Tells those who watch how an upgrade went.
-    pub(super) fn tell_of_upgrade(&self, from: String, to: String, reason: String) {
+    pub(in crate::server) fn tell_of_upgrade(&self, from: String, to: String, reason: String) {
         let (time, subject) = (SystemTime::now(), Subject::Upgrade);
         let event = Event { time, subject, from: from.into(), to: to.into(), reason };
         self.handle.events.publish(event);
     }
 
     /// Opens again what was paused for an upgrade that did not come about.
-    pub(super) async fn resume(&self) {
+    pub(in crate::server) async fn resume(&self) {
         self.turn(Gate::Paused, Gate::Open).await;
     }
 
     /// Turns the gates that stand at `from`.
-    pub(super) async fn turn(&self, from: Gate, to: Gate) {
+    pub(in crate::server) async fn turn(&self, from: Gate, to: Gate) {
         let turned = self.held.iter().filter(|held| held.post.gate() == from);
         if turned.map(|held| held.post.turn(to)).count() > 0 {
             self.heed().await;
@@ -197,7 +206,7 @@ impl Server {
 
     /// Takes flows from the process before; the addresses are paused. Gives the places of those that
     /// it cannot take, by their sockets.
-    pub(super) async fn take_flows(
+    pub(in crate::server) async fn take_flows(
         &self,
         flows: Vec<(u64, udp::Import)>,
     ) -> Vec<(u64, Vec<usize>)> {
@@ -225,7 +234,7 @@ impl Server {
     }
 
     /// Goes by what the process before remembered.
-    pub(super) fn recall(&self, homes: Vec<(String, Vec<Home>)>) {
+    pub(in crate::server) fn recall(&self, homes: Vec<(String, Vec<Home>)>) {
         let snapshot = self.handle.snapshot();
         for (pool, homes) in homes {
             let pool = snapshot.pools.iter().find(|known| **known.name() == *pool);
@@ -238,7 +247,7 @@ impl Server {
 
     /// The addresses belong to another process: closes them here, and has clients that are kept told
     /// with their next answer to come again. Gives those addresses.
-    pub(super) async fn leave(&mut self) -> Vec<Arc<Post>> {
+    pub(in crate::server) async fn leave(&mut self) -> Vec<Arc<Post>> {
         let mut left: Vec<Arc<Post>> = self.held.drain(..).map(|held| held.post).collect();
         // Those that a reload has closed go on until their last flow has ended.
         left.retain(|post| post.gate() == Gate::Paused);
@@ -250,7 +259,7 @@ impl Server {
     }
 
     /// At a stop: nobody is waited for who does not say anything.
-    pub(super) async fn hush(&self, left: &[Arc<Post>]) {
+    pub(in crate::server) async fn hush(&self, left: &[Arc<Post>]) {
         left.iter().for_each(|post| post.turn(Gate::Closed));
         self.tell_all(|| Order::Close).await;
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use crate::server::handover::channel::{BATCH, Broken, Channel};
-use crate::server::handover::message::{Handed, Hello, Message, PROTOCOL};
-use crate::server::handover::{UPGRADE, estate::Estate};
+use crate::server::upgrade::handover::channel::{BATCH, Broken, Channel};
+use crate::server::upgrade::handover::message::{Handed, Hello, Message, PROTOCOL};
+use crate::server::upgrade::handover::{UPGRADE, estate::Estate};
 
 /// How long a process may take to end whose line has ended.
 const LAST_BREATH: Duration = Duration::from_secs(2);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use crate::health;
-use crate::server::handover::message::Whose;
 use crate::server::inheritance::{Inheritance, Inherited};
+use crate::server::upgrade::handover::message::Whose;
 
 /// What is known of the backends, by pool.
 pub type Known = BTreeMap<String, Vec<health::Known>>;

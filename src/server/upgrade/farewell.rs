@@ -7,8 +7,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::api::DrainingProcess;
 use crate::server::command::{Command, Refusal};
-use crate::server::handover::{Message, Predecessor, Successor};
 use crate::server::upgrade::Succeeded;
+use crate::server::upgrade::handover::{Message, Predecessor, Successor};
 use crate::server::{Handle, Ledger, Server, Signals, Told};
 
 /// How often it tells what it has counted.
@@ -73,7 +73,7 @@ impl Server {
     /// Keeps the sessions that are left until the last has ended, `upgrade_timeout` has passed or a
     /// stop is asked for, here or by the process that serves. Does not end before the processes
     /// before this one have: what they count goes through here.
-    pub(super) async fn drain(
+    pub(in crate::server) async fn drain(
         mut self,
         Succeeded { successor, told, .. }: Succeeded,
         mut commands: tokio::sync::mpsc::Receiver<Command>,
@@ -154,10 +154,10 @@ fn everybody(handle: &Handle, elder: &[DrainingProcess]) -> Vec<DrainingProcess>
 }
 
 /// What the process before has counted, and who drains there.
-pub(super) type Heard = Option<(Ledger, Vec<DrainingProcess>)>;
+pub(in crate::server) type Heard = Option<(Ledger, Vec<DrainingProcess>)>;
 
 /// Waits for a word of the process before; for ever if there is none.
-pub(super) async fn hear(before: &mut Option<Predecessor>) -> Heard {
+pub(in crate::server) async fn hear(before: &mut Option<Predecessor>) -> Heard {
     match before {
         Some(before) => before.report().await,
         None => std::future::pending().await,
@@ -165,7 +165,7 @@ pub(super) async fn hear(before: &mut Option<Predecessor>) -> Heard {
 }
 
 /// Takes in what it has counted; gives who drains there, nobody once it has ended.
-pub(super) fn take_in(
+pub(in crate::server) fn take_in(
     handle: &Handle,
     before: &mut Option<Predecessor>,
     heard: Heard,

@@ -1,8 +1,8 @@
 //! An upgrade from the side of the process that is to serve: it goes on where the one before stopped.
 
 use crate::listener::Gate;
-use crate::server::handover::{Broken, Predecessor};
 use crate::server::start::Poised;
+use crate::server::upgrade::handover::{Broken, Predecessor};
 use crate::server::{Server, StartError};
 
 /// Why the process before goes on.
