@@ -1,10 +1,11 @@
 //! Names of a zone that nsd serves, asked through unbound: the records change, the servers die.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -26,34 +27,52 @@ struct NameServer {
     program: PathBuf,
     dig: PathBuf,
     dir: TempDir,
+    /// One of its own, so that nobody else takes the port, for either transport.
+    ip: Ipv4Addr,
     port: u16,
-    _seat: Option<Seat>,
     server: Option<Owned>,
     serial: AtomicU32,
 }
 
 impl NameServer {
-    /// Not running yet.
-    fn new(program: &str, seat: Option<Seat>) -> Option<Self> {
+    /// Not running yet; `number` tells it from others of this test.
+    fn new(program: &str, number: u8) -> Option<Self> {
         let (program, dig) = (installed(program, &[])?, installed("dig", &[])?);
-        let port = seat.as_ref().map_or_else(|| Seat::take().port(), Seat::port);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 100 + number, high, low);
+        let port = Seat::on(ip.into()).port();
         let (dir, serial) = (TempDir::new().unwrap(), AtomicU32::default());
-        Some(Self { program, dig, dir, port, _seat: seat, server: None, serial })
+        Some(Self { program, dig, dir, ip, port, server: None, serial })
     }
 
     /// Starts it, and waits until it answers for `name`.
     fn start(&mut self, text: &str, name: &str) {
         let file = self.dir.path().join("conf");
         fs::write(&file, text).unwrap();
-        let mut command = Command::new(&self.program);
-        command.arg("-d").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        self.server = Some(Owned(command.spawn().unwrap()));
-        eventually("the name server answers", PATIENCE, || self.dig(name, "SOA").contains("admin"));
+        let log = self.dir.path().join("log");
+        let start = |program: &Path| {
+            let log = File::options().create(true).append(true).open(&log).unwrap();
+            let mut command = Command::new(program);
+            command.arg("-d").arg("-c").arg(&file).stdout(Stdio::null()).stderr(log);
+            Owned(command.spawn().unwrap())
+        };
+        let mut server = start(&self.program);
+        let until = Instant::now() + PATIENCE;
+        while !self.dig(name, "SOA").contains("admin") {
+            let said = || fs::read_to_string(&log).unwrap_or_default();
+            assert!(Instant::now() < until, "it does not answer, and says:\n{}", said());
+            // Children of one that was killed may hold its address for a moment longer.
+            if server.0.try_wait().unwrap().is_some() {
+                server = start(&self.program);
+            }
+        }
+        self.server = Some(server);
     }
 
     fn dig(&self, name: &str, kind: &str) -> String {
         let mut ask = Command::new(&self.dig);
-        ask.args(["@127.0.0.1", "-p", &self.port.to_string(), "+short", "+tries=1", "+time=1"]);
+        let (at, port) = (format!("@{}", self.ip), self.port.to_string());
+        ask.args([&at, "-p", &port, "+short", "+tries=1", "+time=1"]);
         finish(ask.args([name, kind]), PATIENCE).stdout
     }
 
@@ -80,25 +99,26 @@ impl NameServer {
 }
 
 fn nsd(server: &NameServer) -> String {
-    let (dir, port) = (server.dir.path().display(), server.port);
+    let (dir, ip, port) = (server.dir.path().display(), server.ip, server.port);
     format!(
-        "server:\n ip-address: 127.0.0.1@{port}\n port: {port}\n do-ip6: no\n username: \"\"\n\
+        "server:\n ip-address: {ip}@{port}\n port: {port}\n do-ip6: no\n username: \"\"\n\
          \x20chroot: \"\"\n zonesdir: \"{dir}\"\n pidfile: \"{dir}/pid\"\n zonelistfile: \"{dir}/list\"\n\
-         \x20xfrdfile: \"{dir}/xfrd\"\n server-count: 1\n\
+         \x20xfrdfile: \"{dir}/xfrd\"\n database: \"\"\n server-count: 1\n\
          remote-control:\n control-enable: no\nzone:\n name: example\n zonefile: zone\n"
     )
 }
 
 /// It asks `behind` for the zone, keeps answers for their TTL, and is asked over TCP for long ones.
-fn unbound(server: &NameServer, behind: u16) -> String {
-    let (dir, port) = (server.dir.path().display(), server.port);
+fn unbound(server: &NameServer, behind: &NameServer) -> String {
+    let (dir, ip, port) = (server.dir.path().display(), server.ip, server.port);
+    let (behind, behind_port) = (behind.ip, behind.port);
     format!(
-        "server:\n interface: 127.0.0.1@{port}\n port: {port}\n do-ip6: no\n chroot: \"\"\n\
+        "server:\n interface: {ip}@{port}\n port: {port}\n do-ip6: no\n chroot: \"\"\n\
          \x20username: \"\"\n directory: \"{dir}\"\n pidfile: \"{dir}/pid\"\n use-syslog: no\n\
          \x20logfile: \"\"\n num-threads: 1\n module-config: \"iterator\"\n so-rcvbuf: 0\n\
          \x20do-not-query-localhost: no\n infra-host-ttl: 1\n infra-keep-probing: yes\n\
          \x20cache-max-negative-ttl: 1\n\
-         stub-zone:\n name: \"example\"\n stub-addr: 127.0.0.1@{behind}\n\
+         stub-zone:\n name: \"example\"\n stub-addr: {behind}@{behind_port}\n\
          remote-control:\n control-enable: no\n"
     )
 }
@@ -129,8 +149,8 @@ fn wait_trouble(proxy: &Evenkeel) {
 
 #[test]
 fn a_zone_is_followed_through_everything_that_happens_to_it() {
-    let Some(mut zone) = NameServer::new("nsd", None) else { return };
-    let Some(mut resolver) = NameServer::new("unbound", None) else { return };
+    let Some(mut zone) = NameServer::new("nsd", 1) else { return };
+    let Some(mut resolver) = NameServer::new("unbound", 2) else { return };
     let servers = Server::alike(3);
     let port = servers[0].address().port();
     let at = |last: u8| format!("127.1.0.{last}:{port}");
@@ -144,9 +164,9 @@ fn a_zone_is_followed_through_everything_that_happens_to_it() {
     let many: String = (1..=MANY).map(|last| format!("many 60 A 127.2.0.{last}\n")).collect();
     zone.write(&format!("db A 127.1.0.1\ndb A 127.1.0.2\n{}{many}", srv([1000, 7])));
     zone.start(&nsd(&zone), "example");
-    resolver.start(&unbound(&resolver, zone.port), "example");
+    resolver.start(&unbound(&resolver, &zone), "example");
     let proxy = Evenkeel::start(&format!(
-        "[process]\nnameservers = [\"127.0.0.1:{}\"]\n\
+        "[process]\nnameservers = [\"{}:{}\"]\n\
          [listener.l]\nbind = \"127.0.0.1:0\"\npool = \"p\"\n\
          [listener.s]\nbind = \"127.0.0.1:0\"\npool = \"s\"\n\
          [listener.m]\nbind = \"127.0.0.1:0\"\npool = \"m\"\n\
@@ -154,7 +174,7 @@ fn a_zone_is_followed_through_everything_that_happens_to_it() {
          health = {{ interval = \"100ms\" }}\n\
          [pool.s]\ndiscover = {{ srv = \"_db._tcp.example\" }}\nhealth = {{ interval = \"100ms\" }}\n\
          [pool.m]\ndiscover = {{ dns = \"many.example:1\" }}\nhealth = {{ probe = \"none\" }}\n",
-        resolver.port
+        resolver.ip, resolver.port
     ));
     wait_names(&proxy, "p", &[at(1), at(2)]);
     let (one, two) = (format!("one.example:{port}"), format!("two.example:{port}"));
