@@ -101,7 +101,7 @@ impl Monitors {
     ) -> Result<Next, StartError> {
         let mut next = Next::default();
         let mut differing = Vec::new();
-        let asks_others = new.process.nameservers != old.process.nameservers;
+        let asks_others = !before.resolver.is_like(&after.resolver);
         for (ordinal, spec, pool) in in_order(new, after) {
             let name = Arc::clone(&spec.name);
             let Some(monitor) = self.all.get(&name) else {

@@ -105,7 +105,7 @@ impl Resolver {
 
     /// True if both ask the same.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.shared.own == other.shared.own
+        self.asks(&other.shared.own)
     }
 
     /// The addresses of a host name. An error is a name that does not exist, or for which nobody

@@ -105,8 +105,8 @@ impl<A: Aside> Supervisor<A> {
             let obeyed = tokio::select! {
                 told = signals.next() => match told {
                     Told::Stop => Err(Stopped),
-                    Told::Reload => self.hang_up(signals).await,
-                    // What comes of it is in the log: nobody waits for an answer.
+                    // What comes of these is in the log: nobody waits for an answer.
+                    Told::Reload => self.reload(None, signals).await.map(drop),
                     Told::Upgrade => self.upgrade(signals).await.map(drop),
                 },
                 Some(command) = next(&mut self.waiting, &mut self.commands) => {

@@ -21,12 +21,6 @@ use crate::server::{Signals, Told, warnings};
 const RELOADING: &str = "a reload is under way: try again when it is over";
 
 impl<A: Aside> Supervisor<A> {
-    /// SIGHUP.
-    pub(super) async fn hang_up(&mut self, signals: &mut Signals) -> Result<(), Stopped> {
-        // What comes of it is in the log: nobody waits for an answer.
-        self.reload(None, signals).await.map(drop)
-    }
-
     /// Reads the file again and puts it in force.
     pub(super) async fn reload(
         &mut self,

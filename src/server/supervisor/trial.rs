@@ -57,13 +57,12 @@ impl<A: Aside> Supervisor<A> {
     async fn go_back(&mut self, why: &str, signals: &mut Signals) -> Result<(), Stopped> {
         let Some(Trial { before, .. }) = self.trial.take() else { return Ok(()) };
         match self.take_effect(Config::clone(&before), signals).await? {
-            Ok(changes) => {
+            Ok(_) => {
                 tracing::warn!(
                     reason = why,
                     "the reload is taken back, what was before is in force; the file on disk is as it was"
                 );
                 self.tell("new", "taken back", why.to_owned());
-                drop(changes);
             }
             Err(error) => tracing::error!(
                 reason = why, %error,
