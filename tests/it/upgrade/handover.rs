@@ -50,9 +50,10 @@ fn a_flow_keeps_its_backend_and_its_port_and_a_late_reply_reaches_its_client() {
     eventually("all have been asked again", PATIENCE, || asked() == 16);
     let ports: usize = servers.iter().map(|server| server.peers().len()).sum();
     assert_eq!(ports, 8, "each from the port that it had");
-    let metrics = proxy.metrics();
-    assert_eq!(metrics.count("udp_sessions_active", &[]), 8);
-    assert_eq!(metrics.count("udp_datagrams_total", &[("direction", "in")]), 16);
+    let count = |name: &str, labels: &[_]| proxy.metrics().count(name, labels);
+    let passed = || count("udp_datagrams_total", &[("direction", "in")]);
+    eventually("each datagram is counted", PATIENCE, || passed() == 16);
+    assert_eq!(count("udp_sessions_active", &[]), 8);
     let total: u64 =
         ["a", "b"].map(|b| proxy.backend(b)["sessions_total"].as_u64().unwrap()).iter().sum();
     assert_eq!(total, 8, "each flow is one session");
