@@ -78,15 +78,17 @@ pub(super) async fn converse(
     let mut connection = Box::pin(connection);
     let handle = Arc::clone(&site.handle);
     let mut retreat = pin!(handle.retreat.asked());
-    let mut is_last = false;
+    let (mut is_leaving, mut is_last) = (false, false);
     let end = loop {
         let mut ends = poll_fn(|context| {
             let end = connection.as_mut().poll(context);
             if end.is_ready() || is_last {
                 return end;
             }
-            let is_silent = course.silent.load(Ordering::Relaxed);
-            if !is_silent && retreat.as_mut().poll(context).is_pending() {
+            is_leaving = is_leaving || retreat.as_mut().poll(context).is_ready();
+            // Before the first question hyper would close at once, and it may be on its way.
+            let has_asked = course.asked.load(Ordering::Relaxed);
+            if !course.silent.load(Ordering::Relaxed) && !(is_leaving && has_asked) {
                 return end;
             }
             is_last = true;

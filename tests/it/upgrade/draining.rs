@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::harness::client::{End, connect, end_of, hold, ping};
 use crate::harness::evenkeel::Evenkeel;
 use crate::harness::files::file;
+use crate::harness::http;
 use crate::harness::reloads::Way;
 use crate::harness::servers::{Server, entries};
 use crate::harness::upgrades::signal;
@@ -147,4 +148,17 @@ fn a_stop_does_not_wait_for_clients_that_the_process_before_has_kept() {
     signal(proxy.serving(), Signal::TERM);
     eventually("both have ended", PATIENCE, || proxy.processes().is_empty());
     assert!(idle.ask(&whoami::get("/", "")).is_err());
+}
+
+#[test]
+fn who_has_come_to_the_old_admin_interface_and_not_asked_yet_is_answered_there() {
+    let server = Server::greet("a");
+    let proxy = Evenkeel::start(&file(&entries(std::slice::from_ref(&server)), "", ""));
+    let mut early = connect(proxy.admin());
+    // They are let in one after the other: with the answer to another one it is in the old process.
+    let old = proxy.status()["pid"].clone();
+    proxy.upgrade_by(Way::Call);
+    let answer = http::exchange(&mut early, "GET", "/api/v1/status", &proxy.admin().to_string());
+    assert_eq!((answer.status, &answer.json()["pid"]), (200, &old));
+    proxy.wait_alone();
 }
