@@ -326,6 +326,14 @@ impl Evenkeel {
             Some(self.access()).filter(|found| found.len() >= lines)
         })
     }
+
+    /// Waits for the line of a session that ended this way. Unlike a count it outlives its backend.
+    #[track_caller]
+    pub(crate) fn wait_line(&self, outcome: &str) -> Value {
+        until(&format!("a session ended as {outcome}"), PATIENCE, || {
+            self.access().into_iter().find(|line| line["outcome"] == outcome)
+        })
+    }
 }
 
 impl Drop for Evenkeel {

@@ -37,7 +37,7 @@ fn every_address_of_a_name_is_a_backend() {
 
     dns.addresses("db.test", 1, &["127.1.0.3"]);
     assert!(matches!(end_of(&mut kept.stream), End::Reset));
-    proxy.wait_outcome("removed", 1);
+    proxy.wait_line("removed");
     wait_up(&proxy, &[&servers[2]]);
 }
 

@@ -206,7 +206,7 @@ fn sessions_of_a_backend_that_goes_end_as_the_file_says() {
             });
         } else {
             assert_eq!(end_of(&mut held.stream), end);
-            proxy.wait_outcome("removed", 1);
+            proxy.wait_line("removed");
         }
         assert_eq!(who(proxy.at()), "b");
     }
