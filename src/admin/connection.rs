@@ -87,8 +87,8 @@ pub(super) async fn converse(
             }
             is_leaving = is_leaving || retreat.as_mut().poll(context).is_ready();
             // Before the first question hyper would close at once, and it may be on its way.
-            let has_asked = course.asked.load(Ordering::Relaxed);
-            if !course.silent.load(Ordering::Relaxed) && !(is_leaving && has_asked) {
+            let may_leave = is_leaving && course.asked.load(Ordering::Relaxed);
+            if !may_leave && !course.silent.load(Ordering::Relaxed) {
                 return end;
             }
             is_last = true;
