@@ -1,6 +1,6 @@
 //! Clients that stay: long sessions with data that flows both ways.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,12 +57,19 @@ fn round(sky: &Sky, at: SocketAddr, all: &mut Vec<Long>, may_lose: fn(&str) -> b
             continue;
         };
         let backend = &long.held.backend;
-        if may_lose(backend) {
+        let is_lost = may_lose(backend);
+        if is_lost {
             sky.moved();
         } else {
             sky.fail(format!("a session of {backend}: {error} ({:?})", error.kind()));
         }
-        match try_hold(at) {
+        let mut opened = try_hold(at);
+        // It may come to one that goes, and be cut before it has heard whom it has.
+        while is_lost && opened.as_ref().is_err_and(|it| it.kind() == ErrorKind::ConnectionReset) {
+            sky.moved();
+            opened = try_hold(at);
+        }
+        match opened {
             Ok(held) => kept.push(Long { held, seed: long.seed, sent: 0 }),
             Err(error) => sky.fail(format!("a new session: {error} ({:?})", error.kind())),
         }
